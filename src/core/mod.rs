@@ -1,0 +1,16 @@
+//! The pure heart: values and decisions, no I/O.
+//!
+//! Everything here is a function of its arguments: no tokio, no file system, no
+//! network, no clock, no environment. That is what makes platform selection,
+//! manifest parsing and retry decisions testable row by row, and what lets
+//! `--explain` show the very code path that a pull takes.
+//!
+//! `core` imports nothing from the rest of the house.
+
+pub mod descriptor;
+pub mod digest;
+pub mod error;
+pub mod limits;
+pub mod manifest;
+pub mod platform;
+pub mod reference;

@@ -1,0 +1,3 @@
+//! lighterman: pulls multi-arch container images right and fast.
+pub mod core;
+pub mod store;

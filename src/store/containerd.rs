@@ -1,0 +1,1 @@
+//! Content, leases and image records of a containerd.

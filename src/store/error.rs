@@ -1,0 +1,132 @@
+//! What can go wrong in a store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::core::digest::Mismatch;
+use crate::core::error::{Classify, Kind};
+
+/// A store's failure, with where it happened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file operation failed.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io {
+        /// `read`, `write`, `create`, …
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The directory is something else than an OCI image layout.
+    #[error("{path} is not an OCI image layout: {reason}", path = path.display())]
+    NotALayout {
+        /// The directory.
+        path: PathBuf,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// The path cannot be written to by this user.
+    #[error("cannot write to {path}: {source}", path = path.display())]
+    NotWritable {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Content in the store is not what its name says.
+    #[error("content in the store is damaged: {0}")]
+    Damaged(#[from] Mismatch),
+    /// The content's digest algorithm is one that this store cannot name.
+    #[error("{store} cannot hold {digest}: it only knows sha256")]
+    UnsupportedDigest {
+        /// Which store.
+        store: String,
+        /// The digest.
+        digest: String,
+    },
+    /// containerd cannot be reached.
+    #[error("no containerd answers at {address}: {reason}")]
+    Unreachable {
+        /// Socket path.
+        address: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// containerd refused or failed a call.
+    #[error("containerd failed to {action}: {message}")]
+    Containerd {
+        /// What was asked of it.
+        action: &'static str,
+        /// Its own words.
+        message: String,
+        /// The gRPC code it came with.
+        code: RemoteCode,
+    },
+}
+
+/// The gRPC codes that we tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteCode {
+    /// UNAVAILABLE.
+    Unavailable,
+    /// INVALID_ARGUMENT, for instance an unknown snapshotter or a bad namespace.
+    InvalidArgument,
+    /// NOT_FOUND.
+    NotFound,
+    /// RESOURCE_EXHAUSTED, or a message that says that no space is left.
+    Full,
+    /// Everything else.
+    Other,
+}
+
+impl StoreError {
+    /// Wraps an I/O error; missing rights become [`StoreError::NotWritable`].
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if action != "read" => {
+                Self::NotWritable { path, source }
+            }
+            _ => Self::Io { action, path, source },
+        }
+    }
+}
+
+impl Classify for StoreError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::StoreFull,
+                _ => Kind::StoreFailed,
+            },
+            Self::NotALayout { .. } | Self::NotWritable { .. } => Kind::StoreInvalid,
+            Self::Damaged(_) => Kind::StoreFailed,
+            Self::UnsupportedDigest { .. } => Kind::Unsupported,
+            Self::Unreachable { .. } => Kind::StoreUnavailable,
+            Self::Containerd { code, .. } => match code {
+                RemoteCode::Unavailable => Kind::StoreUnavailable,
+                RemoteCode::InvalidArgument => Kind::InvalidArgument,
+                RemoteCode::Full => Kind::StoreFull,
+                RemoteCode::NotFound | RemoteCode::Other => Kind::StoreFailed,
+            },
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { .. } => Some(
+                "start containerd, name its socket with --containerd-address, or pull into a directory with --to oci:DIR"
+                    .into(),
+            ),
+            Self::NotALayout { .. } => Some("name an empty or new directory, or one that has an oci-layout file".into()),
+            Self::NotWritable { .. } => Some("choose a directory that you may write to, or run as root".into()),
+            Self::Damaged(_) => Some("remove the damaged blob and pull again".into()),
+            _ if self.kind() == Kind::StoreFull => {
+                Some("free some space and run the same command again; what was downloaded is kept and continued".into())
+            }
+            _ => None,
+        }
+    }
+}

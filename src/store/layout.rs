@@ -1,0 +1,1 @@
+//! An OCI image layout in a directory.
