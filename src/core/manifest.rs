@@ -144,7 +144,9 @@ impl Classify for ManifestError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Schema1 => Some("push the image again with a current tool, for instance: skopeo copy --format v2s2".into()),
+            Self::Schema1 => {
+                Some("push the image again with a current tool, for instance: skopeo copy --format v2s2".into())
+            }
             Self::UnknownType(_) => Some("the reference names an artifact that is no container image".into()),
             _ => Some("the publisher has to rebuild and push this image; no retry will help".into()),
         }
@@ -234,6 +236,10 @@ fn check_count(what: &'static str, count: usize, limit: usize) -> Result<(), Man
 }
 
 fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, ManifestError> {
+    // serde reads a struct from a JSON array too; no other client would.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ManifestError::Malformed { what, reason: "it is not a JSON object".into() });
+    }
     serde_json::from_slice(bytes).map_err(|error| ManifestError::Malformed { what, reason: error.to_string() })
 }
 

@@ -13,4 +13,6 @@ pub mod error;
 pub mod limits;
 pub mod manifest;
 pub mod platform;
+pub mod predict;
 pub mod reference;
+pub mod select;

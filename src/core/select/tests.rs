@@ -1,0 +1,148 @@
+//! Every selection scenario of platform-tables.json, and the reasons that are given.
+
+use super::super::descriptor::MediaType;
+use super::super::digest::Digest;
+use super::super::predict::{Client, HostView, Outcome, predict};
+use super::*;
+use serde_json::Value;
+
+fn tables() -> Value {
+    serde_json::from_str(include_str!("../../../tests/data/platform-tables.json")).expect("the table is JSON")
+}
+
+/// `arm64`, `arm/v8 (remark)`, `unknown/unknown` as the table writes platforms.
+fn platform(text: &str) -> Platform {
+    let text = text.split(' ').next().expect("not empty");
+    if text == "unknown/unknown" {
+        return Platform { os: "unknown".into(), architecture: "unknown".into(), ..Platform::default() };
+    }
+    let (architecture, variant) = text.split_once('/').unwrap_or((text, ""));
+    Platform::linux(architecture, variant)
+}
+
+fn descriptor(id: &str, media_type: MediaType, declared: Option<Platform>) -> Descriptor {
+    Descriptor { platform: declared, ..Descriptor::new(media_type, Digest::of(id.as_bytes()), 1) }
+}
+
+fn entry(json: &Value) -> Entry {
+    let id = json["id"].as_str().expect("id");
+    let declared = json["platform"].as_str().map(platform);
+    if let Some(nested) = json["nested"].as_array() {
+        let inner = Inner::Nested(nested.iter().map(entry).collect());
+        return Entry { descriptor: descriptor(id, MediaType::OciIndex, declared), inner };
+    }
+    let inner = json["config"].as_str().map_or(Inner::Unread, |config| Inner::Config(platform(config)));
+    Entry { descriptor: descriptor(id, MediaType::OciManifest, declared), inner }
+}
+
+fn id_at(entries: &[Entry], path: &[usize], ids: &[String]) -> String {
+    let digest = &at(entries, path).expect("path").descriptor.digest;
+    ids.iter().find(|id| Digest::of(id.as_bytes()) == *digest).expect("known id").clone()
+}
+
+fn ids(json: &Value) -> Vec<String> {
+    let own = |entry: &Value| {
+        let nested = entry["nested"].as_array().map(|nested| ids(&Value::Array(nested.clone()))).unwrap_or_default();
+        std::iter::once(entry["id"].as_str().expect("id").to_owned()).chain(nested).collect::<Vec<_>>()
+    };
+    json.as_array().expect("entries").iter().flat_map(own).collect()
+}
+
+#[test]
+fn every_selection_scenario_holds() {
+    let tables = tables();
+    let scenarios = &tables["selection_scenarios"];
+    let rows = scenarios["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 170);
+    for row in rows {
+        let json = &scenarios["indexes"][row["index"].as_str().expect("index")];
+        let entries: Vec<Entry> = json.as_array().expect("entries").iter().map(entry).collect();
+        let ids = ids(json);
+        let host = platform(row["host"].as_str().expect("host"));
+        let view = HostView { containerd: host.clone(), isa: host.clone() };
+        let names = |outcome: Outcome| match outcome {
+            Outcome::Takes(paths) => paths.iter().map(|path| id_at(&entries, path, &ids)).collect(),
+            Outcome::NoMatch | Outcome::TakesUnchecked => Vec::new(),
+            Outcome::Fails(_) => vec!["error: nested index".into()],
+        };
+        let expect = |value: &Value| match value {
+            Value::Array(list) => list.iter().map(|id| id.as_str().expect("id").to_owned()).collect(),
+            Value::String(text) if text == "no match" => Vec::new(),
+            other => vec![other.as_str().expect("text").to_owned()],
+        };
+        let context = format!("{} on {host}", row["index"]);
+        assert_eq!(names(predict(Client::Ctr, &entries, &view)), expect(&row["containerd_only"]), "ctr: {context}");
+        assert_eq!(
+            names(predict(Client::Cri, &entries, &view)),
+            expect(&row["cri_transfer_fetches"]),
+            "cri: {context}"
+        );
+        assert_eq!(names(predict(Client::Podman, &entries, &view)), expect(&row["podman"]), "podman: {context}");
+        let ours: Vec<String> = choose(&entries, &Matcher::only(&host), Eligible::Images)
+            .iter()
+            .map(|path| id_at(&entries, path, &ids))
+            .collect();
+        assert_eq!(ours, expect(&row["containerd_only"]), "ours: {context}");
+    }
+}
+
+fn image(id: &str, declared: &str) -> Entry {
+    Entry::unread(descriptor(id, MediaType::OciManifest, Some(platform(declared))))
+}
+
+#[test]
+fn every_entry_gets_its_reason() {
+    let mut signature = image("signature", "amd64");
+    signature.descriptor.media_type = MediaType::Other("application/vnd.example".into());
+    let mut windows = image("windows", "amd64");
+    windows.descriptor.platform.as_mut().expect("platform").os = "windows".into();
+    let entries = vec![
+        image("v3", "amd64/v3"),
+        image("i386", "386"),
+        image("native", "x86_64"),
+        image("again", "amd64/v1"),
+        image("arm64", "arm64"),
+        image("odd", "amd64/three"),
+        windows,
+        image("attestation", "unknown/unknown"),
+        signature,
+        Entry { descriptor: descriptor("nil", MediaType::OciManifest, None), inner: Inner::Config(platform("amd64")) },
+    ];
+    let matcher = Matcher::only(&platform("amd64"));
+    let chosen = choose(&entries, &matcher, Eligible::Images);
+    assert_eq!(chosen, Some(vec![2]));
+    let verdicts: Vec<Verdict> =
+        explain(&entries, &matcher, chosen.as_deref()).into_iter().map(|row| row.verdict).collect();
+    let expected = [
+        Verdict::VariantTooHigh,
+        Verdict::LowerRank { slot: 2 },
+        Verdict::Chosen { slot: 1 },
+        Verdict::Duplicate,
+        Verdict::OtherArchitecture,
+        Verdict::UnknownVariant,
+        Verdict::OtherOs,
+        Verdict::Attestation,
+        Verdict::UnknownMediaType,
+        Verdict::NotTried,
+    ];
+    assert_eq!(verdicts, expected);
+}
+
+#[test]
+fn unknown_types_are_passed_over_where_containerd_would_trip() {
+    let mut artifact = image("artifact", "amd64");
+    artifact.descriptor.media_type = MediaType::Other("application/vnd.example".into());
+    let entries = vec![artifact, image("native", "amd64")];
+    let host = platform("amd64");
+    assert_eq!(choose(&entries, &Matcher::only(&host), Eligible::Images), Some(vec![1]));
+    let view = HostView { containerd: host.clone(), isa: host };
+    assert_eq!(predict(Client::Ctr, &entries, &view), Outcome::NoMatch);
+}
+
+#[test]
+fn docker_takes_the_level_of_the_cpu() {
+    let entries = vec![image("v1", "amd64"), image("v3", "amd64/v3")];
+    let view = HostView { containerd: platform("amd64"), isa: platform("amd64/v3") };
+    assert_eq!(predict(Client::Docker, &entries, &view), Outcome::Takes(vec![vec![1]]));
+    assert_eq!(predict(Client::Ctr, &entries, &view), Outcome::Takes(vec![vec![0]]));
+}
