@@ -10,9 +10,12 @@
 pub mod descriptor;
 pub mod digest;
 pub mod error;
+pub mod image_name;
 pub mod limits;
 pub mod manifest;
+pub mod plan;
 pub mod platform;
 pub mod predict;
 pub mod reference;
+pub mod retry;
 pub mod select;
