@@ -1,1 +1,159 @@
-//! An OCI image layout in a directory.
+//! An OCI image layout in a directory: the embedded default, no daemon and no root.
+//!
+//! ```text
+//! DIR/oci-layout          the marker, with the layout's version
+//! DIR/index.json          one entry per name, replaced atomically under a lock on DIR
+//! DIR/blobs/ALG/HEX       verified content only, linked into place when whole
+//! DIR/.lighterman/        partial blobs; gone when nothing is partial
+//! ```
+//!
+//! A name that stands for one manifest of a multi-arch image points straight at that
+//! manifest, as skopeo and crane write it, so that every tool reads the layout; the index
+//! that it was chosen from is kept as a blob and named in an annotation, so that a later
+//! pull can tell that nothing has changed.
+//!
+//! Specification: OCI image-spec, image-layout.md; annotations.md for the reference name.
+
+mod files;
+mod index;
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::core::descriptor::Descriptor;
+use crate::core::digest::{Digest, Verified};
+use crate::core::limits::Limits;
+use crate::core::reference::Reference;
+
+use super::staging::{Staged, Staging};
+use super::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
+
+/// Name of the staging directory within a layout.
+const STAGING: &str = ".lighterman";
+
+/// An OCI image layout.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+    staging: Staging,
+    limits: Limits,
+}
+
+impl Layout {
+    /// Opens a layout, or prepares to make one at a path that is free or an empty
+    /// directory. Nothing is written before content arrives.
+    ///
+    /// # Errors
+    /// [`StoreError::NotALayout`] where something else is there, [`StoreError::NotWritable`]
+    /// where this user cannot write.
+    pub fn open_or_create(root: &Path) -> Result<Self, StoreError> {
+        files::check_destination(root)?;
+        Ok(Self::at(root))
+    }
+
+    /// Opens a layout that has to be there.
+    ///
+    /// # Errors
+    /// [`StoreError::NotALayout`] where it is not.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        files::check_layout(root)?;
+        Ok(Self::at(root))
+    }
+
+    fn at(root: &Path) -> Self {
+        Self { root: root.into(), staging: Staging::new(root.join(STAGING)), limits: Limits::default() }
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join(digest.algorithm().name()).join(digest.hex())
+    }
+
+    /// Runs file work on a thread where blocking is allowed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let layout = self.clone();
+        match tokio::task::spawn_blocking(move || work(layout)).await {
+            Ok(result) => result,
+            Err(error) => Err(StoreError::io("work in", &self.root, std::io::Error::other(error))),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Layout {
+    fn describe(&self) -> String {
+        format!("oci:{}", self.root.display())
+    }
+
+    fn staging(&self) -> &Staging {
+        &self.staging
+    }
+
+    /// A layout has no collector, so a lease protects nothing. It makes the directory, and
+    /// remembers what it made, to take that back when nothing comes of the pull.
+    async fn lease(&self) -> Result<Lease, StoreError> {
+        let made = self.blocking(|layout| files::create(&layout.root)).await?;
+        Ok(Lease { id: made.as_str().into() })
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), StoreError> {
+        self.blocking(move |layout| {
+            layout.staging.tidy();
+            files::remove_if_unused(&layout.root, files::Made::parse(&lease.id));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn claim(&self, _lease: &Lease, blob: &Descriptor, _belongs: Belongs<'_>) -> Result<bool, StoreError> {
+        let (path, size) = (self.blob_path(&blob.digest), blob.size);
+        self.blocking(move |_| files::is_whole(&path, size)).await
+    }
+
+    async fn adopt(&self, _lease: &Lease, blob: Verified<Staged>, _belongs: Belongs<'_>) -> Result<(), StoreError> {
+        let path = self.blob_path(blob.digest());
+        self.blocking(move |_| files::link_into_place(blob.into_content(), &path)).await
+    }
+
+    async fn put(&self, _lease: &Lease, document: Verified<Bytes>, _belongs: Belongs<'_>) -> Result<(), StoreError> {
+        let path = self.blob_path(document.digest());
+        self.blocking(move |_| files::write_whole(&path, document.content())).await
+    }
+
+    async fn document(&self, descriptor: &Descriptor) -> Result<Option<Verified<Bytes>>, StoreError> {
+        let (path, limit) = (self.blob_path(&descriptor.digest), self.limits.document_bytes);
+        let bytes = self.blocking(move |_| files::read_bounded(&path, limit)).await?;
+        let check = |bytes| Verified::check(bytes, &descriptor.digest, descriptor.size);
+        Ok(bytes.map(check).transpose()?)
+    }
+
+    async fn open(&self, descriptor: &Descriptor) -> Result<Option<BlobReader>, StoreError> {
+        let path = self.blob_path(&descriptor.digest);
+        match tokio::fs::File::open(&path).await {
+            Ok(file) => Ok(Some(Box::pin(file))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io("read", &path, error)),
+        }
+    }
+
+    async fn name(&self, _lease: &Lease, record: &ImageRecord) -> Result<(), StoreError> {
+        let record = record.clone();
+        self.blocking(move |layout| index::set(&layout.root, &record)).await
+    }
+
+    async fn lookup(&self, reference: &Reference) -> Result<Option<Known>, StoreError> {
+        let reference = reference.clone();
+        self.blocking(move |layout| index::find(&layout.root, &reference)).await
+    }
+
+    async fn names(&self) -> Result<Vec<String>, StoreError> {
+        self.blocking(|layout| index::names(&layout.root)).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
