@@ -222,6 +222,17 @@ impl Document {
     }
 }
 
+/// The type that a document gives itself, if it does.
+#[must_use]
+pub fn declared_media_type(bytes: &[u8]) -> Option<MediaType> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Declared {
+        media_type: Option<MediaType>,
+    }
+    serde_json::from_slice::<Declared>(bytes).ok()?.media_type
+}
+
 fn missing(what: &'static str, field: &str) -> ManifestError {
     ManifestError::Malformed { what, reason: format!("it has no {field:?}") }
 }

@@ -46,6 +46,9 @@ pub enum StoreError {
         /// The digest.
         digest: String,
     },
+    /// A thread of ours died.
+    #[error("a worker thread failed: {0}")]
+    Thread(String),
     /// containerd cannot be reached.
     #[error("no containerd answers at {address}: {reason}")]
     Unreachable {
@@ -94,6 +97,13 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// A worker that panicked or was torn down.
+    pub(crate) fn thread(error: &tokio::task::JoinError) -> Self {
+        Self::Thread(error.to_string())
+    }
+}
+
 impl Classify for StoreError {
     fn kind(&self) -> Kind {
         match self {
@@ -103,6 +113,7 @@ impl Classify for StoreError {
             },
             Self::NotALayout { .. } | Self::NotWritable { .. } => Kind::StoreInvalid,
             Self::Damaged(_) => Kind::StoreFailed,
+            Self::Thread(_) => Kind::Internal,
             Self::UnsupportedDigest { .. } => Kind::Unsupported,
             Self::Unreachable { .. } => Kind::StoreUnavailable,
             Self::Containerd { code, .. } => match code {

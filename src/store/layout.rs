@@ -76,10 +76,7 @@ impl Layout {
         work: impl FnOnce(Self) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let layout = self.clone();
-        match tokio::task::spawn_blocking(move || work(layout)).await {
-            Ok(result) => result,
-            Err(error) => Err(StoreError::io("work in", &self.root, std::io::Error::other(error))),
-        }
+        tokio::task::spawn_blocking(move || work(layout)).await.map_err(|error| StoreError::thread(&error))?
     }
 }
 
@@ -128,6 +125,16 @@ impl Store for Layout {
         let (path, limit) = (self.blob_path(&descriptor.digest), self.limits.document_bytes);
         let bytes = self.blocking(move |_| files::read_bounded(&path, limit)).await?;
         let check = |bytes| Verified::check(bytes, &descriptor.digest, descriptor.size);
+        Ok(bytes.map(check).transpose()?)
+    }
+
+    async fn kept(&self, digest: &Digest) -> Result<Option<Verified<Bytes>>, StoreError> {
+        let (path, limit) = (self.blob_path(digest), self.limits.document_bytes);
+        let bytes = self.blocking(move |_| files::read_bounded(&path, limit)).await?;
+        let check = |bytes: Bytes| {
+            let size = bytes.len() as u64;
+            Verified::check(bytes, digest, size)
+        };
         Ok(bytes.map(check).transpose()?)
     }
 

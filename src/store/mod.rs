@@ -128,6 +128,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Reads a document, or `None` where the store does not have it.
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Verified<Bytes>>, StoreError>;
 
+    /// Reads a document of which only the digest is known, or `None`.
+    async fn kept(&self, digest: &Digest) -> Result<Option<Verified<Bytes>>, StoreError>;
+
     /// Reads a blob from its start, unverified; `None` where the store does not have it.
     async fn open(&self, descriptor: &Descriptor) -> Result<Option<BlobReader>, StoreError>;
 

@@ -1,0 +1,238 @@
+//! From flags and configuration to the things that commands work with.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{ConfigError, FileConfig};
+use crate::core::limits::Limits;
+use crate::core::platform::{Platform, PlatformError};
+use crate::core::reference::Reference;
+use crate::fetch::Fetcher;
+use crate::fetch::progress::Observer;
+use crate::host::{LocalHost, System};
+use crate::registry::credentials::{Credentials, Secret};
+use crate::registry::hosts::{ClientCertificate, HostOptions, hosts_for};
+use crate::registry::Client;
+use crate::resolve::choice::{Level, OnMismatch};
+use crate::store::Store;
+use crate::store::layout::Layout;
+use crate::store::staging::Staging;
+use crate::unpack::Unpacker;
+
+use super::Failure;
+use super::args::{Global, MatchArgs, RegistryArgs};
+
+const CONTAINERD_ADDRESS: &str = "/run/containerd/containerd.sock";
+const STAGING_DIR: &str = "/var/lib/lighterman/staging";
+/// Where containerd and docker keep per-registry settings.
+const HOSTS_DIRS: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
+/// No password is longer; a mistaken pipe should not fill memory.
+const MAX_PASSWORD: u64 = 64 * 1024;
+
+/// What was asked for, by flags and by file.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) global: Global,
+    pub(super) file: FileConfig,
+}
+
+/// Where images are landed or looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Layout(PathBuf),
+    Containerd(Option<String>),
+}
+
+/// An open place.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) store: Box<dyn Store>,
+    pub(super) unpacker: Option<Box<dyn Unpacker>>,
+}
+
+/// Flags that only matter for containerd.
+#[derive(Debug, Default)]
+pub(super) struct ContainerdFlags {
+    pub(super) namespace: Option<String>,
+    pub(super) snapshotter: Option<String>,
+    pub(super) staging_dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// Reads `oci:DIR` or `containerd[:NAMESPACE]`.
+    pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
+        match text.split_once(':') {
+            Some(("oci", dir)) if !dir.is_empty() => Ok(Self::Layout(dir.into())),
+            Some(("containerd", namespace)) if !namespace.is_empty() => Ok(Self::Containerd(Some(namespace.into()))),
+            None if text == "containerd" => Ok(Self::Containerd(None)),
+            _ => Err(ConfigError::Contradiction(format!(
+                "{text:?} is no place for images: use oci:DIR, containerd or containerd:NAMESPACE"
+            ))),
+        }
+    }
+}
+
+impl Context {
+    /// containerd's socket.
+    pub(super) fn containerd_address(&self) -> &Path {
+        let named = self.global.containerd_address.as_deref().or(self.file.containerd_address.as_deref());
+        named.unwrap_or(Path::new(CONTAINERD_ADDRESS))
+    }
+
+    /// This node, with containerd's own view where its socket answers.
+    pub(super) async fn host(&self) -> LocalHost {
+        let host = LocalHost::new(Box::new(System::new()));
+        match self.containerd_platform().await {
+            Some(platform) => host.with_containerd(platform),
+            None => host,
+        }
+    }
+
+    #[cfg(feature = "containerd")]
+    async fn containerd_platform(&self) -> Option<Platform> {
+        let address = self.containerd_address();
+        if !address.exists() {
+            return None;
+        }
+        match crate::store::containerd::platform_at(address).await {
+            Ok(platform) => platform,
+            Err(error) => {
+                tracing::warn!("containerd could not be asked what it matches with: {error}");
+                None
+            }
+        }
+    }
+
+    #[cfg(not(feature = "containerd"))]
+    async fn containerd_platform(&self) -> Option<Platform> {
+        None
+    }
+
+    /// Opens a place to read from or to pull into.
+    pub(super) async fn open(&self, place: &Place, flags: ContainerdFlags, access: Access) -> Result<Opened, Failure> {
+        match (place, access) {
+            (Place::Layout(dir), Access::Read) => Ok(Opened { store: Box::new(Layout::open(dir)?), unpacker: None }),
+            (Place::Layout(dir), Access::Write) => {
+                Ok(Opened { store: Box::new(Layout::open_or_create(dir)?), unpacker: None })
+            }
+            (Place::Containerd(namespace), _) => {
+                if let (Some(a), Some(b)) = (namespace, &flags.namespace)
+                    && a != b
+                {
+                    return Err(ConfigError::Contradiction(format!(
+                        "two namespaces are named, {a} and {b}: drop --namespace, or write plain \"containerd\""
+                    ))
+                    .into());
+                }
+                self.open_containerd(namespace.clone(), flags).await
+            }
+        }
+    }
+
+    #[cfg(feature = "containerd")]
+    async fn open_containerd(&self, namespace: Option<String>, flags: ContainerdFlags) -> Result<Opened, Failure> {
+        use crate::store::containerd::{Containerd, ContainerdOptions};
+        let file = &self.file;
+        let staging = flags.staging_dir.or_else(|| file.staging_dir.clone()).unwrap_or_else(|| STAGING_DIR.into());
+        let options = ContainerdOptions {
+            namespace: namespace.or(flags.namespace).or_else(|| file.namespace.clone()).unwrap_or_else(|| "default".into()),
+            snapshotter: flags.snapshotter.or_else(|| file.snapshotter.clone()).unwrap_or_else(|| "overlayfs".into()),
+            staging: Staging::new(staging),
+        };
+        let containerd = Containerd::connect(self.containerd_address(), options).await?;
+        Ok(Opened { store: Box::new(containerd.clone()), unpacker: Some(Box::new(containerd)) })
+    }
+
+    #[cfg(not(feature = "containerd"))]
+    async fn open_containerd(&self, _namespace: Option<String>, _flags: ContainerdFlags) -> Result<Opened, Failure> {
+        Err(ConfigError::Contradiction(
+            "this lighterman was built without containerd (feature \"containerd\"): use --to oci:DIR".into(),
+        )
+        .into())
+    }
+
+    /// A fetcher for the registry of a reference.
+    pub(super) fn fetcher(
+        &self,
+        reference: &Reference,
+        args: &RegistryArgs,
+        limits: Limits,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Fetcher, Failure> {
+        let hosts = hosts_for(reference, &self.host_options(args))?;
+        let client = Client::new(self.credentials(reference, args)?, limits)?;
+        Ok(Fetcher::new(client, hosts, limits, observer))
+    }
+
+    fn host_options(&self, args: &RegistryArgs) -> HostOptions {
+        let file = &self.file;
+        let named_dirs = Some(args.hosts_dir.clone()).filter(|dirs| !dirs.is_empty()).or_else(|| file.hosts_dirs.clone());
+        let mirrors = Some(args.mirror.clone()).filter(|list| !list.is_empty()).or_else(|| file.mirrors.clone());
+        let certificate = args.tlscert.as_ref().or(file.tlscert.as_ref()).zip(args.tlskey.as_ref().or(file.tlskey.as_ref()));
+        HostOptions {
+            hosts_dirs: named_dirs.unwrap_or_else(|| HOSTS_DIRS.map(PathBuf::from).to_vec()),
+            mirrors: mirrors.unwrap_or_default(),
+            plain_http: args.plain_http || file.plain_http.unwrap_or(false),
+            skip_verify: args.skip_verify || file.skip_verify.unwrap_or(false),
+            ca: args.tlscacert.iter().chain(&file.tlscacert).cloned().collect(),
+            client: certificate.map(|(cert, key)| ClientCertificate { cert: cert.clone(), key: Some(key.clone()) }),
+        }
+    }
+
+    fn credentials(&self, reference: &Reference, args: &RegistryArgs) -> Result<Credentials, Failure> {
+        let Some(user) = &args.user else { return Ok(Credentials::from_environment()) };
+        if user.contains(':') {
+            return Err(ConfigError::Contradiction(
+                "--user takes the name alone: a password on the command line is seen by everyone on this machine; \
+                 pipe it in with --password-stdin"
+                    .into(),
+            )
+            .into());
+        }
+        if !args.password_stdin {
+            return Err(ConfigError::Contradiction("--user needs --password-stdin".into()).into());
+        }
+        Ok(Credentials::from_environment().with_explicit(reference, user, read_password()?))
+    }
+}
+
+/// What a place is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
+fn read_password() -> Result<Secret, ConfigError> {
+    let mut text = String::new();
+    let read = std::io::stdin().take(MAX_PASSWORD).read_to_string(&mut text);
+    let password = text.trim_end_matches(['\r', '\n']);
+    match read {
+        Ok(_) if !password.is_empty() => Ok(Secret::new(password.to_owned())),
+        Ok(_) => Err(ConfigError::Contradiction("--password-stdin: nothing came on stdin".into())),
+        Err(error) => Err(ConfigError::Contradiction(format!("--password-stdin: {error}"))),
+    }
+}
+
+/// Reads a platform that a person typed; what is left out is this node's.
+pub(super) fn platform(text: &str, host: &LocalHost) -> Result<Platform, PlatformError> {
+    Platform::parse(text, &host.report().matching_platform())
+}
+
+/// The limits that flags and file leave.
+pub(super) fn limits(context: &Context, downloads: Option<u16>) -> Limits {
+    let defaults = Limits::default();
+    let downloads = downloads.map(usize::from).or(context.file.max_concurrent_downloads);
+    Limits { concurrent_downloads: downloads.unwrap_or(defaults.concurrent_downloads), ..defaults }
+}
+
+impl MatchArgs {
+    pub(super) fn level(&self) -> Level {
+        if self.isa_level { Level::Cpu } else { Level::Containerd }
+    }
+
+    pub(super) fn on_mismatch(&self) -> OnMismatch {
+        if self.allow_mismatch { OnMismatch::Allow } else { OnMismatch::Refuse }
+    }
+}

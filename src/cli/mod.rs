@@ -1,0 +1,73 @@
+//! The commands: read flags, call the library, render for a person or as JSON.
+//!
+//! Results go to stdout, everything else to stderr. No decision about images is made here.
+
+mod args;
+mod context;
+mod demo;
+mod explain;
+pub mod host;
+mod inspect;
+mod progress;
+mod pull;
+mod report;
+mod resolve;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+use crate::config::FileConfig;
+use crate::core::error::{Classify, Kind};
+use crate::service::status::exit_code;
+use crate::telemetry;
+
+use args::{Arguments, Command};
+use context::Context;
+
+/// Any failure of a command, ready to be shown.
+pub(crate) type Failure = Box<dyn Classify + Send + Sync>;
+
+impl<E: Classify + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Box::new(error)
+    }
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are results; anything else is a mistake in the command line.
+            let code = if error.use_stderr() { exit_code(Kind::InvalidArgument) } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    arguments.global.color.apply();
+    let json = arguments.global.json;
+    match start(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report::failure(failure.as_ref(), json);
+            ExitCode::from(exit_code(failure.kind()))
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> Result<(), Failure> {
+    let file = FileConfig::load(arguments.global.config.as_deref())?;
+    telemetry::start(arguments.global.log_level(&file));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(report::Startup)?;
+    let context = Context { global: arguments.global, file };
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Host => host::run(&context).await,
+            Command::Resolve(args) => resolve::run(&context, &args).await,
+            Command::Pull(args) => pull::run(&context, &args).await,
+            Command::Inspect(args) => inspect::run(&context, &args).await,
+            Command::Demo => demo::run(&context).await,
+        }
+    })
+}

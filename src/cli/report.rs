@@ -1,0 +1,87 @@
+//! How failures and warnings look.
+
+use console::style;
+use serde_json::json;
+
+use crate::core::error::{Classify, Kind};
+
+/// Shows a failure on stderr: what happened, who is to blame, every attempt, what to do next.
+#[expect(clippy::print_stderr, reason = "this is where messages are printed")]
+pub(super) fn failure(failure: &(dyn Classify + Send + Sync), json: bool) {
+    if json {
+        eprintln!("{}", as_json(failure));
+        return;
+    }
+    eprintln!("{} {failure}", style("error:").for_stderr().red().bold());
+    if failure.kind() == Kind::Cancelled {
+        return;
+    }
+    eprintln!("  blame: {}", failure.blame());
+    let attempts = failure.attempts();
+    if attempts.len() > 1 {
+        for attempt in attempts {
+            let seconds = attempt.elapsed.as_secs_f64();
+            let at = if attempt.offset > 0 { format!(" at byte {}", attempt.offset) } else { String::new() };
+            eprintln!("  attempt: {}{at}, after {seconds:.1} s: {}", attempt.host, attempt.message);
+        }
+    }
+    if let Some(hint) = failure.hint() {
+        eprintln!("  hint: {hint}");
+    }
+}
+
+/// Shows a warning on stderr.
+#[expect(clippy::print_stderr, reason = "this is where messages are printed")]
+pub(super) fn warning(text: &str) {
+    eprintln!("{} {text}", style("warning:").for_stderr().yellow().bold());
+}
+
+/// Prints a result. A reader that went away (`| head`) is no error.
+pub(super) fn result(text: &str) {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        let _ = stdout.write_all(b"\n");
+    }
+    let _ = stdout.flush();
+}
+
+fn as_json(failure: &(dyn Classify + Send + Sync)) -> serde_json::Value {
+    let attempts: Vec<_> = failure
+        .attempts()
+        .iter()
+        .map(|attempt| {
+            json!({
+                "host": attempt.host,
+                "kind": attempt.kind.name(),
+                "message": attempt.message,
+                "seconds": attempt.elapsed.as_secs_f64(),
+                "offset": attempt.offset,
+            })
+        })
+        .collect();
+    json!({"error": {
+        "kind": failure.kind().name(),
+        "message": failure.to_string(),
+        "blame": failure.blame().to_string(),
+        "attempts": attempts,
+        "hint": failure.hint(),
+    }})
+}
+
+/// The process could not get going.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start worker threads: {0}")]
+pub(super) struct Startup(pub(super) std::io::Error);
+
+impl Classify for Startup {
+    fn kind(&self) -> Kind {
+        Kind::StoreFailed
+    }
+}
+
+/// `12.3 MB`, in powers of ten as registries and disks count.
+pub(super) fn bytes(count: u64) -> String {
+    indicatif::DecimalBytes(count).to_string()
+}

@@ -1,0 +1,192 @@
+//! One blob: from whichever host brings it, through a staged file, into the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::core::descriptor::Descriptor;
+use crate::core::digest::Verified;
+use crate::core::reference::Reference;
+use crate::registry::{BlobStream, Host, Operation, RegistryError};
+use crate::store::staging::{Partial, PartialError, Staged, Turn};
+use crate::store::{Belongs, Lease, Store, StoreError};
+
+use super::Fetcher;
+use super::attempts::Attempts;
+use super::error::{Cause, FetchError};
+use super::progress::Event;
+
+/// How often to look whether another process has finished a blob that both want.
+const SHARED_POLL: Duration = Duration::from_millis(100);
+
+/// Where fetched blobs go, for whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// The image they belong to.
+    pub reference: &'a Reference,
+    /// Where they go.
+    pub store: &'a dyn Store,
+    /// What keeps them there meanwhile.
+    pub lease: &'a Lease,
+}
+
+/// How a blob got into the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landed {
+    /// It was there.
+    Present,
+    /// It was fetched; bytes that came over the network this time.
+    Fetched(u64),
+}
+
+impl Fetcher {
+    /// Gets a blob into the store, unless it is there.
+    ///
+    /// # Errors
+    /// [`FetchError`] with every attempt. What was downloaded stays in staging.
+    pub async fn blob(&self, job: &Job<'_>, blob: &Descriptor, belongs: Belongs<'_>) -> Result<Landed, FetchError> {
+        let refused = |error: StoreError| FetchError::refused(blob.digest.to_string(), error.into());
+        let mut attempts = self.attempts(blob.digest.to_string(), Operation::Pull)?;
+        let mut received = 0;
+        loop {
+            if job.store.claim(job.lease, blob, belongs).await.map_err(refused)? {
+                self.observer.notify(Event::Present(blob));
+                return Ok(Landed::Present);
+            }
+            let Some(partial) = begin(job.store, blob).await.map_err(refused)? else {
+                self.observer.notify(Event::Shared(blob));
+                tokio::time::sleep(SHARED_POLL).await;
+                continue;
+            };
+            let source = Source { reference: job.reference, blob };
+            if let Some(staged) = self.complete(&source, &mut attempts, partial, &mut received).await? {
+                job.store.adopt(job.lease, staged, belongs).await.map_err(refused)?;
+                self.observer.notify(Event::Finished(blob));
+                return Ok(Landed::Fetched(received));
+            }
+        }
+    }
+
+    /// Downloads what is missing of a partial blob. `None` where its bytes turned out wrong
+    /// and were removed, so that it has to be begun again.
+    async fn complete(
+        &self,
+        source: &Source<'_>,
+        attempts: &mut Attempts<'_>,
+        mut partial: Box<Partial>,
+        received: &mut u64,
+    ) -> Result<Option<Verified<Staged>>, FetchError> {
+        let inherited = partial.offset() > 0;
+        self.observer.notify(Event::Started { blob: source.blob, offset: partial.offset() });
+        loop {
+            let before = partial.offset();
+            attempts.start_at(before);
+            let outcome;
+            (partial, outcome) =
+                self.attempt(source, attempts.host(), partial).await.map_err(|error| source.refused(error))?;
+            let gained = partial.offset().saturating_sub(before);
+            *received += gained;
+            if gained > 0 {
+                attempts.progressed();
+            }
+            match outcome {
+                Ok(()) if partial.offset() == source.blob.size => match partial.finish() {
+                    Ok(staged) => return Ok(Some(staged)),
+                    // A torn write of an earlier run costs one more download, and blames nobody.
+                    Err(_) if inherited => return Ok(None),
+                    Err(mismatch) => {
+                        attempts.failed(mismatch.into()).await?;
+                        return Ok(None);
+                    }
+                },
+                Ok(()) => {
+                    let error = RegistryError::cut_short(attempts.host(), partial.offset(), source.blob.size);
+                    attempts.failed(error.into()).await?;
+                }
+                Err(cause @ Cause::Mismatch(_)) => {
+                    attempts.failed(cause).await?;
+                    return Ok(None);
+                }
+                Err(cause) => attempts.failed(cause).await?,
+            }
+        }
+    }
+
+    /// One request to one host: streams into the partial blob until the body ends. The
+    /// partial blob comes back with how it went; only a broken thread loses it.
+    async fn attempt(
+        &self,
+        source: &Source<'_>,
+        host: &Host,
+        mut partial: Box<Partial>,
+    ) -> Result<(Box<Partial>, Result<(), Cause>), StoreError> {
+        if partial.offset() == source.blob.size {
+            return Ok((partial, Ok(())));
+        }
+        let stream = match self.client.blob(host, source.reference, source.blob, partial.offset()).await {
+            Ok(stream) => stream,
+            Err(error) => return Ok((partial, Err(error.into()))),
+        };
+        if stream.offset != partial.offset() {
+            // The server ignores ranges and starts again from the first byte.
+            partial.restart()?;
+        }
+        let (sender, receiver) = mpsc::channel(self.limits.chunks_in_flight);
+        // Its own task, so that TLS of several blobs runs on several cores; it ends with us.
+        let network = AbortOnDropHandle::new(tokio::spawn(pump(stream, sender)));
+        let (observer, digest) = (Arc::clone(&self.observer), source.blob.digest.clone());
+        let disk = tokio::task::spawn_blocking(move || {
+            let advanced = |bytes| observer.notify(Event::Advanced { digest: &digest, bytes });
+            let written = drain(&mut partial, receiver, advanced);
+            (partial, written)
+        });
+        let (partial, written) = disk.await.map_err(|error| StoreError::thread(&error))?;
+        let received = network.await.map_err(|error| StoreError::thread(&error))?;
+        Ok((partial, written.map_err(Cause::from).and(received.map_err(Cause::from))))
+    }
+}
+
+/// A blob and where it comes from.
+#[derive(Debug, Clone, Copy)]
+struct Source<'a> {
+    reference: &'a Reference,
+    blob: &'a Descriptor,
+}
+
+impl Source<'_> {
+    fn refused(&self, error: StoreError) -> FetchError {
+        FetchError::refused(self.blob.digest.to_string(), error.into())
+    }
+}
+
+/// Takes up or starts the staged file; `None` while another process writes it.
+async fn begin(store: &dyn Store, blob: &Descriptor) -> Result<Option<Box<Partial>>, StoreError> {
+    let (staging, descriptor) = (store.staging().clone(), blob.clone());
+    let turn = tokio::task::spawn_blocking(move || staging.begin(&descriptor)).await;
+    match turn.map_err(|error| StoreError::thread(&error))?? {
+        Turn::Ours(partial) => Ok(Some(partial)),
+        Turn::Taken => Ok(None),
+    }
+}
+
+/// Network to channel. The channel's bound is what slows a fast registry down to the disk.
+async fn pump(mut stream: BlobStream, sender: mpsc::Sender<Bytes>) -> Result<(), RegistryError> {
+    while let Some(chunk) = stream.next().await? {
+        if sender.send(chunk).await.is_err() {
+            break; // The writer failed, and says why.
+        }
+    }
+    Ok(())
+}
+
+/// Channel to disk, hashing on the way.
+fn drain(partial: &mut Partial, mut chunks: mpsc::Receiver<Bytes>, advanced: impl Fn(u64)) -> Result<(), PartialError> {
+    while let Some(chunk) = chunks.blocking_recv() {
+        partial.write(&chunk)?;
+        advanced(chunk.len() as u64);
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Why something could not be fetched: the last cause, and every attempt before it.
+
+use std::time::Duration;
+
+use crate::core::digest::Mismatch;
+use crate::core::error::{Attempt, Blame, Classify, Kind};
+use crate::core::manifest::ManifestError;
+use crate::registry::RegistryError;
+use crate::store::StoreError;
+use crate::store::staging::PartialError;
+
+/// A fetch that failed for good.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// Every host failed, or one in a way that no other mends.
+    #[error("cannot fetch {what}: {cause}")]
+    Failed {
+        /// What was wanted.
+        what: String,
+        /// Every attempt, oldest first.
+        attempts: Vec<Attempt>,
+        /// The last failure.
+        cause: Box<Cause>,
+    },
+    /// No host may be asked at all.
+    #[error("no host may be asked for {what}: the hosts.toml of this registry grants none of them the capability")]
+    NoHost {
+        /// What was wanted.
+        what: String,
+    },
+}
+
+/// How one attempt failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The registry or the way to it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The bytes.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// The document.
+    #[error(transparent)]
+    Document(#[from] ManifestError),
+    /// This node's disk or store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<PartialError> for Cause {
+    fn from(error: PartialError) -> Self {
+        match error {
+            PartialError::Store(error) => Self::Store(error),
+            PartialError::Mismatch(error) => Self::Mismatch(error),
+        }
+    }
+}
+
+impl Cause {
+    fn classified(&self) -> &dyn Classify {
+        match self {
+            Self::Registry(error) => error,
+            Self::Mismatch(error) => error,
+            Self::Document(error) => error,
+            Self::Store(error) => error,
+        }
+    }
+
+    /// How long the registry asked to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Registry(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}
+
+impl Classify for Cause {
+    fn kind(&self) -> Kind {
+        self.classified().kind()
+    }
+
+    fn blame(&self) -> Blame {
+        self.classified().blame()
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Mismatch(_) => Some(
+                "the registry or a proxy before it sends bytes that are not the published ones; \
+                 try another mirror, and tell who runs this one"
+                    .into(),
+            ),
+            _ => self.classified().hint(),
+        }
+    }
+}
+
+impl FetchError {
+    /// A refusal that needed no attempt.
+    pub(super) fn refused(what: String, cause: Cause) -> Self {
+        Self::Failed { what, attempts: Vec::new(), cause: Box::new(cause) }
+    }
+}
+
+impl Classify for FetchError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Failed { cause, .. } => cause.kind(),
+            Self::NoHost { .. } => Kind::InvalidConfiguration,
+        }
+    }
+
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Failed { cause, .. } => cause.blame(),
+            Self::NoHost { .. } => Blame::Configuration,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Failed { cause, .. } => cause.hint(),
+            Self::NoHost { .. } => {
+                Some("grant \"pull\" and \"resolve\" to a host in hosts.toml, or name it with --mirror".into())
+            }
+        }
+    }
+
+    fn attempts(&self) -> &[Attempt] {
+        match self {
+            Self::Failed { attempts, .. } => attempts,
+            Self::NoHost { .. } => &[],
+        }
+    }
+}

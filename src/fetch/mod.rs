@@ -1,0 +1,184 @@
+//! The engine: descriptors in, verified content in a store out.
+//!
+//! A blob flows one way: hosts (with the one retry loop, [`attempts`]) to a network task,
+//! through a bounded channel, to a thread that hashes and writes it in order
+//! ([`blob`]), and only as [`Verified`] into the store. Whatever interrupts that, the bytes
+//! on disk stay and the next attempt goes on behind them.
+//!
+//! This room decides nothing about images: which blobs are wanted is the caller's affair.
+
+mod attempts;
+mod blob;
+mod error;
+mod health;
+pub mod progress;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::core::descriptor::{Descriptor, MediaType};
+use crate::core::digest::Verified;
+use crate::core::limits::Limits;
+use crate::core::manifest::ManifestError;
+use crate::core::reference::Reference;
+use crate::core::retry::Policy;
+use crate::registry::{Client, Host, Operation};
+
+use attempts::Attempts;
+use health::Health;
+use progress::Observer;
+
+pub use blob::{Job, Landed};
+pub use error::{Cause, FetchError};
+
+/// Fetches from the hosts of one registry: its mirrors and itself.
+#[derive(Debug, Clone)]
+pub struct Fetcher {
+    client: Client,
+    hosts: Arc<[Host]>,
+    health: Arc<Health>,
+    limits: Limits,
+    policy: Policy,
+    observer: Arc<dyn Observer>,
+}
+
+/// An index, manifest or config, with what it was announced as.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Its type: the descriptor's, else what the registry said.
+    pub media_type: Option<MediaType>,
+    /// The bytes, under the digest that they have.
+    pub content: Verified<Bytes>,
+}
+
+impl Document {
+    /// A descriptor of this document; a type that nobody named is `fallback`.
+    #[must_use]
+    pub fn descriptor(&self, fallback: MediaType) -> Descriptor {
+        let media_type = self.media_type.clone().unwrap_or(fallback);
+        Descriptor::new(media_type, self.content.digest().clone(), self.content.size())
+    }
+}
+
+/// Where a document stands in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Under `/manifests/`: indexes and manifests.
+    Manifests,
+    /// Under `/blobs/`: configs.
+    Blobs,
+}
+
+impl Fetcher {
+    /// A fetcher over `hosts`, in the order in which they are to be asked.
+    #[must_use]
+    pub fn new(client: Client, hosts: Vec<Host>, limits: Limits, observer: Arc<dyn Observer>) -> Self {
+        Self { client, hosts: hosts.into(), health: Arc::default(), limits, policy: Policy::default(), observer }
+    }
+
+    /// Asks what a reference stands for, without fetching it; `None` where no host can say so
+    /// without sending the document.
+    ///
+    /// # Errors
+    /// [`FetchError`] with every attempt.
+    pub async fn resolve(&self, reference: &Reference) -> Result<Option<Descriptor>, FetchError> {
+        let target = reference.target();
+        let mut attempts = self.attempts(reference.familiar(), operation_of(reference))?;
+        loop {
+            match self.client.head_manifest(attempts.host(), reference, &target).await {
+                Ok(descriptor) => return Ok(descriptor),
+                Err(error) => attempts.failed(error.into()).await?,
+            }
+        }
+    }
+
+    /// Fetches the root document of a reference, whatever it is.
+    ///
+    /// # Errors
+    /// [`FetchError`] with every attempt.
+    pub async fn root(&self, reference: &Reference) -> Result<Document, FetchError> {
+        let target = reference.target();
+        let mut attempts = self.attempts(reference.familiar(), operation_of(reference))?;
+        loop {
+            match self.root_from(attempts.host(), reference, &target).await {
+                Ok(document) => return Ok(document),
+                Err(cause) => attempts.failed(cause).await?,
+            }
+        }
+    }
+
+    async fn root_from(&self, host: &Host, reference: &Reference, target: &str) -> Result<Document, Cause> {
+        let reply = self.client.manifest(host, reference, target).await?;
+        let content = match reference.digest() {
+            Some(digest) => {
+                let size = reply.bytes.len() as u64;
+                Verified::check(reply.bytes, digest, size)?
+            }
+            None => Verified::seal(reply.bytes),
+        };
+        Ok(Document { media_type: reply.media_type, content })
+    }
+
+    /// Fetches a document that a descriptor names.
+    ///
+    /// # Errors
+    /// [`FetchError`] with every attempt; a document over the limit is refused unread.
+    pub async fn document(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        endpoint: Endpoint,
+    ) -> Result<Verified<Bytes>, FetchError> {
+        let limit = self.limits.document_bytes;
+        if descriptor.size > limit {
+            let cause = Cause::Document(ManifestError::TooLarge { size: descriptor.size, limit });
+            return Err(FetchError::refused(descriptor.digest.to_string(), cause));
+        }
+        let mut attempts = self.attempts(descriptor.digest.to_string(), Operation::Pull)?;
+        loop {
+            match self.document_from(attempts.host(), reference, descriptor, endpoint).await {
+                Ok(document) => return Ok(document),
+                Err(cause) => attempts.failed(cause).await?,
+            }
+        }
+    }
+
+    async fn document_from(
+        &self,
+        host: &Host,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        endpoint: Endpoint,
+    ) -> Result<Verified<Bytes>, Cause> {
+        let bytes = match endpoint {
+            Endpoint::Manifests => {
+                let target = descriptor.digest.to_string();
+                self.client.manifest(host, reference, &target).await?.bytes
+            }
+            Endpoint::Blobs => {
+                let mut stream = self.client.blob(host, reference, descriptor, 0).await?;
+                let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size).unwrap_or_default());
+                while let Some(chunk) = stream.next().await? {
+                    bytes.extend_from_slice(&chunk);
+                    if bytes.len() as u64 > descriptor.size {
+                        break; // The check below names it.
+                    }
+                }
+                bytes.into()
+            }
+        };
+        Ok(Verified::check(bytes, &descriptor.digest, descriptor.size)?)
+    }
+
+    /// The hosts that may be asked for `what`, those that failed lately last.
+    fn attempts(&self, what: String, operation: Operation) -> Result<Attempts<'_>, FetchError> {
+        let able: Vec<&Host> = self.hosts.iter().filter(|host| host.can(operation)).collect();
+        Attempts::new(what, self.health.order(able), self)
+    }
+}
+
+/// Tags are only asked of hosts that may resolve; digests of any that may pull.
+fn operation_of(reference: &Reference) -> Operation {
+    if reference.digest().is_some() { Operation::Pull } else { Operation::Resolve }
+}

@@ -1,0 +1,73 @@
+//! What the engine tells while it works. Nobody has to listen, and listening never blocks it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::core::descriptor::Descriptor;
+use crate::core::digest::Digest;
+
+use super::error::Cause;
+
+/// Something that happened to a blob or a request.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A blob is in the store already.
+    Present(&'a Descriptor),
+    /// A blob is being downloaded, from byte `offset` on.
+    Started {
+        /// Which.
+        blob: &'a Descriptor,
+        /// Bytes that an earlier attempt left.
+        offset: u64,
+    },
+    /// Bytes arrived, and were hashed and written.
+    Advanced {
+        /// Of which blob.
+        digest: &'a Digest,
+        /// How many, since the last such event.
+        bytes: u64,
+    },
+    /// A blob is verified and in the store.
+    Finished(&'a Descriptor),
+    /// Another process is downloading the blob into the same place; we wait for it.
+    Shared(&'a Descriptor),
+    /// A host failed and the next one is asked.
+    NextHost {
+        /// What is being fetched.
+        what: &'a str,
+        /// The host that failed.
+        left: &'a str,
+        /// Why.
+        cause: &'a Cause,
+    },
+    /// An attempt failed and is repeated after a wait.
+    Waiting {
+        /// What is being fetched.
+        what: &'a str,
+        /// How long.
+        wait: Duration,
+        /// Why.
+        cause: &'a Cause,
+    },
+    /// A layer is unpacked, `done` of `total`.
+    Unpacked {
+        /// Layers that are unpacked.
+        done: usize,
+        /// Layers of the image.
+        total: usize,
+    },
+}
+
+/// Hears of everything as it happens, from several threads at once.
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// Takes an event; it must return quickly.
+    fn notify(&self, event: Event<'_>);
+}
+
+/// Listens to nothing.
+#[derive(Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn notify(&self, _event: Event<'_>) {}
+}

@@ -1,0 +1,338 @@
+//! The use case: resolve, select, fetch, unpack, name.
+//!
+//! [`Puller::plan`] decides what is wanted and may refuse; [`Puller::land`] brings it, all
+//! of it or nothing that anyone can see. Between the two the caller may tell a person what
+//! is going to happen. The name comes last, so an image that is visible is whole.
+
+mod error;
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio_util::sync::CancellationToken;
+
+use crate::core::descriptor::Descriptor;
+use crate::core::digest::Digest;
+use crate::core::limits::Limits;
+use crate::core::manifest::{Document, ImageConfig, Index, Manifest};
+use crate::core::plan::{self, Blob, BlobKind};
+use crate::core::platform::Platform;
+use crate::core::reference::Reference;
+use crate::core::select::{self, Inner};
+use crate::fetch::progress::Observer;
+use crate::fetch::{Fetcher, Job, Landed};
+use crate::host::LocalHost;
+use crate::resolve::choice::{self, Choice, Level, OnMismatch, Wish};
+use crate::resolve::{Image, Reading, ResolveError, Resolver, Root};
+use crate::store::{Belongs, ImageRecord, Lease, Role, Store};
+use crate::unpack::{Unpackable, Unpacker};
+
+pub use error::PullError;
+
+/// Everything that a pull works with.
+#[derive(Debug, Clone, Copy)]
+pub struct Puller<'a> {
+    /// Where content comes from.
+    pub fetcher: &'a Fetcher,
+    /// Where it goes.
+    pub store: &'a dyn Store,
+    /// What makes it ready to run, where the destination can run anything.
+    pub unpacker: Option<&'a dyn Unpacker>,
+    /// What this node runs.
+    pub host: &'a LocalHost,
+    /// Every bound.
+    pub limits: Limits,
+    /// Who wants to hear of progress.
+    pub observer: &'a dyn Observer,
+}
+
+/// What is to be pulled.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// The image.
+    pub reference: Reference,
+    /// For which platforms.
+    pub platforms: Platforms,
+    /// Which level of the CPU counts.
+    pub level: Level,
+    /// What to do with an image that is for another platform.
+    pub on_mismatch: OnMismatch,
+}
+
+/// Which platforms of an image are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Platforms {
+    /// The one that this node matches with.
+    Host,
+    /// These.
+    Listed(Vec<Platform>),
+    /// Everything that the index has, attestations included, so that it can be copied on whole.
+    All,
+}
+
+/// What a pull is going to bring.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The image and all documents that were read.
+    pub image: Image,
+    /// The manifests that were chosen.
+    pub parts: Vec<Part>,
+    /// The name will stand for the root, whatever was chosen.
+    whole: bool,
+}
+
+/// One manifest of a plan.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Why this one.
+    pub choice: Choice,
+    /// The manifest.
+    pub manifest: Manifest,
+}
+
+/// What a pull brought.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// What was fetched and what was there, in bytes and blobs; documents count as bytes.
+    pub traffic: Traffic,
+    /// The chain IDs of the unpacked images, in the order of the plan's parts.
+    pub unpacked: Vec<Digest>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Counts of blobs and bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes that came over the network.
+    pub bytes_fetched: u64,
+    /// Bytes of blobs that were in the store already.
+    pub bytes_present: u64,
+    /// Blobs that were fetched.
+    pub blobs_fetched: usize,
+    /// Blobs that were in the store already.
+    pub blobs_present: usize,
+}
+
+impl Puller<'_> {
+    /// Finds out what the request stands for and chooses the manifests.
+    ///
+    /// # Errors
+    /// [`PullError::Resolve`], refusals included.
+    pub async fn plan(&self, request: &PullRequest) -> Result<Plan, PullError> {
+        let resolver = Resolver { fetcher: self.fetcher, store: Some(self.store), limits: self.limits };
+        let wishes = wishes(request);
+        let matcher = match wishes.as_slice() {
+            [only] => Some(only.matcher(self.host)),
+            _ => None,
+        };
+        let reading = matcher.as_ref().map_or(Reading::Everything, Reading::Deciding);
+        let mut image = resolver.image(&request.reference, reading).await?;
+        let mut choices: Vec<Choice> = match request.platforms {
+            Platforms::All => every_manifest(&image),
+            _ => wishes.iter().map(|wish| choice::choose(&image, wish, self.host)).collect::<Result<_, _>>()?,
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        choices.retain(|choice| seen.insert(choice.descriptor.digest.clone()));
+        let descriptors: Vec<Descriptor> = choices.iter().map(|choice| choice.descriptor.clone()).collect();
+        let manifests = resolver.manifests(&mut image, &descriptors).await?;
+        let parts: Vec<Part> =
+            choices.into_iter().zip(manifests).map(|(choice, manifest)| Part { choice, manifest }).collect();
+        let whole = request.platforms == Platforms::All || parts.len() != 1;
+        Ok(Plan { image, parts, whole })
+    }
+
+    /// Brings everything of a plan into the store and names it. Cancelling leaves partial
+    /// blobs in staging and nothing visible.
+    ///
+    /// # Errors
+    /// [`PullError`]; no name was set.
+    pub async fn land(&self, plan: &Plan, cancel: &CancellationToken) -> Result<Pulled, PullError> {
+        let started = Instant::now();
+        let lease = self.store.lease().await?;
+        let landed = tokio::select! {
+            landed = self.land_under(&lease, plan) => landed,
+            () = cancel.cancelled() => Err(PullError::Cancelled),
+        };
+        let released = self.store.release(lease).await;
+        let mut pulled = landed?;
+        released?;
+        pulled.elapsed = started.elapsed();
+        Ok(pulled)
+    }
+
+    async fn land_under(&self, lease: &Lease, plan: &Plan) -> Result<Pulled, PullError> {
+        self.put_documents(lease, plan).await?;
+        let mut traffic = self.fetch(lease, plan).await?;
+        traffic.bytes_fetched += plan.image.bytes_fetched;
+        let mut pulled = Pulled { traffic, unpacked: Vec::new(), warnings: Vec::new(), elapsed: Duration::ZERO };
+        for part in &plan.parts {
+            if part.choice.descriptor.is_attestation() {
+                continue;
+            }
+            let config = self.config_of(part).await?;
+            pulled.warnings.extend(label_warning(part, &config));
+            if let Some(unpacker) = self.unpacker {
+                let image = Unpackable { manifest: &part.manifest, config: &config };
+                pulled.unpacked.push(unpacker.unpack(lease, &image, self.observer).await?);
+            }
+        }
+        self.store.name(lease, &plan.record()).await?;
+        Ok(pulled)
+    }
+
+    /// Indexes and manifests go in first, so that the store knows what keeps the blobs alive.
+    async fn put_documents(&self, lease: &Lease, plan: &Plan) -> Result<(), PullError> {
+        let source = &plan.image.reference;
+        for (digest, index) in plan.indexes(&self.limits) {
+            if let Some(document) = plan.image.document(&digest) {
+                self.store.put(lease, document.clone(), Belongs { role: Role::Index(&index), source }).await?;
+            }
+        }
+        for part in &plan.parts {
+            if let Some(document) = plan.image.document(&part.choice.descriptor.digest) {
+                self.store
+                    .put(lease, document.clone(), Belongs { role: Role::Manifest(&part.manifest), source })
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All blobs at once, as many at a time as the limits allow; the first error stops them all.
+    async fn fetch(&self, lease: &Lease, plan: &Plan) -> Result<Traffic, PullError> {
+        let job = Job { reference: &plan.image.reference, store: self.store, lease };
+        let blobs = plan::blobs(plan.parts.iter().map(|part| &part.manifest));
+        stream::iter(&blobs)
+            .map(|blob| async {
+                let belongs = Belongs { role: role_of(blob), source: &plan.image.reference };
+                let landed = self.fetcher.blob(&job, &blob.descriptor, belongs).await?;
+                Ok::<_, PullError>((landed, blob.descriptor.size))
+            })
+            .buffer_unordered(self.limits.concurrent_downloads)
+            .try_fold(Traffic::default(), |traffic, (landed, size)| async move { Ok(traffic.with(landed, size)) })
+            .await
+    }
+
+    async fn config_of(&self, part: &Part) -> Result<ImageConfig, PullError> {
+        let descriptor = &part.manifest.config;
+        let document =
+            self.store.document(descriptor).await?.ok_or_else(|| PullError::Lost(descriptor.digest.clone()))?;
+        if !descriptor.media_type.is_config() {
+            // An artifact's config is not an image config; it has no platform and no layers of ours.
+            return Ok(ImageConfig::default());
+        }
+        ImageConfig::parse(document.content(), &self.limits).map_err(|source| {
+            PullError::Resolve(ResolveError::Document { what: descriptor.digest.to_string(), source })
+        })
+    }
+}
+
+impl Traffic {
+    fn with(mut self, landed: Landed, size: u64) -> Self {
+        match landed {
+            Landed::Present => {
+                self.blobs_present += 1;
+                self.bytes_present += size;
+            }
+            Landed::Fetched(bytes) => {
+                self.blobs_fetched += 1;
+                self.bytes_fetched += bytes;
+            }
+        }
+        self
+    }
+}
+
+impl Plan {
+    /// Every index that leads to a chosen manifest, outermost first.
+    fn indexes(&self, limits: &Limits) -> Vec<(Digest, Index)> {
+        let Root::Index(root, entries) = &self.image.content else { return Vec::new() };
+        let mut indexes = vec![(self.image.root.digest.clone(), root.clone())];
+        for (path, entry) in select::flatten(entries) {
+            let leads =
+                self.parts.iter().any(|part| part.choice.path.as_ref().is_some_and(|chosen| chosen.starts_with(&path)));
+            let digest = &entry.descriptor.digest;
+            if leads
+                && matches!(entry.inner, Inner::Nested(_))
+                && let Some(document) = self.image.document(digest)
+                && let Ok(Document::Index(index)) =
+                    Document::parse(document.content(), Some(&entry.descriptor.media_type), limits)
+            {
+                indexes.push((digest.clone(), index));
+            }
+        }
+        indexes
+    }
+
+    fn record(&self) -> ImageRecord {
+        let single = match self.parts.as_slice() {
+            [part] if !self.whole => Some(part),
+            _ => None,
+        };
+        ImageRecord {
+            reference: self.image.reference.clone(),
+            root: self.image.root.clone(),
+            manifest: single.map(|part| part.choice.descriptor.clone()),
+            config: single
+                .or_else(|| self.parts.iter().find(|part| !part.choice.pin))
+                .map(|part| part.manifest.config.digest.clone()),
+            pin_manifest: single.is_some_and(|part| part.choice.pin),
+        }
+    }
+}
+
+fn wishes(request: &PullRequest) -> Vec<Wish> {
+    let wish = |platform| Wish { platform, level: request.level, on_mismatch: request.on_mismatch };
+    match &request.platforms {
+        Platforms::Host => vec![wish(None)],
+        Platforms::Listed(platforms) => platforms.iter().cloned().map(Some).map(wish).collect(),
+        Platforms::All => Vec::new(),
+    }
+}
+
+/// Every manifest of an image, for whatever platform.
+fn every_manifest(image: &Image) -> Vec<Choice> {
+    let choice = |path, descriptor: &Descriptor, platform: Option<&Platform>| Choice {
+        path,
+        descriptor: descriptor.clone(),
+        platform: platform.map(Platform::normalized).unwrap_or_default(),
+        pin: false,
+        warnings: Vec::new(),
+    };
+    match &image.content {
+        Root::Manifest(_, platform) => vec![choice(None, &image.root, Some(platform))],
+        Root::Index(_, entries) => select::flatten(entries)
+            .into_iter()
+            .filter(|(_, entry)| entry.descriptor.media_type.is_manifest())
+            .map(|(path, entry)| choice(Some(path), &entry.descriptor, entry.platform()))
+            .collect(),
+    }
+}
+
+fn role_of(blob: &Blob) -> Role<'static> {
+    match blob.kind {
+        BlobKind::Config => Role::Config,
+        // Which diffID a layer has is known once the config is here; unpacking records it.
+        BlobKind::Layer => Role::Layer(None),
+    }
+}
+
+/// The index says one thing and the image's own config another: one of them is wrong.
+fn label_warning(part: &Part, config: &ImageConfig) -> Option<String> {
+    let declared = part.choice.descriptor.platform.as_ref()?;
+    let own = &config.platform;
+    if own.architecture.is_empty() || declared.same_as(own) {
+        return None;
+    }
+    // A variant that only one of them names is no contradiction.
+    let lax = |platform: &Platform| Platform { variant: String::new(), ..platform.clone() };
+    if (declared.variant.is_empty() || own.variant.is_empty()) && lax(declared).same_as(&lax(own)) {
+        return None;
+    }
+    Some(format!(
+        "the index declares this manifest as {declared}, and its own config says {own}: the image is mislabelled"
+    ))
+}

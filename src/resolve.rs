@@ -1,0 +1,317 @@
+//! The use case before every pull: a reference in, the manifest for a platform out, or a
+//! refusal that says what the image has and what this node runs.
+//!
+//! [`Resolver`] reads as little as decides: the root document; what is behind entries
+//! without a platform, only when nothing matches by declaration or when all of it is to be
+//! explained; the config of a lone manifest, because nobody else ever checks it.
+//! [`choice`] decides, without I/O. Nothing is written here.
+
+pub mod choice;
+mod error;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::core::descriptor::{Descriptor, MediaType};
+use crate::core::digest::{Digest, Verified};
+use crate::core::limits::Limits;
+use crate::core::manifest::{Document, ImageConfig, Index, Manifest, declared_media_type};
+use crate::core::platform::{Matcher, Platform};
+use crate::core::reference::Reference;
+use crate::core::select::{self, Entry, Inner};
+use crate::fetch::{Endpoint, Fetcher};
+use crate::store::Store;
+
+pub use error::ResolveError;
+
+/// Reads the documents of an image, from the store where it has them, else from the registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Resolver<'a> {
+    /// Where documents come from.
+    pub fetcher: &'a Fetcher,
+    /// Where they may be already.
+    pub store: Option<&'a dyn Store>,
+    /// How much is read at the most.
+    pub limits: Limits,
+}
+
+/// What a reference stands for, with all that was read of it.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The reference.
+    pub reference: Reference,
+    /// The root document's descriptor.
+    pub root: Descriptor,
+    /// What the root is.
+    pub content: Root,
+    documents: BTreeMap<Digest, Verified<Bytes>>,
+    /// Bytes of documents that came over the network.
+    pub bytes_fetched: u64,
+}
+
+/// A root document.
+#[derive(Debug, Clone)]
+pub enum Root {
+    /// Manifests for several platforms.
+    Index(Index, Vec<Entry>),
+    /// One manifest, with the platform that its config names.
+    Manifest(Manifest, Platform),
+}
+
+/// How much of an index to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading<'a> {
+    /// What it takes to choose for this matcher.
+    Deciding(&'a Matcher),
+    /// Everything behind every entry, for an explanation or for all platforms.
+    Everything,
+}
+
+impl Image {
+    /// A document that was read, by digest.
+    #[must_use]
+    pub fn document(&self, digest: &Digest) -> Option<&Verified<Bytes>> {
+        self.documents.get(digest)
+    }
+
+    fn keep(&mut self, document: Verified<Bytes>, bytes_fetched: u64) {
+        self.bytes_fetched += bytes_fetched;
+        self.documents.insert(document.digest().clone(), document);
+    }
+
+    /// The entries of the index; none for a lone manifest.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        match &self.content {
+            Root::Index(_, entries) => entries,
+            Root::Manifest(..) => &[],
+        }
+    }
+}
+
+impl Resolver<'_> {
+    /// Reads the root of a reference, and behind it as much as `reading` says.
+    ///
+    /// # Errors
+    /// [`ResolveError`] where it cannot be fetched or is not an image.
+    pub async fn image(&self, reference: &Reference, reading: Reading<'_>) -> Result<Image, ResolveError> {
+        let (root, content, bytes_fetched) = self.root(reference).await?;
+        let parsed = Document::parse(content.content(), Some(&root.media_type), &self.limits)
+            .map_err(|source| ResolveError::Document { what: reference.familiar(), source })?;
+        let mut image = Image {
+            reference: reference.clone(),
+            root: described(root, &parsed, content.content()),
+            content: Root::Index(Index { manifests: Vec::new(), annotations: BTreeMap::new() }, Vec::new()),
+            documents: BTreeMap::new(),
+            bytes_fetched,
+        };
+        image.documents.insert(content.digest().clone(), content);
+        match parsed {
+            Document::Manifest(manifest) => {
+                let platform = self.config(&mut image, &manifest.config).await?.platform;
+                image.content = Root::Manifest(manifest, platform);
+            }
+            Document::Index(index) => {
+                let mut entries: Vec<Entry> = index.manifests.iter().cloned().map(Entry::unread).collect();
+                self.read_on(&mut image, &mut entries, reading).await?;
+                image.content = Root::Index(index, entries);
+            }
+        }
+        Ok(image)
+    }
+
+    /// Reads the manifest of a descriptor that was chosen.
+    ///
+    /// # Errors
+    /// [`ResolveError`] where it cannot be fetched or is not a manifest.
+    pub async fn manifest(&self, image: &mut Image, chosen: &Descriptor) -> Result<Manifest, ResolveError> {
+        let bytes = self.read(image, chosen, Endpoint::Manifests).await?;
+        match Document::parse(&bytes, Some(&chosen.media_type), &self.limits) {
+            Ok(Document::Manifest(manifest)) => Ok(manifest),
+            Ok(Document::Index(_)) => Err(ResolveError::NotAManifest { digest: chosen.digest.clone() }),
+            Err(source) => Err(ResolveError::Document { what: chosen.digest.to_string(), source }),
+        }
+    }
+
+    /// Reads several manifests, a few at a time.
+    ///
+    /// # Errors
+    /// As [`Self::manifest`]; the first one counts.
+    pub async fn manifests(&self, image: &mut Image, chosen: &[Descriptor]) -> Result<Vec<Manifest>, ResolveError> {
+        let missing: Vec<&Descriptor> =
+            chosen.iter().filter(|descriptor| !image.documents.contains_key(&descriptor.digest)).collect();
+        let reference = image.reference.clone();
+        let read: Vec<(Verified<Bytes>, u64)> = stream::iter(missing)
+            .map(|descriptor| self.obtain(&reference, descriptor, Endpoint::Manifests))
+            .buffered(self.limits.concurrent_downloads)
+            .try_collect()
+            .await?;
+        for (document, bytes) in read {
+            image.keep(document, bytes);
+        }
+        let mut manifests = Vec::with_capacity(chosen.len());
+        for descriptor in chosen {
+            manifests.push(self.manifest(image, descriptor).await?);
+        }
+        Ok(manifests)
+    }
+
+    /// Reads the config that a manifest names.
+    ///
+    /// # Errors
+    /// [`ResolveError`] where it cannot be fetched or is malformed.
+    pub async fn config(&self, image: &mut Image, config: &Descriptor) -> Result<ImageConfig, ResolveError> {
+        let bytes = self.read(image, config, Endpoint::Blobs).await?;
+        ImageConfig::parse(&bytes, &self.limits)
+            .map_err(|source| ResolveError::Document { what: config.digest.to_string(), source })
+    }
+
+    /// The root's descriptor and bytes, and how many of them came over the network. A name
+    /// that the store knows is asked for with HEAD first: registries do not count those, and
+    /// an unchanged image then costs one round trip and no body.
+    async fn root(&self, reference: &Reference) -> Result<(Descriptor, Verified<Bytes>, u64), ResolveError> {
+        if let Some(store) = self.store
+            && let Some(known) = store.lookup(reference).await?
+        {
+            let unchanged = match reference.digest() {
+                Some(digest) => Some(digest.clone()),
+                None => self.fetcher.resolve(reference).await?.map(|descriptor| descriptor.digest),
+            };
+            if let Some(digest) =
+                unchanged.filter(|digest| *digest == known.target.digest || known.root.as_ref() == Some(digest))
+                && let Some((descriptor, content)) = self.kept_root(store, known.target, digest).await?
+            {
+                return Ok((descriptor, content, 0));
+            }
+        }
+        let document = self.fetcher.root(reference).await?;
+        let bytes = document.content.size();
+        // A body without a type is told apart by its own fields; the fallback only names it.
+        let descriptor = document.descriptor(MediaType::Other(String::new()));
+        Ok((descriptor, document.content, bytes))
+    }
+
+    async fn kept_root(
+        &self,
+        store: &dyn Store,
+        target: Descriptor,
+        digest: Digest,
+    ) -> Result<Option<(Descriptor, Verified<Bytes>)>, ResolveError> {
+        if target.digest == digest {
+            let descriptor = Descriptor { annotations: BTreeMap::new(), platform: None, ..target };
+            return Ok(store.document(&descriptor).await?.map(|content| (descriptor, content)));
+        }
+        // The store kept the index beside the manifest that was chosen from it.
+        let Some(content) = store.kept(&digest).await? else { return Ok(None) };
+        let descriptor = Descriptor::new(MediaType::Other(String::new()), digest, content.size());
+        Ok(Some((descriptor, content)))
+    }
+
+    /// Reads behind entries, level by level, until nothing that matters is unread.
+    async fn read_on(
+        &self,
+        image: &mut Image,
+        entries: &mut [Entry],
+        reading: Reading<'_>,
+    ) -> Result<(), ResolveError> {
+        for _ in 0..self.limits.index_depth {
+            if let Reading::Deciding(matcher) = reading
+                && select::has_declared_match(entries, matcher)
+            {
+                return Ok(());
+            }
+            let unread = unread(entries);
+            if unread.is_empty() {
+                return Ok(());
+            }
+            for entry in unread {
+                entry.inner = match image.documents.len() < self.limits.documents {
+                    true => self.behind(image, &entry.descriptor).await?,
+                    false => Inner::Unusable("not read: too many documents".into()),
+                };
+            }
+        }
+        for entry in unread(entries) {
+            entry.inner = Inner::Unusable("not read: nested too deeply".into());
+        }
+        Ok(())
+    }
+
+    /// What is behind one entry. A document that is malformed spoils its entry, not the image;
+    /// a registry that cannot be reached spoils everything.
+    async fn behind(&self, image: &mut Image, descriptor: &Descriptor) -> Result<Inner, ResolveError> {
+        if descriptor.media_type.is_index() {
+            let read = self.read(image, descriptor, Endpoint::Manifests).await;
+            return match read.map(|bytes| Document::parse(&bytes, Some(&descriptor.media_type), &self.limits)) {
+                Ok(Ok(Document::Index(index))) => {
+                    Ok(Inner::Nested(index.manifests.into_iter().map(Entry::unread).collect()))
+                }
+                Ok(Ok(Document::Manifest(_))) => Ok(Inner::Unusable("announced as an index, and is a manifest".into())),
+                Ok(Err(error)) => Ok(Inner::Unusable(error.to_string())),
+                Err(error) => error.spoils_entry(),
+            };
+        }
+        let manifest = match self.manifest(image, descriptor).await {
+            Ok(manifest) => manifest,
+            Err(error) => return error.spoils_entry(),
+        };
+        match self.config(image, &manifest.config).await {
+            Ok(config) => Ok(Inner::Config(config.platform)),
+            Err(error) => error.spoils_entry(),
+        }
+    }
+
+    async fn read(&self, image: &mut Image, descriptor: &Descriptor, from: Endpoint) -> Result<Bytes, ResolveError> {
+        if let Some(document) = image.documents.get(&descriptor.digest) {
+            return Ok(document.content().clone());
+        }
+        let (document, bytes) = self.obtain(&image.reference, descriptor, from).await?;
+        let content = document.content().clone();
+        image.keep(document, bytes);
+        Ok(content)
+    }
+
+    /// A document and the bytes that it cost: from the store for nothing, else from the registry.
+    async fn obtain(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        from: Endpoint,
+    ) -> Result<(Verified<Bytes>, u64), ResolveError> {
+        if let Some(store) = self.store
+            && let Some(document) = store.document(descriptor).await?
+        {
+            return Ok((document, 0));
+        }
+        let document = self.fetcher.document(reference, descriptor, from).await?;
+        let size = document.size();
+        Ok((document, size))
+    }
+}
+
+/// The root's descriptor with its real type: what the registry said, else what the document
+/// says of itself, else what it has the shape of.
+fn described(root: Descriptor, parsed: &Document, bytes: &[u8]) -> Descriptor {
+    let is_root = |kind: &MediaType| kind.is_index() || kind.is_manifest();
+    let shape = match parsed {
+        Document::Index(_) => MediaType::OciIndex,
+        Document::Manifest(_) => MediaType::OciManifest,
+    };
+    let media_type =
+        Some(root.media_type.clone()).filter(is_root).or_else(|| declared_media_type(bytes)).unwrap_or(shape);
+    Descriptor { media_type, ..root }
+}
+
+fn unread(entries: &mut [Entry]) -> Vec<&mut Entry> {
+    let mut unread = Vec::new();
+    for entry in entries {
+        if entry.needs_reading() {
+            unread.push(entry);
+        } else if let Inner::Nested(inner) = &mut entry.inner {
+            unread.extend(self::unread(inner));
+        }
+    }
+    unread
+}

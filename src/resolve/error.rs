@@ -1,0 +1,125 @@
+//! Why a reference did not resolve, or its image was refused.
+
+use crate::core::digest::Digest;
+use crate::core::error::{Attempt, Blame, Classify, Kind};
+use crate::core::manifest::ManifestError;
+use crate::core::platform::Platform;
+use crate::core::select::Inner;
+use crate::fetch::FetchError;
+use crate::store::StoreError;
+
+/// A reference that did not lead to a manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// A document could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The local store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A document is not what an image has.
+    #[error("cannot use {what}: {source}")]
+    Document {
+        /// Reference or digest.
+        what: String,
+        /// What is wrong.
+        source: ManifestError,
+    },
+    /// An entry was announced as a manifest and is an index.
+    #[error("{digest} was announced as a manifest, and is an index")]
+    NotAManifest {
+        /// Which.
+        digest: Digest,
+    },
+    /// The image has nothing for the platform.
+    #[error("{reference} has no manifest for {wanted}; it has {}", list(.available))]
+    NoMatch {
+        /// The image.
+        reference: String,
+        /// What was asked for, or what this node is.
+        wanted: Platform,
+        /// Every platform that the image has, in its order.
+        available: Vec<String>,
+        /// What to do instead.
+        advice: Option<String>,
+    },
+    /// The image is for another platform, and no index offers a choice.
+    #[error("{reference} is an image for {image} alone, and {reason}")]
+    Mismatch {
+        /// The image.
+        reference: String,
+        /// What its config says.
+        image: Platform,
+        /// Why that will not do.
+        reason: String,
+        /// What to do instead.
+        advice: Option<String>,
+    },
+    /// containerd's rule falls back to a platform that this node cannot execute.
+    #[error("{reference} offers {image} at best, and {reason}")]
+    CannotRun {
+        /// The image.
+        reference: String,
+        /// What the rule chooses.
+        image: Platform,
+        /// Why it cannot run.
+        reason: String,
+    },
+}
+
+fn list(platforms: &[String]) -> String {
+    if platforms.is_empty() { "no image at all".into() } else { platforms.join(", ") }
+}
+
+impl ResolveError {
+    /// An entry that cannot be read because of itself; anything else stays an error.
+    pub(super) fn spoils_entry(self) -> Result<Inner, Self> {
+        match self.kind() {
+            Kind::InvalidContent | Kind::Unsupported | Kind::NotFound | Kind::DigestMismatch => {
+                Ok(Inner::Unusable(self.to_string()))
+            }
+            _ => Err(self),
+        }
+    }
+}
+
+impl Classify for ResolveError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Fetch(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Document { source, .. } => source.kind(),
+            Self::NotAManifest { .. } => Kind::InvalidContent,
+            Self::NoMatch { .. } => Kind::NoMatchingPlatform,
+            Self::Mismatch { .. } | Self::CannotRun { .. } => Kind::PlatformMismatch,
+        }
+    }
+
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Fetch(error) => error.blame(),
+            _ => self.kind().blame(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Fetch(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Document { source, .. } => source.hint(),
+            Self::NotAManifest { .. } => None,
+            Self::NoMatch { advice, .. } | Self::Mismatch { advice, .. } => advice.clone(),
+            Self::CannotRun { .. } => Some(
+                "--allow-mismatch pulls it all the same; an image for this node's own architecture is what is missing"
+                    .into(),
+            ),
+        }
+    }
+
+    fn attempts(&self) -> &[Attempt] {
+        match self {
+            Self::Fetch(error) => error.attempts(),
+            _ => &[],
+        }
+    }
+}
