@@ -1,4 +1,5 @@
 //! lighterman: pulls multi-arch container images right and fast.
 pub mod core;
 pub mod diagnose;
+pub mod service;
 pub mod store;
