@@ -36,6 +36,12 @@ pub(super) fn warning(text: &str) {
     eprintln!("{} {text}", style("warning:").for_stderr().yellow().bold());
 }
 
+/// Says something on stderr.
+#[expect(clippy::print_stderr, reason = "this is where messages are printed")]
+pub(super) fn message(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Prints a result. A reader that went away (`| head`) is no error.
 pub(super) fn result(text: &str) {
     use std::io::Write;

@@ -24,6 +24,17 @@ pub struct Limits {
     pub concurrent_downloads: usize,
     /// Chunks in memory between the network and the disk, per blob.
     pub chunks_in_flight: usize,
+    /// Bytes that one layer may inflate to while we look for a file in it. Deflate shrinks at
+    /// most 1:1032, so a bomb costs time only; the largest layers in public images are below.
+    pub layer_inflated_bytes: u64,
+    /// Bytes of one file name in a layer. Linux opens none longer (`PATH_MAX`).
+    pub tar_name_bytes: usize,
+    /// Bytes of one pax header in a layer. Go's tar reader, and so containerd, stops there too.
+    pub tar_pax_bytes: usize,
+    /// Bytes in memory for the file names of one image: about a million files.
+    pub tree_bytes: u64,
+    /// Bytes read of the program that an image starts. Its headers are in the first few KiB.
+    pub program_bytes: usize,
 }
 
 impl Default for Limits {
@@ -39,6 +50,11 @@ impl Default for Limits {
             error_bytes: 16 * 1024,
             concurrent_downloads: 6,
             chunks_in_flight: 16,
+            layer_inflated_bytes: 64 * 1024 * 1024 * 1024,
+            tar_name_bytes: 4096,
+            tar_pax_bytes: 1024 * 1024,
+            tree_bytes: 256 * 1024 * 1024,
+            program_bytes: 1024 * 1024,
         }
     }
 }

@@ -1,0 +1,74 @@
+//! `lighterman inspect`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use console::style;
+
+use crate::core::limits::Limits;
+use crate::core::reference::Reference;
+use crate::diagnose::inspect::{ImageFacts, Inspection, ProgramFacts, inspect};
+use crate::store::Store;
+
+use super::args::InspectArgs;
+use super::context::{Access, ContainerdFlags, Context, Place};
+use super::{Failure, report};
+
+pub(super) async fn run(context: &Context, args: &InspectArgs) -> Result<(), Failure> {
+    let place = Place::parse(&args.from)?;
+    let opened = context.open(&place, ContainerdFlags::default(), Access::Read).await?;
+    let store: Arc<dyn Store> = opened.store.into();
+    let names = match &args.reference {
+        Some(name) => vec![name.clone()],
+        None => store.names().await?,
+    };
+    for name in names {
+        let reference: Reference = name.parse()?;
+        let inspection = inspect(&store, &reference, &Limits::default()).await?;
+        if context.global.json {
+            report::result(&serde_json::json!(inspection).to_string());
+        } else {
+            report::result(&as_text(&inspection));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn as_text(inspection: &Inspection) -> String {
+    let mut text = format!("{}  {}\n", style(&inspection.reference).bold(), inspection.target.digest);
+    for image in &inspection.images {
+        describe(&mut text, image);
+    }
+    text
+}
+
+fn describe(text: &mut String, image: &ImageFacts) {
+    let declared = image.declared.as_ref().map_or("not declared".into(), |platform| platform.normalized().to_string());
+    let mut row = |label: &str, value: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {label:<10} {value}");
+    };
+    row("manifest", &image.digest.to_string());
+    row("platform", &format!("{declared} by the index, {} by the config", image.config.normalized()));
+    if let Some(created) = &image.created {
+        row("created", created);
+    }
+    let bytes: u64 = image.layers.iter().map(|layer| layer.size).sum();
+    row("layers", &format!("{}, {} compressed", image.layers.len(), report::bytes(bytes)));
+    row("starts", &if image.argv.is_empty() { "nothing by itself".into() } else { image.argv.join(" ") });
+    row("program", &program(&image.program));
+    row("verified", &format!("{} blobs, {}: sizes and digests hold", image.blobs_verified, report::bytes(image.bytes_verified)));
+    for finding in &image.findings {
+        row(&style("finding").red().bold().to_string(), finding);
+    }
+}
+
+fn program(program: &ProgramFacts) -> String {
+    match program {
+        ProgramFacts::Elf { path, description, .. } => format!("{path}: {description}"),
+        ProgramFacts::Script { path, interpreter } => format!("{path}: a script for {interpreter}"),
+        ProgramFacts::NotExecutable { path } => format!("{path}: not executable"),
+        ProgramFacts::Missing { path } => format!("{path}: not in the image"),
+        ProgramFacts::None => "none".into(),
+    }
+}

@@ -1,0 +1,167 @@
+//! `lighterman pull`.
+
+use std::sync::Arc;
+
+use console::style;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::core::error::Kind;
+use crate::core::platform::Platform;
+use crate::core::plan;
+use crate::core::reference::Reference;
+use crate::fetch::progress::Observer;
+use crate::host::LocalHost;
+use crate::pull::{Part, Plan, Platforms, PullError, PullRequest, Pulled, Puller};
+use crate::service::status::exit_code;
+
+use super::args::PullArgs;
+use super::context::{self, Access, ContainerdFlags, Context, Place};
+use super::progress::{self, Progress};
+use super::{Failure, report};
+
+pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failure> {
+    let reference: Reference = args.reference.parse()?;
+    let place = args.to.as_deref().map_or(Ok(Place::Containerd(None)), Place::parse)?;
+    let host = context.host().await;
+    let request = request(args, reference, &host)?;
+    let flags = ContainerdFlags {
+        namespace: args.namespace.clone(),
+        snapshotter: args.snapshotter.clone(),
+        staging_dir: args.staging_dir.clone(),
+    };
+    let opened = context.open(&place, flags, Access::Write).await?;
+    let limits = context::limits(context, args.max_concurrent_downloads);
+    let progress = Arc::new(Progress::new(context.global.json));
+    let observer: Arc<dyn Observer> = Arc::<Progress>::clone(&progress);
+    let fetcher = context.fetcher(&request.reference, &args.registry, limits, observer)?;
+    let puller = Puller {
+        fetcher: &fetcher,
+        store: opened.store.as_ref(),
+        unpacker: opened.unpacker.as_deref(),
+        host: &host,
+        limits,
+        observer: progress.as_ref(),
+    };
+    let cancel = on_interrupt();
+    let plan = tokio::select! {
+        plan = puller.plan(&request) => plan,
+        () = cancel.cancelled() => Err(PullError::Cancelled),
+    };
+    let landed = match plan {
+        Ok(plan) => {
+            announce(&progress, &plan);
+            puller.land(&plan, &cancel).await.map(|pulled| (plan, pulled))
+        }
+        Err(error) => Err(error),
+    };
+    progress.finish();
+    let (plan, pulled) = landed?;
+    for warning in &pulled.warnings {
+        progress.warn(warning);
+    }
+    summarise(context, &plan, &pulled, &opened.store.describe());
+    Ok(())
+}
+
+fn request(args: &PullArgs, reference: Reference, host: &LocalHost) -> Result<PullRequest, Failure> {
+    let listed: Vec<Platform> =
+        args.platform.iter().map(|text| context::platform(text, host)).collect::<Result<_, _>>()?;
+    let platforms = match (args.all_platforms, listed.is_empty()) {
+        (true, _) => Platforms::All,
+        (false, true) => Platforms::Host,
+        (false, false) => Platforms::Listed(listed),
+    };
+    let (level, on_mismatch) = (args.matching.level(), args.matching.on_mismatch());
+    Ok(PullRequest { reference, platforms, level, on_mismatch })
+}
+
+/// Cancels on the first SIGINT or SIGTERM, so that nothing half-made is left; the second one
+/// ends the process where it stands.
+fn on_interrupt() -> CancellationToken {
+    use tokio::signal::unix::{SignalKind, signal};
+    let cancel = CancellationToken::new();
+    let told = cancel.clone();
+    tokio::spawn(async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return; // Without handlers the signals end the process, which is safe as well.
+        };
+        for last in [false, true] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            told.cancel();
+            if last {
+                exit_now();
+            }
+        }
+    });
+    cancel
+}
+
+#[expect(clippy::exit, reason = "the user asked twice; whatever is waited for does not come")]
+fn exit_now() {
+    std::process::exit(i32::from(exit_code(Kind::Cancelled)));
+}
+
+fn announce(progress: &Progress, plan: &Plan) {
+    let blobs = plan::blobs(plan.parts.iter().map(|part| &part.manifest));
+    progress.expect(blobs.iter().map(|blob| blob.descriptor.size).sum());
+    if matches!(progress, Progress::Events) {
+        progress::emit(&json!({
+            "event": "resolved",
+            "reference": plan.image.reference.to_string(),
+            "root": plan.image.root,
+            "images": images(plan),
+            "blobs": blobs.len(),
+        }));
+    }
+    for warning in plan.parts.iter().flat_map(|part| &part.choice.warnings) {
+        progress.warn(warning);
+    }
+}
+
+fn images(plan: &Plan) -> Vec<Value> {
+    let image = |part: &Part| json!({"digest": part.choice.descriptor.digest, "platform": part.choice.platform.to_string()});
+    plan.parts.iter().map(image).collect()
+}
+
+fn summarise(context: &Context, plan: &Plan, pulled: &Pulled, destination: &str) {
+    let traffic = pulled.traffic;
+    let seconds = pulled.elapsed.as_secs_f64();
+    if context.global.json {
+        progress::emit(&json!({
+            "event": "pulled",
+            "reference": plan.image.reference.to_string(),
+            "root": plan.image.root,
+            "images": images(plan),
+            "bytesFetched": traffic.bytes_fetched,
+            "bytesPresent": traffic.bytes_present,
+            "blobsFetched": traffic.blobs_fetched,
+            "blobsPresent": traffic.blobs_present,
+            "seconds": seconds,
+            "destination": destination,
+        }));
+        return;
+    }
+    let platforms: Vec<String> = plan.parts.iter().map(|part| part.choice.platform.to_string()).collect();
+    let fetched = match traffic.bytes_fetched {
+        0 => "nothing to fetch".to_owned(),
+        count => {
+            // Milliseconds, so that a rate needs no floating point; a pull takes at least one.
+            let rate = count.saturating_mul(1000) / u64::try_from(pulled.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+            format!("{} fetched in {seconds:.1} s ({}/s)", report::bytes(count), report::bytes(rate))
+        }
+    };
+    report::message(&format!(
+        "{} {} for {}: {fetched}, {} of {} blobs already present, in {destination}",
+        style("pulled").for_stderr().green().bold(),
+        plan.image.reference,
+        platforms.join(", "),
+        traffic.blobs_present,
+        traffic.blobs_present + traffic.blobs_fetched,
+    ));
+    report::result(&plan.image.root.digest.to_string());
+}
