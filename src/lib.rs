@@ -1,6 +1,8 @@
 //! lighterman: pulls multi-arch container images right and fast.
+pub mod cli;
 pub mod core;
 pub mod demo;
 pub mod diagnose;
+pub mod host;
 pub mod service;
 pub mod store;

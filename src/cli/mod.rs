@@ -1,0 +1,2 @@
+//! The commands, as text and JSON.
+pub mod host;
