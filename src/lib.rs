@@ -4,5 +4,6 @@ pub mod core;
 pub mod demo;
 pub mod diagnose;
 pub mod host;
+pub mod registry;
 pub mod service;
 pub mod store;
