@@ -1,0 +1,152 @@
+//! `lighterman host`: the report of a node for a person.
+//!
+//! Rendering only. The JSON form is the report itself, serialised.
+
+use std::fmt::Write;
+
+use crate::core::platform::Platform;
+use crate::host::{Emulator, Execution, HostReport, Runs};
+
+/// Columns that text is wrapped at.
+const WIDTH: usize = 100;
+
+/// The report on one screen, ending in a newline.
+///
+/// First what the node is and what images are matched with, then what runs on it and how,
+/// then what is out of the ordinary, and last where each conclusion comes from.
+#[must_use]
+pub fn render_text(report: &HostReport) -> String {
+    let mut out = String::new();
+    out.push_str(&table(&summary(report)));
+    section(&mut out, "What runs here", &table(&what_runs(report)));
+    section(&mut out, "Also registered in binfmt_misc", &other_emulators(report));
+    let findings = report.findings.iter().map(|finding| wrap("  - ", &finding.message)).collect::<String>();
+    section(&mut out, "Worth knowing", &findings);
+    let evidence = report.evidence.iter().map(|evidence| [evidence.about.clone(), evidence.signal.clone()]);
+    section(&mut out, "How we know", &table(&evidence.collect::<Vec<_>>()));
+    out
+}
+
+fn summary(report: &HostReport) -> Vec<[String; 2]> {
+    let kernel = &report.kernel;
+    let emulated = if report.process.emulated { " (emulated; seen by this program)" } else { "" };
+    let level = match &report.isa.level {
+        Some(level) => format!("{}/{level}{emulated}", report.isa.architecture),
+        None => format!("{}, level not known{emulated}", report.isa.architecture),
+    };
+    let matching = report.matching_platform();
+    let matches = match &report.containerd {
+        Some(_) => format!("matches images with {matching} (it says so itself)"),
+        None => format!("not asked; one built like this program matches images with {matching}"),
+    };
+    let kernel =
+        format!("{}, Linux {}, memory pages of {}", kernel.platform, kernel.release, page_size(report.page_size));
+    let row = |name: &str, text: String| [name.to_owned(), text];
+    vec![row("kernel", kernel), row("CPU", level), row("containerd", matches)]
+}
+
+fn page_size(bytes: u64) -> String {
+    if bytes >= 1024 && bytes.is_multiple_of(1024) { format!("{} KiB", bytes / 1024) } else { format!("{bytes} B") }
+}
+
+/// One line for each architecture that runs, and one for all that fail alike.
+fn what_runs(report: &HostReport) -> Vec<[String; 3]> {
+    let mut rows: Vec<[String; 3]> = Vec::new();
+    for runs in &report.runs {
+        let row = row(report, runs);
+        let alike =
+            |earlier: &&mut [String; 3]| matches!(runs.execution, Execution::No { .. }) && earlier[1..] == row[1..];
+        match rows.iter_mut().find(alike) {
+            Some([platforms, ..]) => {
+                let _ = write!(platforms, ", {}", runs.architecture);
+            }
+            None => rows.push(row),
+        }
+    }
+    rows
+}
+
+fn row(report: &HostReport, runs: &Runs) -> [String; 3] {
+    let known_by = runs.known_by.clone();
+    let (how, known_by) = match &runs.execution {
+        Execution::Native => (native(report, &runs.architecture), known_by),
+        Execution::Compat => ("natively, 32-bit mode".into(), known_by),
+        Execution::Emulated { handler: None, .. } => ("emulated".into(), known_by),
+        Execution::Emulated { handler: Some(name), flags, usable_in_containers, .. } => {
+            let flags = if flags.is_empty() { "no flags" } else { flags };
+            let reach = if *usable_in_containers { "" } else { ", not in containers" };
+            (format!("emulated by {name} ({flags}){reach}"), known_by)
+        }
+        Execution::No { reason } => ("no".into(), reason.clone()),
+        Execution::Unknown { reason } => ("not known".into(), reason.clone()),
+    };
+    [Platform::linux(&runs.architecture, "").to_string(), how, known_by]
+}
+
+fn native(report: &HostReport, architecture: &str) -> String {
+    match &report.isa.level {
+        Some(level) if report.isa.architecture == architecture => format!("natively, up to {architecture}/{level}"),
+        _ => "natively".into(),
+    }
+}
+
+/// Registrations that no line of the table above speaks of.
+fn other_emulators(report: &HostReport) -> String {
+    let is_shown = |emulator: &&Emulator| {
+        let name = Some(&emulator.name);
+        !report
+            .runs
+            .iter()
+            .any(|runs| matches!(&runs.execution, Execution::Emulated { handler, .. } if handler.as_ref() == name))
+    };
+    let names = report.emulators.iter().filter(is_shown).map(|emulator| {
+        let state = if emulator.enabled { "" } else { ", disabled" };
+        format!("{} ({}{state})", emulator.name, if emulator.flags.is_empty() { "no flags" } else { &emulator.flags })
+    });
+    let names: Vec<String> = names.collect();
+    if names.is_empty() { String::new() } else { wrap("  ", &names.join(", ")) }
+}
+
+fn section(out: &mut String, title: &str, body: &str) {
+    if !body.is_empty() {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "\n{title}\n{body}");
+    }
+}
+
+/// Indented columns, the last one wrapped under itself.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut out = String::new();
+    for row in rows {
+        let mut start = String::from("  ");
+        for (cell, width) in row.iter().zip(widths).take(N - 1) {
+            let _ = write!(start, "{cell:width$}  ");
+        }
+        out.push_str(&wrap(&start, &row[N - 1]));
+    }
+    out
+}
+
+/// `text` after `start`, broken at spaces, further lines indented as far as `start` is wide.
+fn wrap(start: &str, text: &str) -> String {
+    let indent = start.chars().count();
+    let mut out = String::from(start);
+    let mut column = indent;
+    for (at, word) in text.split(' ').enumerate() {
+        let width = word.chars().count();
+        if at > 0 && column + 1 + width > WIDTH {
+            let _ = write!(out, "\n{:indent$}", "");
+            column = indent;
+        } else if at > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
