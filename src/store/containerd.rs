@@ -1,1 +1,221 @@
 //! Content, leases and image records of a containerd.
+//!
+//! What lands here is what containerd's own pull would have left: the same content, the
+//! same labels, the same records, so that ctr, CRI and the garbage collector treat it as
+//! theirs. Everything is written under one lease per pull, and through containerd's
+//! services only: its directories are its own.
+//!
+//! A lease that is never released, because lighterman was killed, expires after a day.
+//! [`Store::release`] after a failed pull lets containerd collect what was adopted so far;
+//! what was only staged is ours and stays, and the next pull goes on from it.
+//!
+//! Facts: containerd 1.6 to 2.x, `api/services/*/v1`. Unpacking is the business of
+//! [`crate::unpack`].
+
+mod content;
+mod images;
+mod introspect;
+pub(crate) mod labels;
+mod leases;
+mod wire;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use containerd_client::services::v1::content_client::ContentClient;
+use containerd_client::tonic::transport::Channel;
+use containerd_client::tonic::{Request, Status};
+
+use super::staging::{Staged, Staging};
+use super::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
+use crate::core::descriptor::Descriptor;
+use crate::core::digest::{Algorithm, Digest, Verified};
+use crate::core::reference::Reference;
+use content::Source;
+pub use introspect::Snapshotter;
+pub(crate) use leases::unique;
+use wire::Namespace;
+
+/// A local daemon that is alive answers in milliseconds; one that is starting, in seconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which part of containerd to land in.
+#[derive(Debug, Clone)]
+pub struct ContainerdOptions {
+    /// `default`, `k8s.io`, …; containerd creates it when something is written to it.
+    pub namespace: String,
+    /// `overlayfs`, `native`, …: where layers are unpacked.
+    pub snapshotter: String,
+    /// Where blobs are downloaded before containerd gets them.
+    pub staging: Staging,
+}
+
+/// One namespace of a running containerd.
+#[derive(Debug, Clone)]
+pub struct Containerd {
+    channel: Channel,
+    address: PathBuf,
+    namespace: Namespace,
+    snapshotter: String,
+    staging: Staging,
+}
+
+impl Containerd {
+    /// Connects to the socket at `address` and waits, at most ten seconds, until containerd answers.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidNamespace`] before anything is tried; [`StoreError::Unreachable`]
+    /// with the reason where there is no socket, no right to use it, or no containerd behind it.
+    pub async fn connect(address: &Path, options: ContainerdOptions) -> Result<Self, StoreError> {
+        let namespace = Namespace::parse(&options.namespace)?;
+        let unreachable = |reason: String| StoreError::Unreachable { address: address.into(), reason };
+        let answers = async {
+            // tonic wraps the kernel's answer beyond recognition, so the socket is tried first.
+            tokio::net::UnixStream::connect(address).await.map_err(|error| unreachable(refusal(&error)))?;
+            let channel = containerd_client::connect(address).await.map_err(|error| unreachable(innermost(&error)))?;
+            let containerd = Self {
+                channel,
+                address: address.into(),
+                namespace,
+                snapshotter: options.snapshotter,
+                staging: options.staging,
+            };
+            match containerd.version().await {
+                Ok(_) => Ok(containerd),
+                Err(StoreError::Containerd { message, .. }) => Err(unreachable(message)),
+                Err(error) => Err(error),
+            }
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT, answers).await.unwrap_or_else(|_| {
+            Err(unreachable(format!("the socket is open, but nothing came back for {} s", CONNECT_TIMEOUT.as_secs())))
+        })
+    }
+
+    /// The namespace that this store writes to.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.namespace.name()
+    }
+
+    /// The snapshotter that images are unpacked with.
+    #[must_use]
+    pub fn snapshotter(&self) -> &str {
+        &self.snapshotter
+    }
+
+    /// The connection, for the other services of containerd.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// `message` for this namespace, outside of any lease.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        self.namespace.request(None, message)
+    }
+
+    /// `message` for this namespace: what it creates is kept under `lease`.
+    pub(crate) fn leased<T>(&self, lease: &Lease, message: T) -> Result<Request<T>, StoreError> {
+        let header = lease.id().parse().map_err(|_| StoreError::Containerd {
+            action: "use a lease",
+            message: format!("{:?} is not a lease of containerd", lease.id()),
+            code: super::error::RemoteCode::InvalidArgument,
+        })?;
+        Ok(self.namespace.request(Some(&header), message))
+    }
+
+    /// A refused call as an error of ours; `action` completes "containerd failed to …".
+    pub(crate) fn failure(&self, action: &'static str, status: &Status) -> StoreError {
+        wire::failure(&self.address, action, status)
+    }
+
+    fn content(&self) -> ContentClient<Channel> {
+        ContentClient::new(self.channel()).max_decoding_message_size(wire::MAX_MESSAGE)
+    }
+
+    /// containerd hashes what it commits with sha256, whatever the expected digest is.
+    fn check_algorithm(&self, digest: &Digest) -> Result<(), StoreError> {
+        match digest.algorithm() {
+            Algorithm::Sha256 => Ok(()),
+            Algorithm::Sha512 => {
+                Err(StoreError::UnsupportedDigest { store: self.describe(), digest: digest.to_string() })
+            }
+        }
+    }
+}
+
+fn refusal(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "permission denied; the socket is for root, so run as root".into(),
+        io::ErrorKind::NotFound => "there is no such socket".into(),
+        io::ErrorKind::ConnectionRefused => "the socket is there, but nobody listens on it".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
+
+#[async_trait]
+impl Store for Containerd {
+    fn describe(&self) -> String {
+        format!("containerd (namespace {})", self.namespace())
+    }
+
+    fn staging(&self) -> &Staging {
+        &self.staging
+    }
+
+    async fn lease(&self) -> Result<Lease, StoreError> {
+        self.create_lease().await
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), StoreError> {
+        self.delete_lease(lease).await
+    }
+
+    async fn claim(&self, lease: &Lease, blob: &Descriptor, belongs: Belongs<'_>) -> Result<bool, StoreError> {
+        match self.info(&blob.digest).await? {
+            Some(info) if u64::try_from(info.size) == Ok(blob.size) => self.keep(lease, &blob.digest, belongs).await,
+            _ => Ok(false),
+        }
+    }
+
+    async fn adopt(&self, lease: &Lease, blob: Verified<Staged>, belongs: Belongs<'_>) -> Result<(), StoreError> {
+        self.check_algorithm(blob.digest())?;
+        let staged = blob.content();
+        let file = staged.file().try_clone().map_err(|error| StoreError::io("read", staged.path(), error))?;
+        let source = Source::File { file: file.into(), path: staged.path().into() };
+        self.write(lease, (blob.digest(), blob.size()), source, belongs).await?;
+        blob.into_content().remove()
+    }
+
+    async fn put(&self, lease: &Lease, document: Verified<Bytes>, belongs: Belongs<'_>) -> Result<(), StoreError> {
+        self.check_algorithm(document.digest())?;
+        let source = Source::Memory(document.content().clone());
+        self.write(lease, (document.digest(), document.size()), source, belongs).await
+    }
+
+    async fn document(&self, descriptor: &Descriptor) -> Result<Option<Verified<Bytes>>, StoreError> {
+        self.read_document(descriptor).await
+    }
+
+    async fn open(&self, descriptor: &Descriptor) -> Result<Option<BlobReader>, StoreError> {
+        self.read(&descriptor.digest).await
+    }
+
+    async fn name(&self, lease: &Lease, record: &ImageRecord) -> Result<(), StoreError> {
+        self.write_records(lease, record).await
+    }
+
+    async fn lookup(&self, reference: &Reference) -> Result<Option<Known>, StoreError> {
+        self.read_record(reference).await
+    }
+
+    async fn names(&self) -> Result<Vec<String>, StoreError> {
+        self.record_names().await
+    }
+}

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::core::digest::Mismatch;
+use crate::core::digest::{Digest, Mismatch};
 use crate::core::error::{Classify, Kind};
 
 /// A store's failure, with where it happened.
@@ -49,6 +49,32 @@ pub enum StoreError {
     /// A thread of ours died.
     #[error("a worker thread failed: {0}")]
     Thread(String),
+    /// A namespace that containerd would refuse.
+    #[error("{namespace:?} is not a namespace of containerd: {reason}")]
+    InvalidNamespace {
+        /// As it was given.
+        namespace: String,
+        /// Which rule it breaks.
+        reason: String,
+    },
+    /// containerd has no such snapshotter, or could not start it.
+    #[error("containerd has no usable snapshotter {name:?}; it has {}", if usable.is_empty() { "none".into() } else { usable.join(", ") })]
+    UnknownSnapshotter {
+        /// As it was given.
+        name: String,
+        /// Names of those that can be used.
+        usable: Vec<String>,
+    },
+    /// A document with more bytes than are read into memory.
+    #[error("{digest} has {size} bytes, over the limit of {limit} for a document")]
+    TooLarge {
+        /// Which document.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+        /// The bound.
+        limit: u64,
+    },
     /// containerd cannot be reached.
     #[error("no containerd answers at {address}: {reason}")]
     Unreachable {
@@ -115,6 +141,8 @@ impl Classify for StoreError {
             Self::Damaged(_) => Kind::StoreFailed,
             Self::Thread(_) => Kind::Internal,
             Self::UnsupportedDigest { .. } => Kind::Unsupported,
+            Self::InvalidNamespace { .. } | Self::UnknownSnapshotter { .. } => Kind::InvalidArgument,
+            Self::TooLarge { .. } => Kind::InvalidContent,
             Self::Unreachable { .. } => Kind::StoreUnavailable,
             Self::Containerd { code, .. } => match code {
                 RemoteCode::Unavailable => Kind::StoreUnavailable,
@@ -131,6 +159,10 @@ impl Classify for StoreError {
                 "start containerd, name its socket with --containerd-address, or pull into a directory with --to oci:DIR"
                     .into(),
             ),
+            Self::InvalidNamespace { .. } => Some("namespaces look like default, k8s.io or my-team".into()),
+            Self::UnknownSnapshotter { usable, .. } => {
+                usable.first().map(|name| format!("choose one that exists, for instance --snapshotter {name}"))
+            }
             Self::NotALayout { .. } => Some("name an empty or new directory, or one that has an oci-layout file".into()),
             Self::NotWritable { .. } => Some("choose a directory that you may write to, or run as root".into()),
             Self::Damaged(_) => Some("remove the damaged blob and pull again".into()),

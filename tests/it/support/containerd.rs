@@ -1,0 +1,154 @@
+//! A containerd of our own: private root, state and socket in a temporary folder.
+//!
+//! Needs root, and containerd and runc on the PATH. Containers run with `--cgroup ""`, so that they are
+//! placed below the test's own cgroup and leave no directories behind.
+
+use std::fs::File;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+/// Whether the daemon also serves Kubernetes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cri {
+    /// Not at all.
+    Off,
+    /// Its image service answers; without network plug-ins it cannot start pods.
+    On,
+}
+
+/// A running containerd; stopped, with everything that it mounted, when dropped.
+#[derive(Debug)]
+pub(crate) struct ContainerdDaemon {
+    folder: TempDir,
+    child: Child,
+}
+
+impl ContainerdDaemon {
+    /// Starts containerd without CRI and waits until it answers.
+    pub(crate) fn start() -> Self {
+        Self::start_with(Cri::Off)
+    }
+
+    /// Starts containerd and waits until it answers.
+    pub(crate) fn start_with(cri: Cri) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = folder.path().join("config.toml");
+        std::fs::write(&config, configuration(folder.path(), cri)).expect("writes the configuration");
+        let log = File::create(folder.path().join("log")).expect("creates the log");
+        let child = Command::new("containerd")
+            .arg("--config")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("containerd is installed");
+        let mut daemon = Self { folder, child };
+        while UnixStream::connect(daemon.address()).is_err() {
+            if let Some(status) = daemon.child.try_wait().expect("its state") {
+                panic!("containerd ended with {status}: {}", daemon.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        daemon
+    }
+
+    /// The socket.
+    pub(crate) fn address(&self) -> PathBuf {
+        self.folder.path().join("containerd.sock")
+    }
+
+    /// A folder that is removed with the daemon.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Runs ctr against it.
+    pub(crate) fn ctr(&self, args: &[&str]) -> Output {
+        let mut command = Command::new("ctr");
+        command.arg("--address").arg(self.address()).args(args).stdin(Stdio::null());
+        command.output().expect("ctr is installed")
+    }
+
+    /// Runs ctr, which must succeed, and returns what it prints.
+    pub(crate) fn ctr_prints(&self, args: &[&str]) -> String {
+        let output = self.ctr(args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "ctr {args:?}: {text}{}\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            self.log()
+        );
+        text
+    }
+
+    /// Stops it the hard way, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("is running");
+        self.child.wait().expect("ends");
+    }
+
+    fn stop_containers(&self) {
+        let listed = |args: &[&str]| String::from_utf8_lossy(&self.ctr(args).stdout).into_owned();
+        for namespace in listed(&["namespaces", "ls", "-q"]).split_whitespace() {
+            for task in listed(&["-n", namespace, "tasks", "ls", "-q"]).split_whitespace() {
+                self.ctr(&["-n", namespace, "tasks", "rm", "--force", task]);
+            }
+        }
+    }
+
+    fn unmount_all(&self) {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
+        let ours: Vec<&Path> = points.filter(|point| point.starts_with(self.folder.path())).collect();
+        for point in ours.into_iter().rev() {
+            let _ = Command::new("umount").arg("--lazy").arg(point).status();
+        }
+    }
+}
+
+impl Drop for ContainerdDaemon {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.stop_containers();
+            let pid = i32::try_from(self.child.id()).expect("a process id");
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            let _ = self.child.wait();
+        }
+        self.unmount_all();
+    }
+}
+
+fn configuration(folder: &Path, cri: Cri) -> String {
+    let folder = folder.display();
+    let disabled = if cri == Cri::Off { "\"io.containerd.grpc.v1.cri\"" } else { "" };
+    format!(
+        r#"version = 2
+root = "{folder}/root"
+state = "{folder}/state"
+disabled_plugins = [{disabled}]
+[grpc]
+  address = "{folder}/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{folder}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{folder}/cni"
+    conf_dir = "{folder}/cni"
+"#
+    )
+}

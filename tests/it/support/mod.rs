@@ -1,0 +1,6 @@
+//! What the tests are run against.
+
+#[cfg(feature = "containerd")]
+pub(crate) mod containerd;
+#[cfg(feature = "containerd")]
+pub(crate) mod cri;
