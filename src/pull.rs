@@ -19,13 +19,13 @@ use crate::core::plan::{self, Blob, BlobKind};
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::core::select::{self, Inner};
-use crate::fetch::progress::Observer;
+use crate::fetch::progress::{Event, Observer};
 use crate::fetch::{Fetcher, Job, Landed};
 use crate::host::LocalHost;
 use crate::resolve::choice::{self, Choice, Level, OnMismatch, Wish};
 use crate::resolve::{Image, Reading, ResolveError, Resolver, Root};
 use crate::store::{Belongs, ImageRecord, Lease, Role, Store};
-use crate::unpack::{Unpackable, Unpacker};
+use crate::unpack::{LayerUnpacked, Unpack, Unpackable};
 
 pub use error::PullError;
 
@@ -37,7 +37,7 @@ pub struct Puller<'a> {
     /// Where it goes.
     pub store: &'a dyn Store,
     /// What makes it ready to run, where the destination can run anything.
-    pub unpacker: Option<&'a dyn Unpacker>,
+    pub unpacker: Option<&'a dyn Unpack>,
     /// What this node runs.
     pub host: &'a LocalHost,
     /// Every bound.
@@ -176,7 +176,11 @@ impl Puller<'_> {
             pulled.warnings.extend(label_warning(part, &config));
             if let Some(unpacker) = self.unpacker {
                 let image = Unpackable { manifest: &part.manifest, config: &config };
-                pulled.unpacked.push(unpacker.unpack(lease, &image, self.observer).await?);
+                let total = part.manifest.layers.len();
+                let tell = |unpacked: LayerUnpacked<'_>| {
+                    self.observer.notify(Event::Unpacked { done: unpacked.index + 1, total });
+                };
+                pulled.unpacked.extend(unpacker.unpack(lease, image, &tell).await?);
             }
         }
         self.store.name(lease, &plan.record()).await?;

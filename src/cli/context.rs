@@ -11,19 +11,22 @@ use crate::core::reference::Reference;
 use crate::fetch::Fetcher;
 use crate::fetch::progress::Observer;
 use crate::host::{LocalHost, System};
-use crate::registry::credentials::{Credentials, Secret};
-use crate::registry::hosts::{ClientCertificate, HostOptions, hosts_for};
-use crate::registry::Client;
+use crate::registry::{Client, ClientCertificate, Credentials, HostOptions, Secret, hosts_for};
 use crate::resolve::choice::{Level, OnMismatch};
 use crate::store::Store;
+#[cfg(feature = "containerd")]
+use crate::store::StoreError;
+#[cfg(feature = "containerd")]
+use crate::store::containerd::{Containerd, ContainerdOptions};
 use crate::store::layout::Layout;
 use crate::store::staging::Staging;
-use crate::unpack::Unpacker;
+use crate::unpack::Unpack;
 
 use super::Failure;
 use super::args::{Global, MatchArgs, RegistryArgs};
 
 const CONTAINERD_ADDRESS: &str = "/run/containerd/containerd.sock";
+#[cfg(feature = "containerd")]
 const STAGING_DIR: &str = "/var/lib/lighterman/staging";
 /// Where containerd and docker keep per-registry settings.
 const HOSTS_DIRS: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
@@ -48,7 +51,7 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) store: Box<dyn Store>,
-    pub(super) unpacker: Option<Box<dyn Unpacker>>,
+    pub(super) unpacker: Option<Box<dyn Unpack>>,
 }
 
 /// Flags that only matter for containerd.
@@ -91,11 +94,11 @@ impl Context {
 
     #[cfg(feature = "containerd")]
     async fn containerd_platform(&self) -> Option<Platform> {
-        let address = self.containerd_address();
-        if !address.exists() {
+        if !self.containerd_address().exists() {
             return None;
         }
-        match crate::store::containerd::platform_at(address).await {
+        let asked = async { self.containerd(None, ContainerdFlags::default()).await?.platform().await };
+        match asked.await {
             Ok(platform) => platform,
             Err(error) => {
                 tracing::warn!("containerd could not be asked what it matches with: {error}");
@@ -132,7 +135,12 @@ impl Context {
 
     #[cfg(feature = "containerd")]
     async fn open_containerd(&self, namespace: Option<String>, flags: ContainerdFlags) -> Result<Opened, Failure> {
-        use crate::store::containerd::{Containerd, ContainerdOptions};
+        let containerd = self.containerd(namespace, flags).await?;
+        Ok(Opened { store: Box::new(containerd.clone()), unpacker: Some(Box::new(containerd)) })
+    }
+
+    #[cfg(feature = "containerd")]
+    async fn containerd(&self, namespace: Option<String>, flags: ContainerdFlags) -> Result<Containerd, StoreError> {
         let file = &self.file;
         let staging = flags.staging_dir.or_else(|| file.staging_dir.clone()).unwrap_or_else(|| STAGING_DIR.into());
         let options = ContainerdOptions {
@@ -140,8 +148,7 @@ impl Context {
             snapshotter: flags.snapshotter.or_else(|| file.snapshotter.clone()).unwrap_or_else(|| "overlayfs".into()),
             staging: Staging::new(staging),
         };
-        let containerd = Containerd::connect(self.containerd_address(), options).await?;
-        Ok(Opened { store: Box::new(containerd.clone()), unpacker: Some(Box::new(containerd)) })
+        Containerd::connect(self.containerd_address(), options).await
     }
 
     #[cfg(not(feature = "containerd"))]
@@ -161,7 +168,7 @@ impl Context {
         observer: Arc<dyn Observer>,
     ) -> Result<Fetcher, Failure> {
         let hosts = hosts_for(reference, &self.host_options(args))?;
-        let client = Client::new(self.credentials(reference, args)?, limits)?;
+        let client = Client::new(self.credentials(args)?, limits)?;
         Ok(Fetcher::new(client, hosts, limits, observer))
     }
 
@@ -180,7 +187,7 @@ impl Context {
         }
     }
 
-    fn credentials(&self, reference: &Reference, args: &RegistryArgs) -> Result<Credentials, Failure> {
+    fn credentials(&self, args: &RegistryArgs) -> Result<Credentials, Failure> {
         let Some(user) = &args.user else { return Ok(Credentials::from_environment()) };
         if user.contains(':') {
             return Err(ConfigError::Contradiction(
@@ -193,7 +200,7 @@ impl Context {
         if !args.password_stdin {
             return Err(ConfigError::Contradiction("--user needs --password-stdin".into()).into());
         }
-        Ok(Credentials::from_environment().with_explicit(reference, user, read_password()?))
+        Ok(Credentials::from_environment().with_login(user, read_password()?))
     }
 }
 

@@ -7,6 +7,21 @@ use std::fmt::Write;
 use crate::core::platform::Platform;
 use crate::host::{Emulator, Execution, HostReport, Runs};
 
+use super::context::Context;
+use super::{Failure, report};
+
+/// Runs `lighterman host`.
+pub(super) async fn run(context: &Context) -> Result<(), Failure> {
+    let host = context.host().await;
+    let host = host.complete();
+    if context.global.json {
+        report::result(&format!("{:#}", serde_json::json!(host)));
+    } else {
+        report::result(&render_text(host));
+    }
+    Ok(())
+}
+
 /// Columns that text is wrapped at.
 const WIDTH: usize = 100;
 

@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Verified;
+use crate::core::error::{Classify, Kind};
 use crate::core::reference::Reference;
 use crate::registry::{BlobStream, Host, Operation, RegistryError};
 use crate::store::staging::{Partial, PartialError, Staged, Turn};
@@ -93,7 +94,7 @@ impl Fetcher {
                 attempts.progressed();
             }
             match outcome {
-                Ok(()) if partial.offset() == source.blob.size => match partial.finish() {
+                Ok(()) => match partial.finish() {
                     Ok(staged) => return Ok(Some(staged)),
                     // A torn write of an earlier run costs one more download, and blames nobody.
                     Err(_) if inherited => return Ok(None),
@@ -102,11 +103,9 @@ impl Fetcher {
                         return Ok(None);
                     }
                 },
-                Ok(()) => {
-                    let error = RegistryError::cut_short(attempts.host(), partial.offset(), source.blob.size);
-                    attempts.failed(error.into()).await?;
-                }
-                Err(cause @ Cause::Mismatch(_)) => {
+                // Too many bytes: the right ones cannot be told from the wrong ones.
+                Err(cause) if cause.kind() == Kind::DigestMismatch => {
+                    partial.discard();
                     attempts.failed(cause).await?;
                     return Ok(None);
                 }

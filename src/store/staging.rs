@@ -169,7 +169,8 @@ impl Partial {
         })
     }
 
-    fn discard(&self) {
+    /// Removes what is here, because it cannot be right.
+    pub fn discard(&self) {
         // It would be found again and refused again; failing to remove it costs only that.
         let _ = std::fs::remove_file(&self.path);
     }

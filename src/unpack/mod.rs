@@ -10,11 +10,15 @@
 #[cfg(feature = "containerd")]
 pub mod containerd;
 
+use std::fmt;
+
+use async_trait::async_trait;
+
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::error::{Classify, Kind};
 use crate::core::manifest::{ImageConfig, Manifest, chain_ids};
-use crate::store::StoreError;
+use crate::store::{Lease, StoreError};
 
 /// One image whose content is whole in the store.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +47,19 @@ pub struct LayerUnpacked<'a> {
     pub layer: &'a Descriptor,
     /// Whether there was anything to do.
     pub outcome: Outcome,
+}
+
+/// What makes images in one store ready to run.
+#[async_trait]
+pub trait Unpack: fmt::Debug + Send + Sync {
+    /// Unpacks an image whose blobs are all in the store and under `lease`. Returns the chain
+    /// ID of the top layer; none for an image without layers.
+    async fn unpack(
+        &self,
+        lease: &Lease,
+        image: Unpackable<'_>,
+        observer: &(dyn Fn(LayerUnpacked<'_>) + Sync),
+    ) -> Result<Option<Digest>, UnpackError>;
 }
 
 /// Why an image could not be unpacked.
