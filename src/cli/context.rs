@@ -85,7 +85,7 @@ impl Context {
 
     /// This node, with containerd's own view where its socket answers.
     pub(super) async fn host(&self) -> LocalHost {
-        let host = LocalHost::new(Box::new(System::new()));
+        let host = LocalHost::new(Box::new(System::default()));
         match self.containerd_platform().await {
             Some(platform) => host.with_containerd(platform),
             None => host,

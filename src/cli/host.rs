@@ -34,6 +34,7 @@ pub fn render_text(report: &HostReport) -> String {
     let mut out = String::new();
     out.push_str(&table(&summary(report)));
     section(&mut out, "What runs here", &table(&what_runs(report)));
+    section(&mut out, "What does not", &table(&what_does_not(report)));
     section(&mut out, "Also registered in binfmt_misc", &other_emulators(report));
     let findings = report.findings.iter().map(|finding| wrap("  - ", &finding.message)).collect::<String>();
     section(&mut out, "Worth knowing", &findings);
@@ -64,18 +65,22 @@ fn page_size(bytes: u64) -> String {
     if bytes >= 1024 && bytes.is_multiple_of(1024) { format!("{} KiB", bytes / 1024) } else { format!("{bytes} B") }
 }
 
-/// One line for each architecture that runs, and one for all that fail alike.
+/// Architectures that run, or may.
 fn what_runs(report: &HostReport) -> Vec<[String; 3]> {
-    let mut rows: Vec<[String; 3]> = Vec::new();
+    let runs = report.runs.iter().filter(|runs| !matches!(runs.execution, Execution::No { .. }));
+    runs.map(|runs| row(report, runs)).collect()
+}
+
+/// One line for all that fail alike.
+fn what_does_not(report: &HostReport) -> Vec<[String; 2]> {
+    let mut rows: Vec<[String; 2]> = Vec::new();
     for runs in &report.runs {
-        let row = row(report, runs);
-        let alike =
-            |earlier: &&mut [String; 3]| matches!(runs.execution, Execution::No { .. }) && earlier[1..] == row[1..];
-        match rows.iter_mut().find(alike) {
-            Some([platforms, ..]) => {
+        let Execution::No { reason } = &runs.execution else { continue };
+        match rows.iter_mut().find(|[_, earlier]| earlier == reason) {
+            Some([platforms, _]) => {
                 let _ = write!(platforms, ", {}", runs.architecture);
             }
-            None => rows.push(row),
+            None => rows.push([Platform::linux(&runs.architecture, "").to_string(), reason.clone()]),
         }
     }
     rows
@@ -89,11 +94,10 @@ fn row(report: &HostReport, runs: &Runs) -> [String; 3] {
         Execution::Emulated { handler: None, .. } => ("emulated".into(), known_by),
         Execution::Emulated { handler: Some(name), flags, usable_in_containers, .. } => {
             let flags = if flags.is_empty() { "no flags" } else { flags };
-            let reach = if *usable_in_containers { "" } else { ", not in containers" };
-            (format!("emulated by {name} ({flags}){reach}"), known_by)
+            let reach = if *usable_in_containers { "in containers too" } else { "not in containers" };
+            (format!("emulated by {name} ({flags}), {reach}"), known_by)
         }
-        Execution::No { reason } => ("no".into(), reason.clone()),
-        Execution::Unknown { reason } => ("not known".into(), reason.clone()),
+        Execution::No { reason } | Execution::Unknown { reason } => ("not known".into(), reason.clone()),
     };
     [Platform::linux(&runs.architecture, "").to_string(), how, known_by]
 }
@@ -164,4 +168,80 @@ fn wrap(start: &str, text: &str) -> String {
     out.truncate(out.trim_end().len());
     out.push('\n');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{render_text, wrap};
+    use crate::core::platform::Platform;
+    use crate::host::{Depth, HostReport, Probe, Recorded, detect};
+
+    const QEMU: &str = "enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: F\noffset 18\nmagic b700\n";
+    const WINE: &str = "disabled\ninterpreter /usr/bin/wine\nflags: \noffset 0\nmagic 4d5a\n";
+
+    /// A 64-bit arm kernel with 32-bit programs, and emulators that make no sense there.
+    fn report() -> HostReport {
+        let mut board = Recorded { process_architecture: "arm".into(), ..Recorded::default() };
+        board.uname.machine = "aarch64".into();
+        board.uname.release = "6.6.31".into();
+        board.auxv.page_size = 16384;
+        for (path, text) in [
+            ("/proc/cpuinfo", "Features\t: fp asimd\nCPU architecture: 8\n"),
+            ("/proc/sys/fs/binfmt_misc/status", "enabled\n"),
+            ("/proc/sys/fs/binfmt_misc/qemu-aarch64", QEMU),
+            ("/proc/sys/fs/binfmt_misc/wine", WINE),
+        ] {
+            board.files.insert(path.into(), Ok(text.into()));
+        }
+        let names = ["wine", "qemu-aarch64", "status"].map(String::from).to_vec();
+        board.directories.insert("/proc/sys/fs/binfmt_misc".into(), names);
+        board.probes.insert("arm64".into(), Probe::Ran);
+        detect(&board, Depth::Full)
+    }
+
+    #[test]
+    fn a_report_fits_on_one_screen() {
+        let expected = "  kernel      linux/arm64, Linux 6.6.31, memory pages of 16 KiB
+  CPU         arm64/v8.0
+  containerd  matches images with linux/arm64 (it says so itself)
+
+What runs here
+  linux/arm64  emulated by qemu-aarch64 (F), in containers too  a test program ran
+
+What does not
+  linux/arm  the kernel cannot start such programs (ENOEXEC)
+
+Also registered in binfmt_misc
+  wine (no flags, disabled)
+
+Worth knowing
+  - 32-bit userland on a 64-bit kernel: this program is arm and the kernel is arm64. A containerd
+    like it matches arm images only; arm64 images run as well, with --platform linux/arm64
+  - arm programs do not run on this arm64 node, though containerd falls back to arm images where an
+    image has nothing for arm64
+
+How we know
+  kernel     uname -m says aarch64
+  matching   architecture of this program; /proc/cpuinfo says CPU architecture 8
+  ISA level  Features of /proc/cpuinfo, common to all its cores
+  page size  AT_PAGESZ
+";
+        let text = render_text(&report().with_containerd(Platform::linux("arm64", "v8")));
+        assert_eq!(text, expected, "{text}");
+        assert!(text.lines().count() <= 40 && text.lines().all(|line| line.chars().count() <= super::WIDTH));
+    }
+
+    #[test]
+    fn containerd_that_was_not_asked_is_not_quoted() {
+        assert!(
+            render_text(&report())
+                .contains("not asked; one built like this program matches images with linux/arm/v8\n")
+        );
+    }
+
+    #[test]
+    fn words_longer_than_a_line_stay_whole() {
+        let word = "x".repeat(150);
+        assert_eq!(wrap("  - ", &format!("a {word} b")), format!("  - a\n    {word}\n    b\n"));
+    }
 }

@@ -92,9 +92,9 @@ impl Child {
         Report::ExecFailed(i32::from_ne_bytes(errno))
     }
 
-    /// Reaps the child, killing it and whatever it started first. To one that ended by itself that does nothing:
-    /// a process closes its files after its exit code is fixed. One that goes on without
-    /// the socket, or does not end in time, must not be waited for.
+    /// Reaps the child, after killing it and what it started. That does nothing to one that ended
+    /// by itself: a process closes its files after its exit code is fixed. One that goes on
+    /// without the socket, or does not end in time, must not be waited for.
     fn end(self, report: Report) -> Probe {
         // It fails only if the child is gone, and then there is nothing to kill.
         let _ = killpg(self.pid, Signal::SIGKILL);

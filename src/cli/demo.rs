@@ -1,0 +1,4 @@
+//! `lighterman demo`.
+use super::Failure;
+use super::context::Context;
+pub(super) async fn run(_context: &Context) -> Result<(), Failure> { Ok(()) }
