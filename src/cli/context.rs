@@ -144,7 +144,10 @@ impl Context {
         let file = &self.file;
         let staging = flags.staging_dir.or_else(|| file.staging_dir.clone()).unwrap_or_else(|| STAGING_DIR.into());
         let options = ContainerdOptions {
-            namespace: namespace.or(flags.namespace).or_else(|| file.namespace.clone()).unwrap_or_else(|| "default".into()),
+            namespace: namespace
+                .or(flags.namespace)
+                .or_else(|| file.namespace.clone())
+                .unwrap_or_else(|| "default".into()),
             snapshotter: flags.snapshotter.or_else(|| file.snapshotter.clone()).unwrap_or_else(|| "overlayfs".into()),
             staging: Staging::new(staging),
         };
@@ -174,9 +177,11 @@ impl Context {
 
     fn host_options(&self, args: &RegistryArgs) -> HostOptions {
         let file = &self.file;
-        let named_dirs = Some(args.hosts_dir.clone()).filter(|dirs| !dirs.is_empty()).or_else(|| file.hosts_dirs.clone());
+        let named_dirs =
+            Some(args.hosts_dir.clone()).filter(|dirs| !dirs.is_empty()).or_else(|| file.hosts_dirs.clone());
         let mirrors = Some(args.mirror.clone()).filter(|list| !list.is_empty()).or_else(|| file.mirrors.clone());
-        let certificate = args.tlscert.as_ref().or(file.tlscert.as_ref()).zip(args.tlskey.as_ref().or(file.tlskey.as_ref()));
+        let certificate =
+            args.tlscert.as_ref().or(file.tlscert.as_ref()).zip(args.tlskey.as_ref().or(file.tlskey.as_ref()));
         HostOptions {
             hosts_dirs: named_dirs.unwrap_or_else(|| HOSTS_DIRS.map(PathBuf::from).to_vec()),
             mirrors: mirrors.unwrap_or_default(),

@@ -125,7 +125,8 @@ fn predictions_table(image: &Image, explanation: &Explanation) -> Table {
 
 fn outcome_text(outcome: &Outcome, entries: &[Entry]) -> String {
     let name = |path: &EntryPath| {
-        let platform = select::at(entries, path).and_then(Entry::platform).map(|platform| platform.normalized().to_string());
+        let platform =
+            select::at(entries, path).and_then(Entry::platform).map(|platform| platform.normalized().to_string());
         format!("entry {} ({})", path_text(path), platform.unwrap_or_else(|| "no platform".into()))
     };
     match outcome {
@@ -179,7 +180,9 @@ fn notes(image: &Image, explanation: &Explanation) -> Vec<String> {
         ));
     }
     if explanation.duplicates {
-        notes.push("several entries are for one platform; the first wins here, and containerd 2.1+ fetches them all".into());
+        notes.push(
+            "several entries are for one platform; the first wins here, and containerd 2.1+ fetches them all".into(),
+        );
     }
     notes
 }

@@ -57,7 +57,10 @@ fn describe(text: &mut String, image: &ImageFacts) {
     row("layers", &format!("{}, {} compressed", image.layers.len(), report::bytes(bytes)));
     row("starts", &if image.argv.is_empty() { "nothing by itself".into() } else { image.argv.join(" ") });
     row("program", &program(&image.program));
-    row("verified", &format!("{} blobs, {}: sizes and digests hold", image.blobs_verified, report::bytes(image.bytes_verified)));
+    row(
+        "verified",
+        &format!("{} blobs, {}: sizes and digests hold", image.blobs_verified, report::bytes(image.bytes_verified)),
+    );
     for finding in &image.findings {
         row(&style("finding").red().bold().to_string(), finding);
     }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::core::error::Kind;
-use crate::core::platform::Platform;
 use crate::core::plan;
+use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::fetch::progress::Observer;
 use crate::host::LocalHost;
@@ -124,7 +124,8 @@ fn announce(progress: &Progress, plan: &Plan) {
 }
 
 fn images(plan: &Plan) -> Vec<Value> {
-    let image = |part: &Part| json!({"digest": part.choice.descriptor.digest, "platform": part.choice.platform.to_string()});
+    let image =
+        |part: &Part| json!({"digest": part.choice.descriptor.digest, "platform": part.choice.platform.to_string()});
     plan.parts.iter().map(image).collect()
 }
 
@@ -151,7 +152,8 @@ fn summarise(context: &Context, plan: &Plan, pulled: &Pulled, destination: &str)
         0 => "nothing to fetch".to_owned(),
         count => {
             // Milliseconds, so that a rate needs no floating point; a pull takes at least one.
-            let rate = count.saturating_mul(1000) / u64::try_from(pulled.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+            let rate =
+                count.saturating_mul(1000) / u64::try_from(pulled.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
             format!("{} fetched in {seconds:.1} s ({}/s)", report::bytes(count), report::bytes(rate))
         }
     };

@@ -366,7 +366,10 @@ mod tests {
         };
         let arm64 = Platform::linux("arm64", "v8");
         assert!(findings(Some(&arm64), &Platform::linux("aarch64", ""), &elf("arm64")).is_empty());
-        assert_eq!(findings(Some(&arm64), &arm64, &elf("arm")), ["the image is declared linux/arm64, and /app is an ELF"]);
+        assert_eq!(
+            findings(Some(&arm64), &arm64, &elf("arm")),
+            ["the image is declared linux/arm64, and /app is an ELF"]
+        );
         assert_eq!(findings(Some(&arm64), &Platform::linux("amd64", ""), &elf("arm64")).len(), 1);
         assert_eq!(findings(None, &Platform::linux("arm", "v7"), &elf("arm")).len(), 0);
         assert_eq!(findings(None, &arm64, &ProgramFacts::Missing { path: "/x".into() }).len(), 1);
