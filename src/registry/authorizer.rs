@@ -1,0 +1,278 @@
+//! What to put into `Authorization`: what is known of each host, and the token cache.
+//!
+//! A host's first 401 tells how it wants to be asked. That is remembered, so that later
+//! requests carry what it wants from the start. Tokens are kept by where they come from,
+//! what they are for and whose they are; of many requests that want the same token at the
+//! same time, one fetches it and the others wait for that one's result, good or bad.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::challenge::{Challenge, challenges};
+use super::credentials::{Credential, Credentials};
+use super::error::{Reason, RegistryError, Stage};
+use super::hosts::Host;
+use super::token::{Exchange, Grant, Token, basic};
+use super::transport::Transport;
+use crate::core::digest::Digest;
+use crate::core::limits::Limits;
+use crate::core::reference::Reference;
+
+/// Hosts and tokens that are remembered. Forgetting one costs a request.
+const MAX_REMEMBERED: usize = 1024;
+
+/// How a host wants to be asked for one repository.
+#[derive(Debug, Clone)]
+enum Scheme {
+    /// The same header every time.
+    Fixed(HeaderValue),
+    /// A token.
+    Bearer { grant: Grant, credential: Option<Credential> },
+}
+
+/// One token, and who is getting it.
+#[derive(Default)]
+struct Slot {
+    token: Option<Token>,
+    /// The last failure and when it was known, for those who were waiting then.
+    failure: Option<(Instant, RegistryError)>,
+}
+
+type Slots = HashMap<(Grant, Option<Digest>), Arc<tokio::sync::Mutex<Slot>>>;
+
+/// A host (its origin as configured, and for whom it stands in) and a repository.
+type Place = (String, String);
+
+/// The cache.
+pub(super) struct Authorizer {
+    credentials: Credentials,
+    limits: Limits,
+    transport: Arc<Transport>,
+    known: Mutex<HashMap<Place, Scheme>>,
+    slots: Mutex<Slots>,
+}
+
+/// A 401 and what led to it.
+pub(super) struct Rejection<'a> {
+    pub(super) subject: &'a str,
+    /// The headers of the reply.
+    pub(super) headers: &'a HeaderMap,
+    /// The registry's own words.
+    pub(super) message: Option<String>,
+    /// What the request carried.
+    pub(super) sent: Option<HeaderValue>,
+}
+
+impl Authorizer {
+    pub(super) fn new(credentials: Credentials, limits: Limits, transport: Arc<Transport>) -> Self {
+        Self { credentials, limits, transport, known: Mutex::default(), slots: Mutex::default() }
+    }
+
+    /// What to send to a host as far as is known; `None` before its first challenge.
+    pub(super) async fn known(
+        &self,
+        host: &Host,
+        repository: &Reference,
+    ) -> Result<Option<HeaderValue>, RegistryError> {
+        let Some(scheme) = self.recall(host, repository) else { return Ok(None) };
+        match self.header(host, scheme).await {
+            // Stored credentials may have been renewed since: the next challenge reads them again.
+            Err(error) if matches!(error.reason(), Reason::Refused { .. }) => {
+                let mut known = lock(&self.known);
+                known.remove(&place(host, repository.repository()));
+                known.remove(&place(host, ""));
+                Ok(None)
+            }
+            result => result.map(Some),
+        }
+    }
+
+    /// What to send instead, after a 401.
+    pub(super) async fn answer(
+        &self,
+        host: &Host,
+        repository: &Reference,
+        rejection: Rejection<'_>,
+    ) -> Result<HeaderValue, RegistryError> {
+        if let Some(sent) = &rejection.sent {
+            self.forget(host, repository, sent).await;
+        }
+        let scheme = self.scheme(host, &rejection).await?;
+        if let (Scheme::Fixed(header), Some(sent)) = (&scheme, &rejection.sent)
+            && header == sent
+        {
+            // The very same was refused just now.
+            return Err(refused(host, rejection, Refusal::WithCredentials));
+        }
+        self.remember(host, repository, &scheme);
+        self.header(host, scoped(scheme, repository)).await
+    }
+
+    /// The error for a 401 to a request that was answered for already.
+    pub(super) async fn refuse(&self, host: &Host, repository: &Reference, rejection: Rejection<'_>) -> RegistryError {
+        if let Some(sent) = &rejection.sent {
+            self.forget(host, repository, sent).await;
+        }
+        let refusal = match self.recall(host, repository) {
+            Some(Scheme::Bearer { credential: None, .. }) => Refusal::Anonymous,
+            _ => Refusal::WithCredentials,
+        };
+        refused(host, rejection, refusal)
+    }
+
+    /// How to meet the first challenge that we understand, the stronger scheme first.
+    async fn scheme(&self, host: &Host, rejection: &Rejection<'_>) -> Result<Scheme, RegistryError> {
+        let failed = |reason| RegistryError::new(&host.authority, rejection.subject, Stage::Auth, reason);
+        let offered = challenges(rejection.headers);
+        let find = |name: &str| offered.iter().find(|challenge| challenge.scheme == name);
+        let credential = self.credentials.for_host(host).await.map_err(|error| failed(Reason::Credentials(error)))?;
+        if let Some(bearer) = find("bearer") {
+            return self.bearer(host, bearer, credential).map_err(|problem| failed(Reason::Challenge { problem }));
+        }
+        if find("basic").is_none() {
+            return Err(failed(Reason::Challenge { problem: "it offers neither Basic nor Bearer" }));
+        }
+        let missing = || Reason::CredentialsMissing { message: rejection.message.clone() };
+        let credential = credential.ok_or_else(|| failed(missing()))?;
+        let unsendable = Reason::Challenge { problem: "the credentials cannot be sent as Basic" };
+        basic(&credential).map(Scheme::Fixed).ok_or_else(|| failed(unsendable))
+    }
+
+    fn bearer(
+        &self,
+        host: &Host,
+        challenge: &Challenge,
+        credential: Option<Credential>,
+    ) -> Result<Scheme, &'static str> {
+        if let Some(Credential::Registry(token)) = &credential {
+            let mut header = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
+                .map_err(|_| "the stored registry token cannot be sent")?;
+            header.set_sensitive(true);
+            return Ok(Scheme::Fixed(header));
+        }
+        let grant = Grant::from_challenge(challenge)?;
+        let plain_host = self.transport.scheme(host) == "http" || host.is_loopback();
+        if grant.realm.scheme() == "http" && !plain_host {
+            return Err("its token server would get credentials over plain http");
+        }
+        Ok(Scheme::Bearer { grant, credential })
+    }
+
+    /// How the host wants to be asked. Another repository of a known host is asked for in
+    /// the same way, with its own scope.
+    fn recall(&self, host: &Host, repository: &Reference) -> Option<Scheme> {
+        let known = lock(&self.known);
+        let found = known.get(&place(host, repository.repository())).or_else(|| known.get(&place(host, "")));
+        found.map(|scheme| scoped(scheme.clone(), repository))
+    }
+
+    fn remember(&self, host: &Host, repository: &Reference, scheme: &Scheme) {
+        let mut known = lock(&self.known);
+        if known.len() >= MAX_REMEMBERED {
+            known.clear();
+        }
+        let anywhere = match scheme.clone() {
+            Scheme::Bearer { grant, credential } => {
+                Scheme::Bearer { grant: Grant { scopes: [].into(), ..grant }, credential }
+            }
+            fixed @ Scheme::Fixed(_) => fixed,
+        };
+        known.insert(place(host, ""), anywhere);
+        known.insert(place(host, repository.repository()), scheme.clone());
+    }
+
+    async fn header(&self, host: &Host, scheme: Scheme) -> Result<HeaderValue, RegistryError> {
+        match scheme {
+            Scheme::Fixed(header) => Ok(header),
+            Scheme::Bearer { grant, credential } => self.token(host, &grant, credential.as_ref()).await,
+        }
+    }
+
+    /// A token that is good now, fetched by one caller at a time.
+    async fn token(
+        &self,
+        host: &Host,
+        grant: &Grant,
+        credential: Option<&Credential>,
+    ) -> Result<HeaderValue, RegistryError> {
+        let asked = Instant::now();
+        let slot = self.slot(grant, credential);
+        let mut slot = slot.lock().await;
+        if let Some(token) = slot.token.as_ref().filter(|token| token.is_fresh()) {
+            return Ok(token.authorization.clone());
+        }
+        if let Some((known, error)) = &slot.failure
+            && *known > asked
+        {
+            return Err(error.clone());
+        }
+        let exchange = Exchange { transport: &self.transport, host, grant, credential, limits: &self.limits };
+        match exchange.run().await {
+            Ok(token) => {
+                let header = token.authorization.clone();
+                *slot = Slot { token: Some(token), failure: None };
+                Ok(header)
+            }
+            Err(error) => {
+                *slot = Slot { token: None, failure: Some((Instant::now(), error.clone())) };
+                Err(error)
+            }
+        }
+    }
+
+    fn slot(&self, grant: &Grant, credential: Option<&Credential>) -> Arc<tokio::sync::Mutex<Slot>> {
+        let mut slots = lock(&self.slots);
+        if slots.len() >= MAX_REMEMBERED {
+            // Those in use stay, so that nobody fetches the same token beside them.
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+        }
+        Arc::clone(slots.entry((grant.clone(), credential.map(Credential::fingerprint))).or_default())
+    }
+
+    /// Drops the token that was refused, unless somebody has replaced it already.
+    async fn forget(&self, host: &Host, repository: &Reference, sent: &HeaderValue) {
+        if let Some(Scheme::Bearer { grant, credential }) = self.recall(host, repository) {
+            let slot = self.slot(&grant, credential.as_ref());
+            let mut slot = slot.lock().await;
+            if slot.token.as_ref().is_some_and(|token| token.authorization == *sent) {
+                slot.token = None;
+            }
+        }
+    }
+}
+
+enum Refusal {
+    Anonymous,
+    WithCredentials,
+}
+
+fn refused(host: &Host, rejection: Rejection<'_>, refusal: Refusal) -> RegistryError {
+    let credentials = matches!(refusal, Refusal::WithCredentials);
+    let reason = Reason::Refused { status: StatusCode::UNAUTHORIZED, credentials, message: rejection.message };
+    RegistryError::new(&host.authority, rejection.subject, Stage::Auth, reason)
+}
+
+/// The scheme with the scope that pulling the repository needs, whatever the challenge says.
+fn scoped(scheme: Scheme, repository: &Reference) -> Scheme {
+    match scheme {
+        Scheme::Bearer { mut grant, credential } => {
+            grant.scopes.insert(format!("repository:{}:pull", repository.repository()));
+            Scheme::Bearer { grant, credential }
+        }
+        fixed @ Scheme::Fixed(_) => fixed,
+    }
+}
+
+fn place(host: &Host, repository: &str) -> Place {
+    // The same host may be an upstream, with the explicit login, and somebody's mirror, without.
+    let role = host.namespace.as_deref().unwrap_or_default();
+    (format!("{host} {role}"), repository.to_owned())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The maps are whole after any panic: every change is one insertion.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,241 @@
+//! The questions that a remote can be asked.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, RANGE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use reqwest::Url;
+
+use super::authorizer::{Authorizer, Rejection};
+use super::blob::BlobStream;
+use super::credentials::Credentials;
+use super::error::{Reason, RegistryError, Stage};
+use super::hosts::Host;
+use super::reply;
+use super::transport::{Lane, Outgoing, Reply, Transport, read_all, read_some};
+use crate::core::descriptor::{Descriptor, MediaType};
+use crate::core::digest::Digest;
+use crate::core::limits::Limits;
+use crate::core::reference::Reference;
+
+/// Speaks to remotes. Clones share one connection pool and one token cache.
+#[derive(Clone)]
+pub struct Client {
+    transport: Arc<Transport>,
+    authorizer: Arc<Authorizer>,
+    limits: Limits,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+/// A manifest or index as it came; nothing of it is checked but its size.
+#[derive(Debug, Clone)]
+pub struct ManifestReply {
+    /// `Content-Type`.
+    pub media_type: Option<MediaType>,
+    /// The document.
+    pub bytes: Bytes,
+    /// `Docker-Content-Digest`: what the registry says, not what the bytes have.
+    pub digest: Option<Digest>,
+}
+
+/// One question to one host.
+struct Question<'a> {
+    host: &'a Host,
+    reference: &'a Reference,
+    subject: String,
+    method: Method,
+    /// Behind the repository: `manifests/latest`.
+    path: String,
+    headers: HeaderMap,
+    lane: Lane,
+}
+
+impl Client {
+    /// A client with its own pool and cache.
+    ///
+    /// # Errors
+    /// None today; certificates are read when a host first needs them.
+    pub fn new(credentials: Credentials, limits: Limits) -> Result<Self, RegistryError> {
+        let transport = Arc::new(Transport::new(limits.redirects));
+        let authorizer = Arc::new(Authorizer::new(credentials, limits, Arc::clone(&transport)));
+        Ok(Self { transport, authorizer, limits })
+    }
+
+    /// Asks by HEAD which document a tag or digest stands for. `None` where the reply does
+    /// not say enough or HEAD is not allowed; then [`Client::manifest`] tells.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; a document over `limits.document_bytes` is one.
+    pub async fn head_manifest(
+        &self,
+        host: &Host,
+        reference: &Reference,
+        target: &str,
+    ) -> Result<Option<Descriptor>, RegistryError> {
+        let question = Question::manifest(Method::HEAD, host, reference, target);
+        let reply = self.ask(&question).await?;
+        match reply.response.status() {
+            StatusCode::OK => {}
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => return Ok(None),
+            _ => return Err(self.status(&question.subject, reply).await),
+        }
+        reply::head_descriptor(reply.response.headers(), target, self.limits.document_bytes)
+            .map_err(|reason| RegistryError::new(&reply.from, &question.subject, Stage::Request, reason))
+    }
+
+    /// Gets a manifest or index by tag or digest.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; a document over `limits.document_bytes` is one.
+    pub async fn manifest(
+        &self,
+        host: &Host,
+        reference: &Reference,
+        target: &str,
+    ) -> Result<ManifestReply, RegistryError> {
+        let question = Question::manifest(Method::GET, host, reference, target);
+        let reply = self.ask(&question).await?;
+        if reply.response.status() != StatusCode::OK {
+            return Err(self.status(&question.subject, reply).await);
+        }
+        let Reply { response, from, .. } = reply;
+        let (media_type, digest) = (reply::media_type(response.headers()), reply::content_digest(response.headers()));
+        let bytes = read_all(response, self.limits.document_bytes)
+            .await
+            .map_err(|(stage, reason)| RegistryError::new(&from, &question.subject, stage, reason))?;
+        Ok(ManifestReply { media_type, bytes, digest })
+    }
+
+    /// Gets a blob from byte `offset` on. The stream starts at 0 all the same where the
+    /// host ignores ranges.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; a range or size other than asked for is one.
+    pub async fn blob(
+        &self,
+        host: &Host,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<BlobStream, RegistryError> {
+        let question = Question::blob(host, reference, descriptor, offset);
+        let reply = self.ask(&question).await?;
+        let status = reply.response.status();
+        if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+            return Err(self.status(&question.subject, reply).await);
+        }
+        let Reply { response, from, .. } = reply;
+        let size = descriptor.size;
+        let offset = reply::blob_start(status, response.headers(), offset, size)
+            .map_err(|reason| RegistryError::new(&from, &question.subject, Stage::Request, reason))?;
+        Ok(BlobStream {
+            offset,
+            size,
+            remaining: size.saturating_sub(offset),
+            response,
+            from,
+            subject: question.subject,
+        })
+    }
+
+    /// Sends a question, and once more with what a 401 asks for.
+    async fn ask(&self, question: &Question<'_>) -> Result<Reply, RegistryError> {
+        let Question { host, reference, .. } = question;
+        let known = self.authorizer.known(host, reference).await?;
+        let reply = self.send(question, known.clone()).await?;
+        if !is_challenge(&reply) {
+            return Ok(reply);
+        }
+        let (headers, message) = self.words(reply.response).await;
+        let rejection = Rejection { subject: &question.subject, headers: &headers, message, sent: known };
+        let answer = self.authorizer.answer(host, reference, rejection).await?;
+        let reply = self.send(question, Some(answer.clone())).await?;
+        if !is_challenge(&reply) {
+            return Ok(reply);
+        }
+        let (headers, message) = self.words(reply.response).await;
+        let rejection = Rejection { subject: &question.subject, headers: &headers, message, sent: Some(answer) };
+        Err(self.authorizer.refuse(host, reference, rejection).await)
+    }
+
+    async fn send(&self, question: &Question<'_>, authorization: Option<HeaderValue>) -> Result<Reply, RegistryError> {
+        let mut private = question.host.headers.clone();
+        if let Some(authorization) = authorization {
+            private.insert(AUTHORIZATION, authorization);
+        }
+        let outgoing = Outgoing {
+            host: question.host,
+            subject: &question.subject,
+            lane: question.lane,
+            method: question.method.clone(),
+            url: question.url(self.transport.scheme(question.host))?,
+            headers: question.headers.clone(),
+            private,
+            body: None,
+        };
+        self.transport.send_to_host(&outgoing).await
+    }
+
+    /// The error for a status that is not the answer.
+    async fn status(&self, subject: &str, reply: Reply) -> RegistryError {
+        let (status, from) = (reply.response.status(), reply.from);
+        let (headers, message) = self.words(reply.response).await;
+        let reason = Reason::Status { status, message, retry_after: reply::retry_after(&headers) };
+        RegistryError::new(&from, subject, Stage::Request, reason)
+    }
+
+    async fn words(&self, response: reqwest::Response) -> (HeaderMap, Option<String>) {
+        let headers = response.headers().clone();
+        let body = read_some(response, self.limits.error_bytes).await;
+        let message = reply::message(&headers, &body);
+        (headers, message)
+    }
+}
+
+/// A 401 of somebody that we were redirected to is not the registry's challenge.
+fn is_challenge(reply: &Reply) -> bool {
+    reply.response.status() == StatusCode::UNAUTHORIZED && !reply.strange
+}
+
+impl<'a> Question<'a> {
+    fn manifest(method: Method, host: &'a Host, reference: &'a Reference, target: &str) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(MediaType::ACCEPT_MANIFESTS));
+        let subject = format!("manifest {target} of {}", reference.repository());
+        Self { host, reference, subject, method, path: format!("manifests/{target}"), headers, lane: Lane::Documents }
+    }
+
+    fn blob(host: &'a Host, reference: &'a Reference, descriptor: &Descriptor, offset: u64) -> Self {
+        let mut headers = HeaderMap::new();
+        // Some registries refuse any Range header, so a whole blob is asked for without one.
+        if offset > 0 {
+            headers.extend(HeaderValue::from_str(&format!("bytes={offset}-")).map(|value| (RANGE, value)));
+        }
+        let digest = &descriptor.digest;
+        let subject = format!("blob {digest} of {}", reference.repository());
+        let path = format!("blobs/{digest}");
+        Self { host, reference, subject, method: Method::GET, path, headers, lane: Lane::Blobs }
+    }
+
+    fn url(&self, scheme: &str) -> Result<Url, RegistryError> {
+        let Host { authority, path, .. } = self.host;
+        let text = format!("{scheme}://{authority}{path}/{}/{}", self.reference.repository(), self.path);
+        let unusable = || RegistryError::new(authority, &self.subject, Stage::Setup, Reason::Url(text.clone()));
+        let mut url = Url::parse(&text).map_err(|_| unusable())?;
+        // A target such as `../..` or `a?b` must not become another question.
+        if !url.path().ends_with(&self.path) || url.query().is_some() || url.fragment().is_some() {
+            return Err(unusable());
+        }
+        if let Some(namespace) = &self.host.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
+        Ok(url)
+    }
+}

@@ -1,0 +1,328 @@
+//! Reading the head of a reply, and an error's body: pure decisions on what came.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde::Deserialize;
+
+use super::error::{Reason, SizeClaim};
+use crate::core::descriptor::{Descriptor, MediaType};
+use crate::core::digest::Digest;
+
+const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// Longest message of a stranger that we repeat, in characters.
+const MAX_MESSAGE: usize = 400;
+/// Errors of one reply that are repeated.
+const MAX_ERRORS: usize = 3;
+/// Longest wait that is taken seriously; a registry that says more is treated as if it said this.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// The digest that the registry says the document has.
+pub(super) fn content_digest(headers: &HeaderMap) -> Option<Digest> {
+    text(headers, &DOCKER_CONTENT_DIGEST)?.trim().parse().ok()
+}
+
+/// The media type of the document.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<MediaType> {
+    text(headers, &CONTENT_TYPE).map(MediaType::parse)
+}
+
+/// `Content-Length`, which for HEAD no body tells.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    text(headers, &CONTENT_LENGTH)?.trim().parse().ok()
+}
+
+/// The descriptor that a HEAD reply spells out; `None` where it does not say enough.
+///
+/// # Errors
+/// [`Reason::Digest`] where `target` is a digest and the registry names another, and
+/// [`Reason::TooLarge`] above `limit` bytes.
+pub(super) fn head_descriptor(headers: &HeaderMap, target: &str, limit: u64) -> Result<Option<Descriptor>, Reason> {
+    let asked: Option<Digest> = target.parse().ok();
+    let answered = content_digest(headers);
+    if let (Some(asked), Some(answered)) = (&asked, &answered)
+        && asked != answered
+        && asked.algorithm() == answered.algorithm()
+    {
+        return Err(Reason::Digest { asked: asked.clone(), answered: answered.clone() });
+    }
+    let size = content_length(headers).filter(|size| *size > 0);
+    if size.is_some_and(|size| size > limit) {
+        return Err(Reason::TooLarge { limit });
+    }
+    Ok(match (media_type(headers), asked.or(answered), size) {
+        (Some(media_type), Some(digest), Some(size)) => Some(Descriptor::new(media_type, digest, size)),
+        _ => None,
+    })
+}
+
+/// At which byte of the blob the body starts, for a request from `offset` of a blob of `size` bytes.
+///
+/// # Errors
+/// The reason why this is not a reply to that request. Statuses other than 200 and 206 are the caller's.
+pub(super) fn blob_start(status: StatusCode, headers: &HeaderMap, offset: u64, size: u64) -> Result<u64, Reason> {
+    let announced = content_length(headers);
+    if status != StatusCode::PARTIAL_CONTENT {
+        return match announced {
+            Some(length) if length != size => Err(Reason::Size { expected: size, claim: SizeClaim::Announced(length) }),
+            _ => Ok(0),
+        };
+    }
+    let header = text(headers, &CONTENT_RANGE).unwrap_or_default();
+    let wrong = || Reason::Range { offset, answered: format!("206 with range {:?}", clean(header)) };
+    let range = ContentRange::parse(header).ok_or_else(wrong)?;
+    // Nobody asked for a part, or for this part. A shorter one is fine: the rest is asked for next.
+    let mismatch = offset == 0 || range.first != offset || range.last >= size;
+    if mismatch || announced.is_some_and(|length| length != range.last - range.first + 1) {
+        return Err(wrong());
+    }
+    match range.total {
+        Some(total) if total != size => Err(Reason::Size { expected: size, claim: SizeClaim::Announced(total) }),
+        _ => Ok(offset),
+    }
+}
+
+/// `bytes FIRST-LAST/TOTAL`, RFC 9110 section 14.4.
+struct ContentRange {
+    first: u64,
+    last: u64,
+    total: Option<u64>,
+}
+
+impl ContentRange {
+    fn parse(text: &str) -> Option<Self> {
+        let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let (first, last) = (number(first)?, number(last)?);
+        let total = if total.trim() == "*" { None } else { Some(number(total)?) };
+        (first <= last).then_some(Self { first, last, total })
+    }
+}
+
+/// How long to wait before the next try, from `Retry-After`: seconds, or a date, which is
+/// measured against the reply's own `Date`, so that clocks need not agree.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = text(headers, &RETRY_AFTER)?.trim();
+    let seconds = match value.parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(_) => http_date(value)?.saturating_sub(http_date(text(headers, &DATE)?)?),
+    };
+    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+}
+
+/// Seconds since 1970 of `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date(text: &str) -> Option<u64> {
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (_, rest) = text.trim().split_once(", ")?;
+    let parts: Vec<&str> = rest.split([' ', ':']).collect();
+    let [day, month, year, hour, minute, second, "GMT"] = parts[..] else { return None };
+    let number = |text: &str, most: u64| text.parse::<u64>().ok().filter(|number| *number <= most);
+    let (day, year) = (number(day, 31)?, number(year, 9999).filter(|year| *year >= 1970)?);
+    let month = months.iter().position(|name| *name == month)? as u64 + 1;
+    let clock = number(hour, 23)? * 3600 + number(minute, 59)? * 60 + number(second, 60)?;
+    // Years are counted from March, so that the leap day is the last of a year.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day;
+    Some(days.checked_sub(719_469)? * 86_400 + clock)
+}
+
+/// The registry's own words: OCI's errors document, other JSON with a message, or a line of plain text.
+pub(super) fn message(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    let words = match serde_json::from_slice::<ErrorDocument>(body) {
+        Ok(document) => document.words(),
+        // Pages of proxies in HTML say nothing that the status does not.
+        Err(_) if text(headers, &CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/plain")) => {
+            String::from_utf8_lossy(body).trim().lines().next().unwrap_or_default().to_owned()
+        }
+        Err(_) => String::new(),
+    };
+    Some(clean(&words)).filter(|words| !words.is_empty())
+}
+
+/// Shapes in which registries and token servers report errors.
+#[derive(Deserialize)]
+struct ErrorDocument {
+    #[serde(default)]
+    errors: Vec<ErrorItem>,
+    message: Option<String>,
+    details: Option<String>,
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ErrorItem {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl ErrorDocument {
+    fn words(self) -> String {
+        if self.errors.is_empty() {
+            let found = [self.error, self.error_description, self.message, self.details];
+            return found.into_iter().flatten().collect::<Vec<_>>().join(": ");
+        }
+        let shown = self.errors.iter().take(MAX_ERRORS).map(|item| match (&*item.code, &*item.message) {
+            (code, "") => code.to_owned(),
+            ("", message) => message.to_owned(),
+            (code, message) => format!("{code}: {message}"),
+        });
+        shown.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// A stranger's text made fit for a terminal and a log: one line, bounded, no control or
+/// direction-changing characters.
+pub(super) fn clean(text: &str) -> String {
+    let harmless = |c: &char| !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}');
+    let line = text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(harmless);
+    let short: String = line.take(MAX_MESSAGE).collect();
+    short.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn headers(rows: &[(&'static str, &str)]) -> HeaderMap {
+        rows.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a value"))).collect()
+    }
+
+    #[test]
+    fn head_says_all_or_nothing() {
+        let full = [
+            ("docker-content-digest", DIGEST),
+            ("content-type", "application/vnd.oci.image.index.v1+json"),
+            ("content-length", "7"),
+        ];
+        let found = head_descriptor(&headers(&full), "latest", 100).expect("fine").expect("a descriptor");
+        assert_eq!(
+            (found.media_type, found.size, found.digest.to_string()),
+            (MediaType::OciIndex, 7, DIGEST.to_owned())
+        );
+        for missing in 0..full.len() {
+            let mut rows = full.to_vec();
+            rows.remove(missing);
+            assert_eq!(head_descriptor(&headers(&rows), "latest", 100).expect("fine"), None, "without {missing}");
+        }
+        let without_digest = headers(&full[1..]);
+        assert!(head_descriptor(&without_digest, DIGEST, 100).expect("fine").is_some(), "the digest was asked for");
+        let other = DIGEST.replace("e3b0", "0000");
+        assert!(matches!(head_descriptor(&headers(&full), &other, 100), Err(Reason::Digest { .. })));
+        assert!(matches!(head_descriptor(&headers(&full), "latest", 6), Err(Reason::TooLarge { limit: 6 })));
+        let odd = headers(&[("docker-content-digest", "md5:1"), full[1], full[2]]);
+        assert_eq!(head_descriptor(&odd, "latest", 100).expect("fine"), None);
+    }
+
+    #[test]
+    fn ranges_are_what_was_asked_for() {
+        let start = |code: u16, rows: &[(&'static str, &str)], offset| {
+            let status = StatusCode::from_u16(code).expect("a status");
+            blob_start(status, &headers(rows), offset, 100).map_err(|reason| reason.to_string())
+        };
+        assert_eq!(start(200, &[], 0), Ok(0));
+        assert_eq!(start(200, &[("content-length", "100")], 40), Ok(0));
+        assert_eq!(start(206, &[("content-range", "bytes 40-99/100"), ("content-length", "60")], 40), Ok(40));
+        assert_eq!(start(206, &[("content-range", "bytes 40-99/*")], 40), Ok(40));
+        assert_eq!(start(206, &[("content-range", "bytes 40-49/100")], 40), Ok(40));
+        let bad: &[(u16, &[(&'static str, &str)], u64)] = &[
+            (200, &[("content-length", "99")], 0),
+            (206, &[], 40),
+            (206, &[("content-range", "bytes 0-99/100")], 0),
+            (206, &[("content-range", "bytes 0-99/100")], 40),
+            (206, &[("content-range", "bytes 41-99/100")], 40),
+            (206, &[("content-range", "bytes 40-100/101")], 40),
+            (206, &[("content-range", "bytes 40-99/101")], 40),
+            (206, &[("content-range", "bytes 40-39/100")], 40),
+            (206, &[("content-range", "bytes */100")], 40),
+            (206, &[("content-range", "items 40-99/100")], 40),
+            (206, &[("content-range", "bytes 40-99/100"), ("content-length", "59")], 40),
+            (206, &[("content-range", "bytes 40-18446744073709551616/100")], 40),
+        ];
+        for (code, rows, offset) in bad {
+            assert!(start(*code, rows, *offset).is_err(), "{code} {rows:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn waits_as_long_as_the_registry_says() {
+        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let cases: &[(&[(&'static str, &str)], Option<u64>)] = &[
+            (&[], None),
+            (&[("retry-after", "7")], Some(7)),
+            (&[("retry-after", " 0 ")], Some(0)),
+            (&[("retry-after", "999999")], Some(3600)),
+            (&[("retry-after", "-1")], None),
+            (&[("retry-after", "soon")], None),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT"), date], Some(30)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT"), date], Some(0)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT")], None),
+        ];
+        for (rows, expected) in cases {
+            assert_eq!(retry_after(&headers(rows)), expected.map(Duration::from_secs), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn dates_count_from_1970() {
+        let cases = [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)),
+            ("Tue, 29 Feb 2000 23:59:59 GMT", Some(951_868_799)),
+            ("Mon, 23 Nov 2026 21:00:00 GMT", Some(1_795_467_600)),
+            ("Mon, 23 Foo 2026 21:00:00 GMT", None),
+            ("Mon, 23 Nov 1969 21:00:00 GMT", None),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(http_date(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn repeats_the_registry_in_one_clean_line() {
+        let json = headers(&[("content-type", "application/json")]);
+        let plain = headers(&[("content-type", "text/plain; charset=utf-8")]);
+        let html = headers(&[("content-type", "text/html")]);
+        let cases: &[(&HeaderMap, &str, Option<&str>)] = &[
+            (&json, r#"{"errors":[{"code":"DENIED","message":"no\nway","detail":{"a":1}}]}"#, Some("DENIED: no way")),
+            (&json, r#"{"errors":[{"code":"A"},{"message":"b"},{"code":"C"},{"code":"D"}]}"#, Some("A; b; C")),
+            (&json, r#"{"details":"incorrect username or password"}"#, Some("incorrect username or password")),
+            (&json, r#"{"error":"invalid_grant","error_description":"expired"}"#, Some("invalid_grant: expired")),
+            (&json, "{}", None),
+            (&json, "[1]", None),
+            (&json, "\u{1b}[31m", None),
+            (&plain, "\u{1b}[31mnot found\u{202e}\nmore", Some("[31mnot found")),
+            (&html, "<html>", None),
+            (&json, "", None),
+        ];
+        for (headers, body, expected) in cases {
+            assert_eq!(message(headers, body.as_bytes()).as_deref(), *expected, "{body}");
+        }
+        assert_eq!(clean(&"x".repeat(10_000)).len(), MAX_MESSAGE);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_a_stranger_sends_panics(value in "[ -~]{0,80}", offset in 0_u64..200, size in 0_u64..200) {
+            let rows = headers(&[("content-range", &value), ("retry-after", &value), ("date", &value), ("content-length", &value)]);
+            let _ = (retry_after(&rows), message(&rows, value.as_bytes()), head_descriptor(&rows, &value, 10));
+            if let Ok(start) = blob_start(StatusCode::PARTIAL_CONTENT, &rows, offset, size) {
+                prop_assert_eq!(start, offset);
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Sending one request and following where it leads: the pool, TLS, proxies, redirects.
+//!
+//! One connection pool per distinct TLS and dial setting, shared by everything. Documents
+//! and tokens speak HTTP/2 where the host offers it; blobs speak HTTP/1.1, where several
+//! connections carry more than one connection's flow-control window would.
+//!
+//! **What goes where.** Redirects are followed here and not by the HTTP library. As soon
+//! as one leads to another origin (scheme, host or port), the `Authorization` header, the
+//! headers of hosts.toml and our client certificate stay behind, for good: a later hop
+//! back does not bring them back. https is never left for http, unless for this machine.
+//! Requests to loopback hosts do not go through a proxy, as in Go programs.
+
+use std::collections::{HashMap, HashSet};
+use std::error::Error as StdError;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use reqwest::{Response, Url, redirect};
+use rustls::{AlertDescription, InvalidMessage};
+
+use super::error::{Reason, RegistryError, Stage};
+use super::hosts::{Host, Scheme, is_loopback};
+use super::reply;
+use super::tls::{TlsFactory, TlsSettings};
+
+/// Bound on finding, reaching and greeting a host where hosts.toml sets none; containerd's.
+const CONNECT: Duration = Duration::from_secs(30);
+/// Bound on the wait for the head of a reply once connected; containerd's. A registry that
+/// has to fetch from its own upstream first may take several seconds.
+const HEAD: Duration = Duration::from_secs(30);
+/// Bound on the wait for the next bytes of a body. A registry that was silent for so long
+/// rarely comes back, and being wrong costs one range request.
+pub(super) const IDLE: Duration = Duration::from_secs(30);
+/// Idle connections kept per host: as many as one pull uses in parallel, and a few.
+const IDLE_CONNECTIONS: usize = 10;
+/// How long they are kept. Load balancers drop idle connections after 60 s and more.
+const IDLE_KEPT: Duration = Duration::from_secs(30);
+/// Sent with every request, so that operators of registries know whom to ask.
+const USER_AGENT: &str = concat!("lighterman/", env!("CARGO_PKG_VERSION"));
+
+/// Which kind of connection a request wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    /// Small replies, many at a time: HTTP/2 where offered.
+    Documents,
+    /// Bulk: HTTP/1.1.
+    Blobs,
+}
+
+/// A request before it is sent.
+#[derive(Debug)]
+pub(super) struct Outgoing<'a> {
+    /// Whose trust, identity and timeouts apply.
+    pub(super) host: &'a Host,
+    /// What is asked for, in words for errors.
+    pub(super) subject: &'a str,
+    pub(super) lane: Lane,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    /// Headers that may go anywhere.
+    pub(super) headers: HeaderMap,
+    /// Headers for the origin of `url` only.
+    pub(super) private: HeaderMap,
+    /// The body of a POST.
+    pub(super) body: Option<String>,
+}
+
+/// A reply, with the name of who gave it.
+pub(super) struct Reply {
+    pub(super) response: Response,
+    /// `host[:port]` that answered in the end.
+    pub(super) from: String,
+    /// Whether that is another origin than the one first asked.
+    pub(super) strange: bool,
+}
+
+/// What tells one reqwest client from another.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    lane: Lane,
+    /// `None` for plain http, which needs no trust store.
+    tls: Option<TlsSettings>,
+    dial: Duration,
+    /// Past any proxy.
+    direct: bool,
+}
+
+/// The pool.
+pub(super) struct Transport {
+    factory: TlsFactory,
+    clients: Mutex<HashMap<Key, reqwest::Client>>,
+    /// Authorities that may speak either and turned out to speak plain http.
+    plain: Mutex<HashSet<String>>,
+    redirects: usize,
+}
+
+impl Transport {
+    pub(super) fn new(redirects: usize) -> Self {
+        let (clients, plain) = (Mutex::default(), Mutex::default());
+        Self { factory: TlsFactory::new(), clients, plain, redirects }
+    }
+
+    /// The scheme that `host` is spoken to with, as far as is known.
+    pub(super) fn scheme(&self, host: &Host) -> &'static str {
+        let found = || lock(&self.plain).contains(&host.authority);
+        if host.scheme == Scheme::HttpsThenHttp && found() { "http" } else { host.scheme.as_str() }
+    }
+
+    /// Sends a request to its host, in plain text if that is all the host speaks and it may.
+    pub(super) async fn send_to_host(&self, outgoing: &Outgoing<'_>) -> Result<Reply, RegistryError> {
+        let result = self.send(outgoing).await;
+        let Err(error) = &result else { return result };
+        if !speaks_no_tls(error)
+            || outgoing.host.scheme != Scheme::HttpsThenHttp
+            || error.host() != outgoing.host.authority
+        {
+            return result;
+        }
+        lock(&self.plain).insert(outgoing.host.authority.clone());
+        let mut url = outgoing.url.clone();
+        if url.set_scheme("http").is_err() {
+            return result;
+        }
+        let again = Outgoing {
+            url,
+            headers: outgoing.headers.clone(),
+            private: outgoing.private.clone(),
+            method: outgoing.method.clone(),
+            body: outgoing.body.clone(),
+            ..*outgoing
+        };
+        self.send(&again).await
+    }
+
+    /// Sends a request to its URL and follows redirects, of GET and HEAD.
+    pub(super) async fn send(&self, outgoing: &Outgoing<'_>) -> Result<Reply, RegistryError> {
+        let mut url = outgoing.url.clone();
+        let mut strange = false;
+        for _ in 0..=self.redirects {
+            let response = self.one(outgoing, &url, strange).await?;
+            let from = authority(&url);
+            let fail = |to: String, problem| {
+                RegistryError::new(&from, outgoing.subject, Stage::Request, Reason::Redirect { to, problem })
+            };
+            if !follows(outgoing, response.status()) {
+                return Ok(Reply { response, from, strange });
+            }
+            let next = target(&url, response.headers()).map_err(|(to, problem)| fail(to, problem))?;
+            if url.scheme() == "https" && next.scheme() == "http" && !is_local(&next) {
+                return Err(fail(authority(&next), "it leaves https for http"));
+            }
+            // Reading the rest lets the connection be used again.
+            read_some(response, REDIRECT_BODY).await;
+            strange |= next.origin() != outgoing.url.origin();
+            url = next;
+        }
+        let reason = Reason::Redirect { to: authority(&url), problem: "there were too many before it" };
+        Err(RegistryError::new(authority(&outgoing.url), outgoing.subject, Stage::Request, reason))
+    }
+
+    async fn one(&self, outgoing: &Outgoing<'_>, url: &Url, strange: bool) -> Result<Response, RegistryError> {
+        let from = authority(url);
+        let failed = |stage, reason| RegistryError::new(&from, outgoing.subject, stage, reason);
+        let key = self.key(outgoing, url, strange);
+        let bound = key.dial + HEAD;
+        let client = self.client(key).map_err(|reason| failed(Stage::Setup, reason))?;
+        let mut headers = outgoing.headers.clone();
+        if !strange {
+            headers.extend(outgoing.private.clone());
+        }
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let mut request = client.request(outgoing.method.clone(), url.clone()).headers(headers);
+        if let Some(body) = &outgoing.body {
+            request = request.body(body.clone());
+        }
+        tracing::debug!(method = %outgoing.method, host = %from, path = url.path(), "request");
+        match tokio::time::timeout(bound, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                let (stage, reason) = diagnose(error, Stage::Request, bound);
+                Err(failed(stage, reason))
+            }
+            Err(_) => Err(failed(Stage::Request, Reason::Timeout { after: bound })),
+        }
+    }
+
+    fn key(&self, outgoing: &Outgoing<'_>, url: &Url, strange: bool) -> Key {
+        let settings = &outgoing.host.tls;
+        let tls = (url.scheme() == "https").then(|| if strange { settings.for_stranger() } else { settings.clone() });
+        Key { lane: outgoing.lane, tls, dial: outgoing.host.dial_timeout.unwrap_or(CONNECT), direct: is_local(url) }
+    }
+
+    fn client(&self, key: Key) -> Result<reqwest::Client, Reason> {
+        let mut clients = lock(&self.clients);
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let client = self.build(&key)?;
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+
+    fn build(&self, key: &Key) -> Result<reqwest::Client, Reason> {
+        let alpn: &[&[u8]] = match key.lane {
+            Lane::Documents => &[b"h2", b"http/1.1"],
+            Lane::Blobs => &[b"http/1.1"],
+        };
+        let tls = match &key.tls {
+            Some(settings) => self.factory.client(settings, alpn)?,
+            None => self.factory.untrusting()?,
+        };
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .user_agent(USER_AGENT)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(key.dial)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_idle_timeout(IDLE_KEPT);
+        if key.lane == Lane::Blobs || key.tls.is_none() {
+            builder = builder.http1_only();
+        }
+        if key.direct {
+            builder = builder.no_proxy();
+        }
+        builder.build().map_err(|error| Reason::Network { source: Arc::new(error.without_url()) })
+    }
+}
+
+/// Whether the peer answered a TLS greeting in plain text, or hung up on it.
+fn speaks_no_tls(error: &RegistryError) -> bool {
+    match error.reason() {
+        Reason::PlainHttp => true,
+        Reason::Network { source } if error.stage() == Stage::Connect => chain(&**source)
+            .filter_map(|error| error.downcast_ref::<io::Error>())
+            .any(|error| matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)),
+        _ => false,
+    }
+}
+
+/// Of a redirect's body this much is read; bodies are a line of HTML.
+const REDIRECT_BODY: usize = 4096;
+
+fn follows(outgoing: &Outgoing<'_>, status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) && outgoing.method != Method::POST
+}
+
+/// Where a redirect leads, or the text that leads nowhere.
+fn target(url: &Url, headers: &HeaderMap) -> Result<Url, (String, &'static str)> {
+    let text =
+        headers.get(LOCATION).and_then(|value| value.to_str().ok()).ok_or(("nowhere".to_owned(), "no Location"))?;
+    // The text may hold a signed URL, so that only its host is fit for a message.
+    let next = url.join(text).map_err(|_| ("a malformed URL".to_owned(), "not a URL"))?;
+    match next.scheme() {
+        "http" | "https" if next.has_host() => Ok(next),
+        scheme => Err((reply::clean(scheme), "neither http nor https")),
+    }
+}
+
+/// `host[:port]` of a URL, for messages: no user, path or query.
+pub(super) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn is_local(url: &Url) -> bool {
+    url.host_str().is_some_and(is_loopback)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // The maps are whole after any panic: every change is one insertion.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Up to `limit` bytes of a body that only serves a message, or nothing.
+pub(super) async fn read_some(mut response: Response, limit: usize) -> Bytes {
+    let mut body = BytesMut::new();
+    while body.len() < limit
+        && let Ok(Ok(Some(chunk))) = tokio::time::timeout(IDLE, response.chunk()).await
+    {
+        body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
+    }
+    body.freeze()
+}
+
+/// A body of at most `limit` bytes.
+pub(super) async fn read_all(mut response: Response, limit: u64) -> Result<Bytes, (Stage, Reason)> {
+    let too_large = || (Stage::Body, Reason::TooLarge { limit });
+    if reply::content_length(response.headers()).is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = next_chunk(&mut response).await? {
+        if (body.len() + chunk.len()) as u64 > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// The next bytes of a body; `None` at its end.
+pub(super) async fn next_chunk(response: &mut Response) -> Result<Option<Bytes>, (Stage, Reason)> {
+    match tokio::time::timeout(IDLE, response.chunk()).await {
+        Ok(Ok(chunk)) => Ok(chunk),
+        Ok(Err(error)) => Err(diagnose(error, Stage::Body, IDLE)),
+        Err(_) => Err((Stage::Body, Reason::Timeout { after: IDLE })),
+    }
+}
+
+/// What an error of the HTTP library means.
+fn diagnose(error: reqwest::Error, stage: Stage, bound: Duration) -> (Stage, Reason) {
+    // URLs of blobs are signed, so they must not end up in messages.
+    let error = error.without_url();
+    if let Some(source) = tls_error(&error) {
+        return (Stage::Tls, tls_reason(source.clone()));
+    }
+    let stage = if error.is_dns() {
+        Stage::Dns
+    } else if error.is_connect() {
+        Stage::Connect
+    } else {
+        stage
+    };
+    if error.is_timeout() {
+        return (stage, Reason::Timeout { after: bound });
+    }
+    (stage, Reason::Network { source: Arc::new(error) })
+}
+
+fn tls_reason(source: rustls::Error) -> Reason {
+    use AlertDescription as Alert;
+    match source {
+        rustls::Error::InvalidCertificate(_) => Reason::Untrusted { source },
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Reason::PlainHttp,
+        rustls::Error::AlertReceived(
+            Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::CertificateUnknown
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::UnsupportedCertificate,
+        ) => Reason::ClientCertificate { source },
+        source => Reason::Tls { source },
+    }
+}
+
+/// The TLS library's error within another.
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+/// An error and all that it wraps. An `io::Error` does not name what it wraps as its
+/// source, so it is looked into.
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
+        None => error.source(),
+    })
+}
