@@ -188,7 +188,7 @@ impl Context {
             plain_http: args.plain_http || file.plain_http.unwrap_or(false),
             skip_verify: args.skip_verify || file.skip_verify.unwrap_or(false),
             ca: args.tlscacert.iter().chain(&file.tlscacert).cloned().collect(),
-            client: certificate.map(|(cert, key)| ClientCertificate { cert: cert.clone(), key: Some(key.clone()) }),
+            client: certificate.map(|(cert, key)| ClientCertificate { cert: cert.clone(), key: key.clone() }),
         }
     }
 

@@ -31,7 +31,7 @@ use containerd_client::tonic::{Request, Status};
 
 use super::staging::{Staged, Staging};
 use super::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
-use crate::core::descriptor::Descriptor;
+use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::{Algorithm, Digest, Verified};
 use crate::core::reference::Reference;
 use content::Source;
@@ -201,6 +201,12 @@ impl Store for Containerd {
 
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Verified<Bytes>>, StoreError> {
         self.read_document(descriptor).await
+    }
+
+    async fn kept(&self, digest: &Digest) -> Result<Option<Verified<Bytes>>, StoreError> {
+        let Some(info) = self.info(digest).await? else { return Ok(None) };
+        let size = u64::try_from(info.size).unwrap_or_default();
+        self.read_document(&Descriptor::new(MediaType::Other(String::new()), digest.clone(), size)).await
     }
 
     async fn open(&self, descriptor: &Descriptor) -> Result<Option<BlobReader>, StoreError> {

@@ -16,7 +16,9 @@ use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Code, Status};
 use containerd_client::types::{self, Mount};
 
-use super::{LayerUnpacked, Outcome, Step, UnpackError, Unpackable, plan};
+use async_trait::async_trait;
+
+use super::{LayerUnpacked, Outcome, Step, Unpack, UnpackError, Unpackable, plan};
 use crate::core::digest::Digest;
 use crate::store::containerd::{Containerd, labels, unique};
 use crate::store::error::RemoteCode;
@@ -55,6 +57,18 @@ pub async fn unpack(
     }
     let message = format!("{config} is not there");
     Err(StoreError::Containerd { action: "label the image's config", message, code: RemoteCode::NotFound }.into())
+}
+
+#[async_trait]
+impl Unpack for Containerd {
+    async fn unpack(
+        &self,
+        lease: &Lease,
+        image: Unpackable<'_>,
+        observer: &(dyn Fn(LayerUnpacked<'_>) + Sync),
+    ) -> Result<Option<Digest>, UnpackError> {
+        unpack(self, lease, image, observer).await
+    }
 }
 
 struct Unpacker<'a> {
