@@ -40,7 +40,7 @@ pub async fn unpack(
     store: &Containerd,
     lease: &Lease,
     image: Unpackable<'_>,
-    observer: &(dyn Fn(LayerUnpacked<'_>) + Sync),
+    observer: &(dyn for<'l> Fn(LayerUnpacked<'l>) + Sync),
 ) -> Result<Option<Digest>, UnpackError> {
     let steps = plan(image)?;
     let Some(top) = steps.last().map(|step| &step.chain_id) else { return Ok(None) };
@@ -65,7 +65,7 @@ impl Unpack for Containerd {
         &self,
         lease: &Lease,
         image: Unpackable<'_>,
-        observer: &(dyn Fn(LayerUnpacked<'_>) + Sync),
+        observer: &(dyn for<'l> Fn(LayerUnpacked<'l>) + Sync),
     ) -> Result<Option<Digest>, UnpackError> {
         unpack(self, lease, image, observer).await
     }

@@ -58,7 +58,7 @@ pub trait Unpack: fmt::Debug + Send + Sync {
         &self,
         lease: &Lease,
         image: Unpackable<'_>,
-        observer: &(dyn Fn(LayerUnpacked<'_>) + Sync),
+        observer: &(dyn for<'l> Fn(LayerUnpacked<'l>) + Sync),
     ) -> Result<Option<Digest>, UnpackError>;
 }
 
