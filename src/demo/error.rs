@@ -18,6 +18,9 @@ pub enum DemoError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The registry's port on loopback.
+    #[error("cannot serve on loopback: {0}")]
+    Loopback(#[source] io::Error),
     /// An archive that is made in memory.
     #[error("cannot pack the demo's layer: {0}")]
     Pack(#[source] io::Error),
@@ -35,7 +38,7 @@ impl Classify for DemoError {
     fn kind(&self) -> Kind {
         match self {
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => Kind::StoreFull,
-            Self::File { .. } | Self::Run { .. } => Kind::StoreFailed,
+            Self::File { .. } | Self::Run { .. } | Self::Loopback(_) => Kind::StoreFailed,
             Self::Pack(_) => Kind::Internal,
         }
     }
@@ -46,7 +49,7 @@ impl Classify for DemoError {
                 Some("the temporary folder may be mounted noexec; set TMPDIR to one that is not".into())
             }
             Self::File { .. } => Some("set TMPDIR to a folder with a few MiB of free space".into()),
-            Self::Run { .. } | Self::Pack(_) => None,
+            Self::Run { .. } | Self::Pack(_) | Self::Loopback(_) => None,
         }
     }
 }
