@@ -219,3 +219,21 @@ impl Store for Containerd {
         self.record_names().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_is_explained() {
+        let cases = [
+            (io::ErrorKind::PermissionDenied, "run as root"),
+            (io::ErrorKind::NotFound, "no such socket"),
+            (io::ErrorKind::ConnectionRefused, "nobody listens"),
+            (io::ErrorKind::TimedOut, "timed out"),
+        ];
+        for (kind, words) in cases {
+            assert!(refusal(&kind.into()).contains(words), "{kind:?}");
+        }
+    }
+}
