@@ -16,7 +16,8 @@ use containerd_client::tonic::Code;
 use containerd_client::tonic::transport::Channel;
 use containerd_client::types::{self, Mount};
 
-use super::{LayerUnpacked, Outcome, Step, UnpackError, Unpackable, plan};
+use super::plan::{Step, plan};
+use super::{LayerUnpacked, Outcome, UnpackError, Unpackable};
 use crate::core::digest::Digest;
 use crate::store::containerd::{Containerd, labels, unique};
 use crate::store::error::RemoteCode;

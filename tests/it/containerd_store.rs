@@ -79,7 +79,9 @@ fn rows(daemon: &ContainerdDaemon, args: &[&str]) -> BTreeSet<String> {
 }
 
 fn assert_nothing_left(daemon: &ContainerdDaemon, namespace: &str) {
-    daemon.ctr_prints(&["-n", namespace, "content", "prune", "references"]);
+    // Deleting a lease and waiting for it is how a client waits for a whole collection.
+    daemon.ctr_prints(&["-n", namespace, "leases", "create", "--id", "collect"]);
+    daemon.ctr_prints(&["-n", namespace, "leases", "delete", "--sync", "collect"]);
     for what in ["content", "snapshots", "leases", "images"] {
         assert_eq!(rows(daemon, &["-n", namespace, what, "ls"]), BTreeSet::new(), "{what} are left");
     }
