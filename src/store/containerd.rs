@@ -170,6 +170,8 @@ impl Store for Containerd {
     }
 
     async fn lease(&self) -> Result<Lease, StoreError> {
+        // Before anything is downloaded, not after.
+        self.check_snapshotter().await?;
         self.create_lease().await
     }
 
@@ -223,5 +225,23 @@ impl Store for Containerd {
 
     async fn names(&self) -> Result<Vec<String>, StoreError> {
         self.record_names().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_is_explained() {
+        let cases = [
+            (io::ErrorKind::PermissionDenied, "run as root"),
+            (io::ErrorKind::NotFound, "no such socket"),
+            (io::ErrorKind::ConnectionRefused, "nobody listens"),
+            (io::ErrorKind::TimedOut, "timed out"),
+        ];
+        for (kind, words) in cases {
+            assert!(refusal(&kind.into()).contains(words), "{kind:?}");
+        }
     }
 }

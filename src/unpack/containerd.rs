@@ -6,19 +6,19 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use containerd_client::services::v1::ApplyRequest;
 use containerd_client::services::v1::diff_client::DiffClient;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::services::v1::snapshots::{
     CommitSnapshotRequest, PrepareSnapshotRequest, RemoveSnapshotRequest, StatSnapshotRequest,
 };
+use containerd_client::tonic::Code;
 use containerd_client::tonic::transport::Channel;
-use containerd_client::tonic::{Code, Status};
 use containerd_client::types::{self, Mount};
 
-use async_trait::async_trait;
-
-use super::{LayerUnpacked, Outcome, Step, Unpack, UnpackError, Unpackable, plan};
+use super::plan::{Step, plan};
+use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable};
 use crate::core::digest::Digest;
 use crate::store::containerd::{Containerd, labels, unique};
 use crate::store::error::RemoteCode;
@@ -144,10 +144,12 @@ impl Unpacker<'_> {
         let mut client = DiffClient::new(self.store.channel());
         match client.apply(self.store.leased(self.lease, request)?).await {
             Ok(reply) => Ok(reply.into_inner().applied.map(|applied| applied.digest).unwrap_or_default()),
-            Err(status) if blames_archive(&status) => {
-                Err(UnpackError::Archive { layer: layer.digest.clone(), reason: status.message().into() })
-            }
-            Err(status) => Err(self.store.failure("unpack a layer", &status).into()),
+            Err(status) => Err(match self.store.failure("unpack a layer", &status) {
+                StoreError::Containerd { code: RemoteCode::Other, message, .. } if blames_archive(&message) => {
+                    UnpackError::Archive { layer: layer.digest.clone(), reason: message }
+                }
+                error => error.into(),
+            }),
         }
     }
 
@@ -207,9 +209,8 @@ fn target(chain_id: &Digest) -> HashMap<String, String> {
 
 /// Whether containerd's words are those of its tar reader or a decompressor. The bytes had
 /// the right digest, so they are what was published.
-fn blames_archive(status: &Status) -> bool {
+fn blames_archive(message: &str) -> bool {
     let words = ["archive/tar:", "invalid tar header", "gzip:", "flate:", "unpigz", "igzip", "magic number mismatch"];
-    let message = status.message();
     words.iter().any(|word| message.contains(word)) || message.ends_with("unexpected EOF")
 }
 
@@ -226,14 +227,14 @@ mod tests {
             "failed to init decompressor: magic number mismatch",
             "unexpected EOF",
         ] {
-            assert!(blames_archive(&Status::unknown(message)), "{message}");
+            assert!(blames_archive(message), "{message}");
         }
         for message in [
             "write /x: no space left on device",
             "failed to mount: operation not permitted",
             "unexpected EOF on socket",
         ] {
-            assert!(!blames_archive(&Status::unknown(message)), "{message}");
+            assert!(!blames_archive(message), "{message}");
         }
     }
 }

@@ -9,6 +9,8 @@
 
 #[cfg(feature = "containerd")]
 pub mod containerd;
+#[cfg(feature = "containerd")]
+mod plan;
 
 use std::fmt;
 
@@ -17,7 +19,7 @@ use async_trait::async_trait;
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::error::{Classify, Kind};
-use crate::core::manifest::{ImageConfig, Manifest, chain_ids};
+use crate::core::manifest::{ImageConfig, Manifest};
 use crate::store::{Lease, StoreError};
 
 /// One image whose content is whole in the store.
@@ -121,131 +123,5 @@ impl Classify for UnpackError {
             }
             _ => "the publisher has to rebuild and push this image; no retry will help".into(),
         })
-    }
-}
-
-/// One layer's turn.
-#[derive(Debug, PartialEq, Eq)]
-struct Step<'a> {
-    layer: &'a Descriptor,
-    diff_id: &'a Digest,
-    /// The name of its snapshot.
-    chain_id: Digest,
-    /// The snapshot below; none for the lowest layer.
-    parent: Option<Digest>,
-}
-
-/// The layers in the order in which they are applied, or why they cannot be.
-fn plan(image: Unpackable<'_>) -> Result<Vec<Step<'_>>, UnpackError> {
-    let (layers, diff_ids) = (&image.manifest.layers, &image.config.rootfs.diff_ids);
-    if layers.len() != diff_ids.len() {
-        return Err(UnpackError::LayerCount { layers: layers.len(), diff_ids: diff_ids.len() });
-    }
-    if let Some(layer) = layers.iter().find(|layer| !is_tar(&layer.media_type)) {
-        return Err(UnpackError::UnknownLayer { digest: layer.digest.clone(), media_type: layer.media_type.clone() });
-    }
-    let mut parent = None;
-    let steps = layers.iter().zip(diff_ids).zip(chain_ids(diff_ids));
-    Ok(steps
-        .map(|((layer, diff_id), chain_id)| {
-            let parent = parent.replace(chain_id.clone());
-            Step { layer, diff_id, chain_id, parent }
-        })
-        .collect())
-}
-
-/// A tar, plain or compressed in a way that containerd knows; encrypted ones are none.
-fn is_tar(media_type: &MediaType) -> bool {
-    let text = media_type.as_str();
-    let oci = text
-        .strip_prefix("application/vnd.oci.image.layer.")
-        .map(|rest| (rest.strip_prefix("nondistributable.").unwrap_or(rest), "v1.tar", '+'));
-    let docker = text
-        .strip_prefix("application/vnd.docker.image.rootfs.")
-        .map(|rest| (rest.strip_prefix("foreign.").unwrap_or(rest), "diff.tar", '.'));
-    let Some((rest, tar, separator)) = oci.or(docker) else { return false };
-    rest.strip_prefix(tar).is_some_and(|compression| {
-        compression.is_empty() || matches!(compression.strip_prefix(separator), Some("gzip" | "zstd"))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::descriptor::Annotations;
-    use crate::core::manifest::RootFs;
-
-    const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-
-    fn image(layers: &[&str], diffs: usize) -> (Manifest, ImageConfig) {
-        let descriptor = |kind: &str| Descriptor::new(MediaType::parse(kind), Digest::of(kind.as_bytes()), 1);
-        let manifest = Manifest {
-            config: descriptor("application/vnd.oci.image.config.v1+json"),
-            layers: layers.iter().map(|kind| descriptor(kind)).collect(),
-            annotations: Annotations::new(),
-        };
-        let diff_ids = (0..diffs).map(|index| Digest::of(&index.to_le_bytes())).collect();
-        (manifest, ImageConfig { rootfs: RootFs { diff_ids }, ..ImageConfig::default() })
-    }
-
-    #[test]
-    fn each_layer_stands_on_the_one_below() {
-        let (manifest, config) = image(&[GZIP, GZIP, GZIP], 3);
-        let steps = plan(Unpackable { manifest: &manifest, config: &config }).expect("a plan");
-        assert_eq!(steps[0].parent, None);
-        assert_eq!(&steps[0].chain_id, steps[0].diff_id);
-        for pair in steps.windows(2) {
-            assert_eq!(pair[1].parent.as_ref(), Some(&pair[0].chain_id));
-            let both = format!("{} {}", pair[0].chain_id, pair[1].diff_id);
-            assert_eq!(pair[1].chain_id, Digest::of(both.as_bytes()));
-        }
-    }
-
-    #[test]
-    fn contradictions_are_the_images_fault() {
-        let (manifest, config) = image(&[GZIP, GZIP], 1);
-        let error = plan(Unpackable { manifest: &manifest, config: &config }).expect_err("two are not one");
-        assert!(matches!(error, UnpackError::LayerCount { layers: 2, diff_ids: 1 }));
-        assert_eq!(error.kind(), Kind::InvalidContent);
-
-        let (manifest, config) = image(&[GZIP, "application/vnd.example.model"], 2);
-        let error = plan(Unpackable { manifest: &manifest, config: &config }).expect_err("a model is no tar");
-        assert_eq!(error.kind(), Kind::Unsupported);
-        assert!(error.to_string().contains("application/vnd.example.model"), "{error}");
-    }
-
-    #[test]
-    fn an_image_without_layers_needs_nothing() {
-        let (manifest, config) = image(&[], 0);
-        assert_eq!(plan(Unpackable { manifest: &manifest, config: &config }).expect("a plan"), []);
-    }
-
-    #[test]
-    fn tars_are_told_from_everything_else() {
-        let tars = [
-            GZIP,
-            "application/vnd.oci.image.layer.v1.tar",
-            "application/vnd.oci.image.layer.v1.tar+zstd",
-            "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-            "application/vnd.docker.image.rootfs.diff.tar",
-            "application/vnd.docker.image.rootfs.diff.tar.gzip",
-            "application/vnd.docker.image.rootfs.diff.tar.zstd",
-            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-        ];
-        for kind in tars {
-            assert!(is_tar(&MediaType::parse(kind)), "{kind}");
-        }
-        let others = [
-            "application/vnd.oci.image.layer.v1.tar+gzip+encrypted",
-            "application/vnd.oci.image.layer.v1.tar+bzip2",
-            "application/vnd.oci.image.layer.v1.tar.gzip",
-            "application/vnd.oci.image.layer.v1.squashfs",
-            "application/vnd.docker.image.rootfs.diff.tar+gzip",
-            "application/vnd.oci.image.config.v1+json",
-            "",
-        ];
-        for kind in others {
-            assert!(!is_tar(&MediaType::parse(kind)), "{kind}");
-        }
     }
 }

@@ -1,16 +1,12 @@
 //! Landing images in a real containerd.
 
+mod faults;
 mod fixture;
+mod likeness;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use containerd_client::services::v1::content_client::ContentClient;
-use containerd_client::services::v1::{WriteAction, WriteContentRequest, WriteContentResponse};
-use containerd_client::tonic::{Code, Request, Status, Streaming};
 use lighterman::core::digest::{Digest, Verified};
-use lighterman::core::error::{Classify, Kind};
 use lighterman::core::platform::Platform;
 use lighterman::store::containerd::{Containerd, ContainerdOptions};
 use lighterman::store::staging::Staging;
@@ -19,9 +15,8 @@ use lighterman::unpack::containerd::unpack;
 use lighterman::unpack::{Outcome, UnpackError, Unpackable};
 use tokio::io::AsyncReadExt;
 
-use crate::support::containerd::{ContainerdDaemon, Cri};
-use crate::support::cri::CriImages;
-use fixture::{Image, Registry, stage};
+use crate::support::containerd::ContainerdDaemon;
+use fixture::{Image, stage};
 
 const REFERENCE: &str = "registry.example:5000/team/app:v1";
 
@@ -84,7 +79,9 @@ fn rows(daemon: &ContainerdDaemon, args: &[&str]) -> BTreeSet<String> {
 }
 
 fn assert_nothing_left(daemon: &ContainerdDaemon, namespace: &str) {
-    daemon.ctr_prints(&["-n", namespace, "content", "prune", "references"]);
+    // Deleting a lease and waiting for it is how a client waits for a whole collection.
+    daemon.ctr_prints(&["-n", namespace, "leases", "create", "--id", "collect"]);
+    daemon.ctr_prints(&["-n", namespace, "leases", "delete", "--sync", "collect"]);
     for what in ["content", "snapshots", "leases", "images"] {
         assert_eq!(rows(daemon, &["-n", namespace, what, "ls"]), BTreeSet::new(), "{what} are left");
     }
@@ -166,24 +163,6 @@ async fn what_is_there_is_claimed_and_read_and_looked_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctr_cannot_tell_our_image_from_its_own() {
-    let daemon = ContainerdDaemon::start();
-    let image = Image::build(&["true"]);
-    let registry = Registry::serve(&image).await;
-    let reference = registry.reference("team/app:v1");
-    daemon.ctr_prints(&["-n", "theirs", "images", "pull", "--plain-http", &reference]);
-    land(&connect(&daemon, "ours").await, &image, &reference).await.expect("lands");
-
-    assert_eq!(content(&daemon, "ours"), content(&daemon, "theirs"));
-    for what in ["images", "snapshots", "leases"] {
-        let of = |namespace| rows(&daemon, &["-n", namespace, what, "ls"]);
-        assert_eq!(of("ours"), of("theirs"), "{what}");
-    }
-    let labels = |namespace| daemon.ctr_prints(&["namespaces", "ls"]).lines().any(|line| line.trim() == namespace);
-    assert!(labels("ours") && labels("theirs"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn namespaces_do_not_share_names_or_fates() {
     let daemon = ContainerdDaemon::start();
     let image = Image::build(&["echo", "still here"]);
@@ -221,48 +200,6 @@ async fn a_name_moves_and_may_stand_for_one_manifest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn images_that_contradict_themselves_leave_no_snapshot() {
-    let daemon = ContainerdDaemon::start();
-    let store = connect(&daemon, "default").await;
-    let source = REFERENCE.parse().expect("well formed");
-    let good = Image::build(&["true"]);
-    let layer = good.blobs[&good.manifest.layers[1].digest].clone();
-    let cases = [
-        (good.clone().with_wrong_diff_id(), Kind::InvalidContent, "but the config promises", 1),
-        (good.clone().with_layer(b"not a gzip at all"), Kind::InvalidContent, "cannot be unpacked", 1),
-        (good.clone().with_layer(&layer[..layer.len() - 9]), Kind::InvalidContent, "cannot be unpacked", 1),
-        (good.clone().without_last_diff_id(), Kind::InvalidContent, "2 layers, but its config names 1", 0),
-        (good.with_layer_type("application/vnd.example.model"), Kind::Unsupported, "example.model", 0),
-    ];
-    for (image, kind, words, committed) in cases {
-        let lease = store.lease().await.expect("a lease");
-        fixture::write(&store, &lease, &image, &source).await.expect("is written");
-        let unpackable = Unpackable { manifest: &image.manifest, config: &image.config };
-        let error = unpack(&store, &lease, unpackable, &|_| {}).await.expect_err(words);
-        assert_eq!(error.kind(), kind, "{error}");
-        assert!(error.to_string().contains(words), "{error}");
-        let snapshots = rows(&daemon, &["snapshots", "ls"]);
-        assert_eq!(snapshots.len(), committed, "only the layer below is left: {snapshots:?}");
-        assert!(snapshots.iter().all(|row| row.ends_with("Committed")), "{snapshots:?}");
-        store.release(lease).await.expect("releases");
-        assert_nothing_left(&daemon, "default");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_snapshotter_is_answered_with_those_that_exist() {
-    let daemon = ContainerdDaemon::start();
-    let image = Image::build(&["echo", "native"]);
-    let error = land(&connect_with(&daemon, "default", "stargz").await, &image, REFERENCE).await.expect_err("no such");
-    assert_eq!(error.kind(), Kind::InvalidArgument);
-    assert!(error.to_string().contains("native") && error.to_string().contains("overlayfs"), "{error}");
-
-    land(&connect_with(&daemon, "default", "native").await, &image, REFERENCE).await.expect("lands");
-    let run = ["run", "--rm", "--cgroup", "", "--snapshotter", "native", REFERENCE, "first"];
-    assert_eq!(daemon.ctr_prints(&run).trim(), "native");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn two_pullers_of_one_image_do_not_disturb_each_other() {
     let daemon = ContainerdDaemon::start();
     let store = connect(&daemon, "default").await;
@@ -289,80 +226,6 @@ async fn two_pullers_of_one_image_do_not_disturb_each_other() {
     assert_eq!(store.names().await.expect("lists"), [REFERENCE]);
 }
 
-/// Writes `bytes` as somebody who then neither commits nor leaves.
-async fn unfinished(
-    store: &Containerd,
-    address: &std::path::Path,
-    blob: &Digest,
-    (bytes, total): (&[u8], usize),
-) -> Result<Unfinished, Status> {
-    let channel = containerd_client::connect(address).await.expect("containerd answers");
-    let (sender, mut receiver) = tokio::sync::mpsc::channel(4);
-    let message = WriteContentRequest {
-        action: WriteAction::Write.into(),
-        r#ref: format!("lighterman-{blob}"),
-        total: i64::try_from(total).expect("small"),
-        data: bytes.to_vec(),
-        ..WriteContentRequest::default()
-    };
-    sender.send(message).await.expect("is open");
-    let mut request = Request::new(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)));
-    let namespace = store.namespace().parse().expect("a header");
-    request.metadata_mut().insert("containerd-namespace", namespace);
-    let mut replies = ContentClient::new(channel).write(request).await?.into_inner();
-    replies.message().await?.expect("an answer");
-    Ok(Unfinished { _sender: sender, _replies: replies })
-}
-
-/// Dropped, the write is broken off and its ref is free.
-struct Unfinished {
-    _sender: tokio::sync::mpsc::Sender<WriteContentRequest>,
-    _replies: Streaming<WriteContentResponse>,
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn leftovers_and_locks_of_an_earlier_attempt_are_overcome() {
-    let daemon = ContainerdDaemon::start();
-    let store = connect(&daemon, "default").await;
-    let source = REFERENCE.parse().expect("well formed");
-    let lease = store.lease().await.expect("a lease");
-    let belongs = Belongs { role: Role::Layer(None), source: &source };
-    let blobs: [&[u8]; 3] = [b"half of it was there", b"all of it was there, but wrong", b"was being written"];
-
-    let half = Digest::of(blobs[0]);
-    drop(unfinished(&store, &daemon.address(), &half, (&blobs[0][..7], blobs[0].len())).await.expect("writes"));
-    store.adopt(&lease, stage(&store, blobs[0]), belongs).await.expect("starts again");
-
-    let wrong = vec![b'x'; blobs[1].len()];
-    drop(unfinished(&store, &daemon.address(), &Digest::of(blobs[1]), (&wrong, wrong.len())).await.expect("writes"));
-    store.adopt(&lease, stage(&store, blobs[1]), belongs).await.expect("starts again");
-
-    let holder =
-        unfinished(&store, &daemon.address(), &Digest::of(blobs[2]), (b"was", blobs[2].len())).await.expect("writes");
-    let freed = AtomicBool::new(false);
-    let waiting = async {
-        store.adopt(&lease, stage(&store, blobs[2]), belongs).await.expect("waits for its turn");
-        assert!(freed.load(Ordering::SeqCst), "was adopted while somebody else wrote it");
-    };
-    let freeing = async {
-        // containerd waits a while by itself. Two refusals later, the first attempt was refused too.
-        for _ in 0..2 {
-            let refused = unfinished(&store, &daemon.address(), &Digest::of(blobs[2]), (b"x", 1)).await;
-            assert_eq!(refused.map(drop).expect_err("is held").code(), Code::Unavailable);
-        }
-        freed.store(true, Ordering::SeqCst);
-        drop(holder);
-    };
-    tokio::join!(waiting, freeing);
-
-    for blob in blobs {
-        let digest = Digest::of(blob).to_string();
-        assert_eq!(daemon.ctr_prints(&["content", "get", &digest]).as_bytes(), blob);
-    }
-    store.release(lease).await.expect("releases");
-    assert_nothing_left(&daemon, "default");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn sizes_around_a_message_arrive_whole() {
     let daemon = ContainerdDaemon::start();
@@ -372,9 +235,7 @@ async fn sizes_around_a_message_arrive_whole() {
     let belongs = Belongs { role: Role::Layer(None), source: &source };
     for size in [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 40 << 20] {
         let content: Vec<u8> = (0..size).map(|position: usize| (position % 251).to_le_bytes()[0]).collect();
-        let begun = Instant::now();
         store.adopt(&lease, stage(&store, &content), belongs).await.expect("adopts");
-        println!("{size} bytes adopted in {:?}", begun.elapsed());
         let document = Verified::seal(bytes::Bytes::from(content.clone()));
         let descriptor = fixture::descriptor("application/octet-stream", &content);
         assert!(store.claim(&lease, &descriptor, belongs).await.expect("answers"));
@@ -398,100 +259,4 @@ async fn containerd_says_what_it_is_and_matches_with() {
     assert!(all.iter().any(|one| !one.usable), "devmapper is never configured: {all:?}");
     let root = store.content_root().await.expect("answers").expect("tells");
     assert!(root.starts_with(daemon.folder()), "{}", root.display());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nobody_at_the_socket_is_said_at_once() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let options = || ContainerdOptions {
-        namespace: "default".into(),
-        snapshotter: "overlayfs".into(),
-        staging: Staging::new(folder.path().join("staging")),
-    };
-    let deaf = folder.path().join("deaf.sock");
-    drop(std::os::unix::net::UnixListener::bind(&deaf).expect("binds"));
-    let other = folder.path().join("other.sock");
-    let listener = tokio::net::UnixListener::bind(&other).expect("binds");
-    let closing = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            drop(stream);
-        }
-    });
-    let missing = folder.path().join("missing.sock");
-    for (address, words) in [(&missing, "no such socket"), (&deaf, "nobody listens"), (&other, "no containerd answers")]
-    {
-        let error = Containerd::connect(address, options()).await.expect_err(words);
-        assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
-        assert_eq!(error.kind(), Kind::StoreUnavailable);
-        assert!(error.to_string().contains(words), "{error}");
-    }
-    closing.abort();
-    let bad = ContainerdOptions { namespace: "no/such".into(), ..options() };
-    let error = Containerd::connect(&missing, bad).await.expect_err("not a namespace");
-    assert_eq!(error.kind(), Kind::InvalidArgument);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_containerd_that_dies_midway_is_named() {
-    let mut daemon = ContainerdDaemon::start();
-    let store = connect(&daemon, "default").await;
-    let image = Image::build(&["true"]);
-    let source = REFERENCE.parse().expect("well formed");
-    let lease = store.lease().await.expect("a lease");
-    let large = vec![7; 256 << 20];
-    let staged = stage(&store, &large);
-    let adopting = store.adopt(&lease, staged, Belongs { role: Role::Layer(None), source: &source });
-    let dying = async {
-        // The ingest exists as soon as the first message was taken.
-        while daemon.ctr_prints(&["content", "active"]).lines().count() < 2 {}
-        daemon.kill();
-    };
-    let (adopted, ()) = tokio::join!(adopting, dying);
-    let error = adopted.expect_err("nobody is there");
-    assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
-
-    let later = fixture::write(&store, &lease, &image, &source).await.expect_err("nobody is there");
-    assert_eq!(later.kind(), Kind::StoreUnavailable, "{later}");
-    let unpackable = Unpackable { manifest: &image.manifest, config: &image.config };
-    let unpacked = unpack(&store, &lease, unpackable, &|_| {}).await.expect_err("nobody is there");
-    assert_eq!(unpacked.kind(), Kind::StoreUnavailable, "{unpacked}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn kubernetes_cannot_tell_our_image_from_its_own() {
-    let image = Image::build(&["true"]);
-    let registry = Registry::serve(&image).await;
-    let reference = registry.reference("team/app:v1");
-    let id = image.manifest.config.digest.to_string();
-
-    let (theirs, ours) = (ContainerdDaemon::start_with(Cri::On), ContainerdDaemon::start_with(Cri::On));
-    let mut their_images = CriImages::connect(&theirs.address()).await;
-    assert_eq!(their_images.pull(&reference).await, id);
-    let expected = their_images.status(&reference).await.expect("is known");
-
-    land(&connect(&ours, "k8s.io").await, &image, &reference).await.expect("lands");
-    let mut images = CriImages::connect(&ours.address()).await;
-    let by_digest = format!("{}@{}", registry.reference("team/app"), image.root.digest);
-    for name in [&reference, &id, &by_digest] {
-        // CRI hears of records through events, so it knows of them a little later.
-        let known = loop {
-            match images.status(name).await {
-                Some(known) if known.digests.len() == expected.digests.len() => break known,
-                _ => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        };
-        assert_eq!(known, expected, "{name}");
-    }
-    assert_eq!(content(&ours, "k8s.io"), content(&theirs, "k8s.io"));
-    for what in ["images", "leases", "snapshots"] {
-        let of = |daemon| rows(daemon, &["-n", "k8s.io", what, "ls"]);
-        assert_eq!(of(&ours), of(&theirs), "{what}");
-    }
-    let top = rows(&ours, &["-n", "k8s.io", "snapshots", "ls"]).first().expect("a row").clone();
-    let chain = top.split(' ').next().expect("a key").to_owned();
-    let labels = |daemon: &ContainerdDaemon| {
-        let info = daemon.ctr_prints(&["-n", "k8s.io", "snapshots", "info", &chain]);
-        serde_json::from_str::<serde_json::Value>(&info).expect("JSON")["Labels"].clone()
-    };
-    assert_eq!(labels(&ours), labels(&theirs));
 }

@@ -37,7 +37,21 @@ impl ContainerdDaemon {
 
     /// Starts containerd and waits until it answers.
     pub(crate) fn start_with(cri: Cri) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), cri)
+    }
+
+    /// Starts containerd with its data on a disk of its own that is soon full.
+    pub(crate) fn start_with_small_disk(mebibytes: u32) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let root = folder.path().join("root");
+        std::fs::create_dir(&root).expect("creates the mount point");
+        let size = format!("size={mebibytes}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&root).status();
+        assert!(mounted.expect("mount is installed").success(), "mounts a small disk");
+        Self::start_in(folder, Cri::Off)
+    }
+
+    fn start_in(folder: TempDir, cri: Cri) -> Self {
         let config = folder.path().join("config.toml");
         std::fs::write(&config, configuration(folder.path(), cri)).expect("writes the configuration");
         let log = File::create(folder.path().join("log")).expect("creates the log");

@@ -1,0 +1,106 @@
+//! What we land beside what containerd itself pulls from the same registry.
+
+use std::time::Duration;
+
+use lighterman::store::Store;
+use lighterman::unpack::Unpackable;
+use lighterman::unpack::containerd::unpack;
+
+use super::fixture::{self, Image, Registry};
+use super::{connect, content, land, record, rows};
+use crate::support::containerd::{ContainerdDaemon, Cri};
+use crate::support::cri::{CriImage, CriImages};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctr_cannot_tell_our_image_from_its_own() {
+    let daemon = ContainerdDaemon::start();
+    let image = Image::build(&["true"]);
+    let registry = Registry::serve(&image).await;
+    let reference = registry.reference("team/app:v1");
+    daemon.ctr_prints(&["-n", "theirs", "images", "pull", "--plain-http", &reference]);
+    land(&connect(&daemon, "ours").await, &image, &reference).await.expect("lands");
+
+    assert_eq!(content(&daemon, "ours"), content(&daemon, "theirs"));
+    for what in ["images", "snapshots", "leases"] {
+        let of = |namespace| rows(&daemon, &["-n", namespace, what, "ls"]);
+        assert_eq!(of("ours"), of("theirs"), "{what}");
+    }
+    let labels = |namespace| daemon.ctr_prints(&["namespaces", "ls"]).lines().any(|line| line.trim() == namespace);
+    assert!(labels("ours") && labels("theirs"));
+}
+
+/// What CRI knows of an image once it has that many repository digests: it hears of records
+/// through events, so it knows of them a little later.
+async fn known_with(images: &mut CriImages, name: &str, digests: usize) -> CriImage {
+    loop {
+        match images.status(name).await {
+            Some(known) if known.digests.len() == digests => return known,
+            _ => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubernetes_finds_images_that_stand_for_one_manifest() {
+    let daemon = ContainerdDaemon::start_with(Cri::On);
+    let store = connect(&daemon, "k8s.io").await;
+    let mut images = CriImages::connect(&daemon.address()).await;
+    let image = Image::build(&["true"]);
+    let id = image.manifest.config.digest.to_string();
+    let by_index = format!("registry.example/by-digest@{}", image.root.digest);
+    let by_manifest = |name: &str| format!("registry.example/{name}@{}", image.chosen.digest);
+    // The tag is dropped where there is a digest, as CRI itself does.
+    let both = format!("registry.example/by-digest:v1@{}", image.root.digest);
+    let cases = [
+        ("registry.example/by-tag:v1", vec!["registry.example/by-tag:v1".to_owned(), by_manifest("by-tag")]),
+        (both.as_str(), vec![by_index, by_manifest("by-digest")]),
+    ];
+    let mut digests = 0;
+    for (reference, names) in cases {
+        let lease = store.lease().await.expect("a lease");
+        let source = reference.parse().expect("well formed");
+        fixture::write(&store, &lease, &image, &source).await.expect("is written");
+        let unpackable = Unpackable { manifest: &image.manifest, config: &image.config };
+        unpack(&store, &lease, unpackable, &|_| {}).await.expect("unpacks");
+        store.name(&lease, &record(&image, reference, true)).await.expect("names");
+        store.release(lease).await.expect("releases");
+        digests += names.iter().filter(|name| name.contains('@')).count();
+        for name in names {
+            let known = known_with(&mut images, &name, digests).await;
+            assert_eq!(known.id, id, "{name}");
+            assert!(known.tags.contains(&name) || known.digests.contains(&name), "{name} is not in {known:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubernetes_cannot_tell_our_image_from_its_own() {
+    let image = Image::build(&["true"]);
+    let registry = Registry::serve(&image).await;
+    let reference = registry.reference("team/app:v1");
+    let id = image.manifest.config.digest.to_string();
+
+    let (theirs, ours) = (ContainerdDaemon::start_with(Cri::On), ContainerdDaemon::start_with(Cri::On));
+    let mut their_images = CriImages::connect(&theirs.address()).await;
+    assert_eq!(their_images.pull(&reference).await, id);
+    let expected = their_images.status(&reference).await.expect("is known");
+
+    land(&connect(&ours, "k8s.io").await, &image, &reference).await.expect("lands");
+    let mut images = CriImages::connect(&ours.address()).await;
+    let by_digest = format!("{}@{}", registry.reference("team/app"), image.root.digest);
+    for name in [&reference, &id, &by_digest] {
+        assert_eq!(known_with(&mut images, name, expected.digests.len()).await, expected, "{name}");
+    }
+    assert_eq!(content(&ours, "k8s.io"), content(&theirs, "k8s.io"));
+    for what in ["images", "leases", "snapshots"] {
+        let of = |daemon| rows(daemon, &["-n", "k8s.io", what, "ls"]);
+        assert_eq!(of(&ours), of(&theirs), "{what}");
+    }
+    let top = rows(&ours, &["-n", "k8s.io", "snapshots", "ls"]).first().expect("a row").clone();
+    let chain = top.split(' ').next().expect("a key").to_owned();
+    let labels = |daemon: &ContainerdDaemon| {
+        let info = daemon.ctr_prints(&["-n", "k8s.io", "snapshots", "info", &chain]);
+        serde_json::from_str::<serde_json::Value>(&info).expect("JSON")["Labels"].clone()
+    };
+    assert_eq!(labels(&ours), labels(&theirs));
+}
