@@ -135,7 +135,10 @@ impl Authorizer {
         if find("basic").is_none() {
             return Err(failed(Reason::Challenge { problem: "it offers neither Basic nor Bearer" }));
         }
-        let missing = || Reason::CredentialsMissing { message: rejection.message.clone() };
+        let missing = || {
+            let registry = host.authority.clone();
+            Reason::CredentialsMissing { registry, message: rejection.message.clone() }
+        };
         let credential = credential.ok_or_else(|| failed(missing()))?;
         let unsendable = Reason::Challenge { problem: "the credentials cannot be sent as Basic" };
         basic(&credential).map(Scheme::Fixed).ok_or_else(|| failed(unsendable))
@@ -251,7 +254,12 @@ enum Refusal {
 
 fn refused(host: &Host, rejection: Rejection<'_>, refusal: Refusal) -> RegistryError {
     let credentials = matches!(refusal, Refusal::WithCredentials);
-    let reason = Reason::Refused { status: StatusCode::UNAUTHORIZED, credentials, message: rejection.message };
+    let reason = Reason::Refused {
+        status: StatusCode::UNAUTHORIZED,
+        registry: host.authority.clone(),
+        credentials,
+        message: rejection.message,
+    };
     RegistryError::new(&host.authority, rejection.subject, Stage::Auth, reason)
 }
 
