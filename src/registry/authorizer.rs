@@ -135,7 +135,10 @@ impl Authorizer {
         if find("basic").is_none() {
             return Err(failed(Reason::Challenge { problem: "it offers neither Basic nor Bearer" }));
         }
-        let missing = || Reason::CredentialsMissing { message: rejection.message.clone() };
+        let missing = || {
+            let registry = host.authority.clone();
+            Reason::CredentialsMissing { registry, message: rejection.message.clone() }
+        };
         let credential = credential.ok_or_else(|| failed(missing()))?;
         let unsendable = Reason::Challenge { problem: "the credentials cannot be sent as Basic" };
         basic(&credential).map(Scheme::Fixed).ok_or_else(|| failed(unsendable))
@@ -251,7 +254,12 @@ enum Refusal {
 
 fn refused(host: &Host, rejection: Rejection<'_>, refusal: Refusal) -> RegistryError {
     let credentials = matches!(refusal, Refusal::WithCredentials);
-    let reason = Reason::Refused { status: StatusCode::UNAUTHORIZED, credentials, message: rejection.message };
+    let reason = Reason::Refused {
+        status: StatusCode::UNAUTHORIZED,
+        registry: host.authority.clone(),
+        credentials,
+        message: rejection.message,
+    };
     RegistryError::new(&host.authority, rejection.subject, Stage::Auth, reason)
 }
 
@@ -275,4 +283,30 @@ fn place(host: &Host, repository: &str) -> Place {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // The maps are whole after any panic: every change is one insertion.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::hosts::{HostOptions, hosts_for};
+
+    #[test]
+    fn a_token_server_in_plain_text_is_only_for_registries_in_plain_text() {
+        let transport = Arc::new(Transport::new(0));
+        let authorizer = Authorizer::new(Credentials::anonymous(), Limits::default(), transport);
+        let accepted = |registry: &str, plain_http: bool, realm: &str| {
+            let reference = format!("{registry}/a/b").parse().expect("a reference");
+            let options = HostOptions { plain_http, ..HostOptions::default() };
+            let host = hosts_for(&reference, &options).expect("hosts").remove(0);
+            let mut headers = HeaderMap::new();
+            let challenge = format!("Bearer realm=\"{realm}\"").parse().expect("a value");
+            headers.insert(http::header::WWW_AUTHENTICATE, challenge);
+            authorizer.bearer(&host, &challenges(&headers)[0], None).is_ok()
+        };
+        assert!(accepted("registry.example", false, "https://auth.example/token"));
+        assert!(!accepted("registry.example", false, "http://auth.example/token"));
+        assert!(!accepted("registry.example", false, "http://localhost/token"));
+        assert!(accepted("registry.example", true, "http://auth.example/token"));
+        assert!(accepted("localhost:5000", false, "http://auth.example/token"));
+    }
 }

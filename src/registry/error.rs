@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::credentials::CredentialsError;
+use super::hosts::DOCKER_HUB;
 use super::tls::TlsError;
 use crate::core::digest::Digest;
 use crate::core::error::{Blame, Classify, Kind};
@@ -64,6 +65,8 @@ pub enum Reason {
     /// The registry wants credentials and there are none for it.
     #[error("the registry asks for credentials and none are stored for it{}", tail(.message.as_deref()))]
     CredentialsMissing {
+        /// `host[:port]` to log in to.
+        registry: String,
         /// The registry's own words.
         message: Option<String>,
     },
@@ -72,6 +75,8 @@ pub enum Reason {
     Refused {
         /// 401, or what the token server answered.
         status: StatusCode,
+        /// `host[:port]` to log in to; the token server may have another name.
+        registry: String,
         /// Whether credentials were sent.
         credentials: bool,
         /// The registry's own words.
@@ -294,13 +299,17 @@ impl Classify for RegistryError {
     fn hint(&self) -> Option<String> {
         let host = &self.0.host;
         Some(match &self.0.reason {
-            Reason::CredentialsMissing { .. } | Reason::Refused { credentials: false, .. } => format!(
-                "log in with 'docker login {host}', or give --user NAME and --password-stdin; \
-                 where the image is public, check its name"
-            ),
-            Reason::Refused { credentials: true, .. } => format!(
-                "the name or password is wrong or has no right to pull; log in again with 'docker login {host}', \
-                 or give --user NAME and --password-stdin"
+            Reason::CredentialsMissing { registry, .. } | Reason::Refused { credentials: false, registry, .. } => {
+                format!(
+                    "log in with '{}', or give --user NAME and --password-stdin; \
+                     where the image is public, check its name",
+                    login(registry)
+                )
+            }
+            Reason::Refused { credentials: true, registry, .. } => format!(
+                "the name or password is wrong or has no right to pull; log in again with '{}', \
+                 or give --user NAME and --password-stdin",
+                login(registry)
             ),
             Reason::Status { status: StatusCode::FORBIDDEN, .. } => {
                 "these credentials may not pull this repository; ask its owner, or use others".into()
@@ -329,6 +338,14 @@ impl Classify for RegistryError {
             }
             _ => return None,
         })
+    }
+}
+
+/// The command that stores a login; docker.io is its default.
+fn login(registry: &str) -> String {
+    match registry {
+        DOCKER_HUB => "docker login".into(),
+        _ => format!("docker login {registry}"),
     }
 }
 
@@ -372,6 +389,21 @@ mod tests {
             assert_eq!((status(code).kind(), status(code).blame()), (kind, blame), "{code}");
             assert_eq!(status(code).status().map(|s| s.as_u16()), Some(code));
         }
+    }
+
+    #[test]
+    fn logins_go_to_the_registry_and_not_to_its_token_server() {
+        let hint = |registry: &str| {
+            let reason = Reason::Refused {
+                status: StatusCode::UNAUTHORIZED,
+                registry: registry.into(),
+                credentials: true,
+                message: None,
+            };
+            RegistryError::new("auth.example", "token", Stage::Auth, reason).hint().expect("a hint")
+        };
+        assert!(hint("registry.example").contains("'docker login registry.example'"));
+        assert!(hint("registry-1.docker.io").contains("'docker login'"));
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::core::error::{Blame, Classify, Kind};
 use crate::core::reference::Reference;
 
 /// Where docker.io really lives.
-const DOCKER_HUB: &str = "registry-1.docker.io";
+pub(super) const DOCKER_HUB: &str = "registry-1.docker.io";
 /// Largest configuration or certificate file that is read. A bundle of every public
 /// authority has 220 KiB.
 const MAX_FILE: u64 = 4 * 1024 * 1024;

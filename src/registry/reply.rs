@@ -196,7 +196,9 @@ mod tests {
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-    fn headers(rows: &[(&'static str, &str)]) -> HeaderMap {
+    type Rows<'a> = &'a [(&'static str, &'a str)];
+
+    fn headers(rows: Rows<'_>) -> HeaderMap {
         rows.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a value"))).collect()
     }
 
@@ -228,7 +230,7 @@ mod tests {
 
     #[test]
     fn ranges_are_what_was_asked_for() {
-        let start = |code: u16, rows: &[(&'static str, &str)], offset| {
+        let start = |code: u16, rows: Rows<'_>, offset| {
             let status = StatusCode::from_u16(code).expect("a status");
             blob_start(status, &headers(rows), offset, 100).map_err(|reason| reason.to_string())
         };
@@ -237,7 +239,7 @@ mod tests {
         assert_eq!(start(206, &[("content-range", "bytes 40-99/100"), ("content-length", "60")], 40), Ok(40));
         assert_eq!(start(206, &[("content-range", "bytes 40-99/*")], 40), Ok(40));
         assert_eq!(start(206, &[("content-range", "bytes 40-49/100")], 40), Ok(40));
-        let bad: &[(u16, &[(&'static str, &str)], u64)] = &[
+        let bad: &[(u16, Rows<'_>, u64)] = &[
             (200, &[("content-length", "99")], 0),
             (206, &[], 40),
             (206, &[("content-range", "bytes 0-99/100")], 0),
@@ -259,7 +261,7 @@ mod tests {
     #[test]
     fn waits_as_long_as_the_registry_says() {
         let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
-        let cases: &[(&[(&'static str, &str)], Option<u64>)] = &[
+        let cases: &[(Rows<'_>, Option<u64>)] = &[
             (&[], None),
             (&[("retry-after", "7")], Some(7)),
             (&[("retry-after", " 0 ")], Some(0)),

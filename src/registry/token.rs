@@ -188,7 +188,8 @@ impl Exchange<'_> {
             let message = reply::message(&headers, &body);
             return Err(failed(match status {
                 StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => {
-                    Reason::Refused { status, credentials: self.credential.is_some(), message }
+                    let registry = self.host.authority.clone();
+                    Reason::Refused { status, registry, credentials: self.credential.is_some(), message }
                 }
                 _ => Reason::Status { status, message, retry_after: reply::retry_after(&headers) },
             }));

@@ -7,7 +7,8 @@
 //! **What goes where.** Redirects are followed here and not by the HTTP library. As soon
 //! as one leads to another origin (scheme, host or port), the `Authorization` header, the
 //! headers of hosts.toml and our client certificate stay behind, for good: a later hop
-//! back does not bring them back. https is never left for http, unless for this machine.
+//! back does not bring them back. Whom we trust (authorities, `skip_verify`) stays the same,
+//! as in containerd, since a registry and its storage often share an authority. https is never left for http, unless for this machine.
 //! Requests to loopback hosts do not go through a proxy, as in Go programs.
 
 use std::collections::{HashMap, HashSet};
@@ -35,6 +36,8 @@ const HEAD: Duration = Duration::from_secs(30);
 /// Bound on the wait for the next bytes of a body. A registry that was silent for so long
 /// rarely comes back, and being wrong costs one range request.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
+/// Bound on a whole document, so that one that trickles ends too; 4 MiB at 35 kB/s.
+const DOCUMENT: Duration = Duration::from_secs(120);
 /// Idle connections kept per host: as many as one pull uses in parallel, and a few.
 const IDLE_CONNECTIONS: usize = 10;
 /// How long they are kept. Load balancers drop idle connections after 60 s and more.
@@ -166,7 +169,7 @@ impl Transport {
         let from = authority(url);
         let failed = |stage, reason| RegistryError::new(&from, outgoing.subject, stage, reason);
         let key = self.key(outgoing, url, strange);
-        let bound = key.dial + HEAD;
+        let dial = key.dial;
         let client = self.client(key).map_err(|reason| failed(Stage::Setup, reason))?;
         let mut headers = outgoing.headers.clone();
         if !strange {
@@ -178,13 +181,13 @@ impl Transport {
             request = request.body(body.clone());
         }
         tracing::debug!(method = %outgoing.method, host = %from, path = url.path(), "request");
-        match tokio::time::timeout(bound, request.send()).await {
+        match tokio::time::timeout(dial + HEAD, request.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
-                let (stage, reason) = diagnose(error, Stage::Request, bound);
+                let (stage, reason) = diagnose(error, Stage::Request, dial);
                 Err(failed(stage, reason))
             }
-            Err(_) => Err(failed(Stage::Request, Reason::Timeout { after: bound })),
+            Err(_) => Err(failed(Stage::Request, Reason::Timeout { after: dial + HEAD })),
         }
     }
 
@@ -276,14 +279,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Up to `limit` bytes of a body that only serves a message, or nothing.
+/// Up to `limit` bytes of a body that only serves a message, or as much as comes in time.
 pub(super) async fn read_some(mut response: Response, limit: usize) -> Bytes {
     let mut body = BytesMut::new();
-    while body.len() < limit
-        && let Ok(Ok(Some(chunk))) = tokio::time::timeout(IDLE, response.chunk()).await
-    {
-        body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
-    }
+    let reading = async {
+        while body.len() < limit
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
+        }
+    };
+    // What has come so far serves as well.
+    let _ = tokio::time::timeout(IDLE, reading).await;
     body.freeze()
 }
 
@@ -293,14 +300,18 @@ pub(super) async fn read_all(mut response: Response, limit: u64) -> Result<Bytes
     if reply::content_length(response.headers()).is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let mut body = BytesMut::new();
-    while let Some(chunk) = next_chunk(&mut response).await? {
-        if (body.len() + chunk.len()) as u64 > limit {
-            return Err(too_large());
+    let reading = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = next_chunk(&mut response).await? {
+            if (body.len() + chunk.len()) as u64 > limit {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
         }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
+        Ok(body.freeze())
+    };
+    let late = |_| Err((Stage::Body, Reason::Timeout { after: DOCUMENT }));
+    tokio::time::timeout(DOCUMENT, reading).await.unwrap_or_else(late)
 }
 
 /// The next bytes of a body; `None` at its end.
@@ -312,7 +323,7 @@ pub(super) async fn next_chunk(response: &mut Response) -> Result<Option<Bytes>,
     }
 }
 
-/// What an error of the HTTP library means.
+/// What an error of the HTTP library means; `bound` is what a timeout of its own would have been.
 fn diagnose(error: reqwest::Error, stage: Stage, bound: Duration) -> (Stage, Reason) {
     // URLs of blobs are signed, so they must not end up in messages.
     let error = error.without_url();

@@ -1,5 +1,6 @@
 use std::fs;
 
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
@@ -281,5 +282,18 @@ fn authorities_are_taken_apart() {
         [("LocalHost", true), ("127.9.9.9", true), ("[::1]", true), ("128.0.0.1", false), ("", false)]
     {
         assert_eq!(is_loopback(host), expected, "{host}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_file_and_no_url_panics(text in "[a-z\\[\\]\"'=\\n:/.{}, 0-9_]{0,120}", bytes in any::<Vec<u8>>()) {
+        let path = Path::new("/nowhere/hosts.toml");
+        let _ = (file::entries(path, &bytes), file::entries(path, text.as_bytes()));
+        if let Ok(endpoint) = Endpoint::parse(&text, PathRule::Standard) {
+            prop_assert!(endpoint.path.ends_with("/v2"));
+            let url = format!("{}://{}{}", endpoint.scheme.as_str(), endpoint.authority, endpoint.path);
+            prop_assert_eq!(Endpoint::parse(&url, PathRule::Standard), Ok(endpoint));
+        }
     }
 }

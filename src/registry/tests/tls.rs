@@ -150,6 +150,36 @@ async fn a_self_signed_certificate_may_be_named_as_its_own_authority() {
 }
 
 #[tokio::test]
+async fn a_self_signed_certificate_that_is_named_is_still_for_its_own_host() {
+    let mut params = CertificateParams::new(["registry.example".to_owned()]).expect("parameters");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&key).expect("a certificate");
+    let server = answer(config(&certificate, &key, None));
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("self.pem"), certificate.pem()).expect("written");
+    let error = pull(&named(&server, directory.path(), "ca = \"../self.pem\""), &server).await.expect_err("a name");
+    assert_eq!(error.kind(), Kind::TlsUntrusted, "{error}");
+}
+
+#[tokio::test]
+async fn a_client_certificate_does_not_follow_a_redirect() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.sign("127.0.0.1");
+    let storage = answer(config(&certificate, &key, Some(&authority)));
+    let there = format!("https://{}/blob", storage.authority());
+    let registry = Server::tls(config(&certificate, &key, Some(&authority)), move |_| {
+        Response::new(307).header("Location", there.clone())
+    });
+    let options =
+        HostOptions { ca: vec![authority.file()], client: Some(authority.client()), ..HostOptions::default() };
+    let host = super::support::host(&registry.reference(), &options);
+    let error = pull(&host, &registry).await.expect_err("the storage asks in vain");
+    assert!(matches!(error.reason(), Reason::ClientCertificate { .. }), "{error}");
+    assert_eq!((error.host(), registry.requests().len()), (storage.authority().as_str(), 1));
+}
+
+#[tokio::test]
 async fn a_client_certificate_is_shown_to_the_registry_only() {
     let authority = Authority::new();
     let (certificate, key) = authority.sign("127.0.0.1");

@@ -200,6 +200,19 @@ fn host_of(reference: &crate::core::reference::Reference) -> crate::registry::Ho
     host(reference, &HostOptions { plain_http: true, ..HostOptions::default() })
 }
 
+#[tokio::test]
+async fn a_host_that_never_greets_costs_its_dial_timeout() {
+    // The kernel accepts the connection; nobody answers on it.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let reference = format!("localhost:{port}/a/b").parse().expect("a reference");
+    let mut host = host(&reference, &HostOptions::default());
+    host.dial_timeout = Some(Duration::from_millis(10));
+    let error = client(Credentials::anonymous()).manifest(&host, &reference, "latest").await.expect_err("silence");
+    assert_eq!((error.kind(), error.stage()), (Kind::DeadlineExceeded, Stage::Connect), "{error}");
+    assert!(matches!(error.reason(), Reason::Timeout { after } if after.as_millis() == 10), "{error:?}");
+}
+
 /// The document at a loopback registry that is named without a scheme.
 async fn pull_either(client: &Client, port: u16) -> Result<Vec<u8>, RegistryError> {
     let reference = format!("localhost:{port}/a/b").parse().expect("a reference");
