@@ -101,8 +101,7 @@ impl MediaType {
     #[must_use]
     pub fn is_layer(&self) -> bool {
         let Self::Other(text) = self else { return false };
-        text.starts_with("application/vnd.oci.image.layer.")
-            || text.starts_with("application/vnd.docker.image.rootfs.")
+        text.starts_with("application/vnd.oci.image.layer.") || text.starts_with("application/vnd.docker.image.rootfs.")
     }
 }
 

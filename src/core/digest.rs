@@ -327,7 +327,10 @@ mod tests {
         for text in ["", "sha256", "sha256:", ":abc", "sha256:E3B0", &EMPTY.to_uppercase(), &EMPTY[..70]] {
             assert!(text.parse::<Digest>().is_err(), "{text:?} was accepted");
         }
-        assert!(matches!("md5:d41d8cd98f00b204e9800998ecf8427e".parse::<Digest>(), Err(DigestError::UnknownAlgorithm(_))));
+        assert!(matches!(
+            "md5:d41d8cd98f00b204e9800998ecf8427e".parse::<Digest>(),
+            Err(DigestError::UnknownAlgorithm(_))
+        ));
     }
 
     #[test]

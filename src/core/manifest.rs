@@ -144,7 +144,9 @@ impl Classify for ManifestError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Schema1 => Some("push the image again with a current tool, for instance: skopeo copy --format v2s2".into()),
+            Self::Schema1 => {
+                Some("push the image again with a current tool, for instance: skopeo copy --format v2s2".into())
+            }
             Self::UnknownType(_) => Some("the reference names an artifact that is no container image".into()),
             _ => Some("the publisher has to rebuild and push this image; no retry will help".into()),
         }

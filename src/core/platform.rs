@@ -34,10 +34,20 @@ pub struct Platform {
     #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
     pub variant: String,
     /// Version of the operating system; only Windows images use it.
-    #[serde(rename = "os.version", default, skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        rename = "os.version",
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub os_version: String,
     /// Features of the operating system that the image needs.
-    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        rename = "os.features",
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub os_features: Vec<String>,
 }
 
@@ -130,7 +140,13 @@ impl Platform {
         let mut os_features = self.os_features.clone();
         os_features.sort();
         os_features.dedup();
-        Self { os: normalize_os(&self.os).into_owned(), architecture, variant, os_version: self.os_version.clone(), os_features }
+        Self {
+            os: normalize_os(&self.os).into_owned(),
+            architecture,
+            variant,
+            os_version: self.os_version.clone(),
+            os_features,
+        }
     }
 
     /// BuildKit's `unknown/unknown`, which marks an entry that is no image.
@@ -159,7 +175,8 @@ impl fmt::Display for Platform {
         if self.os.is_empty() {
             return f.write_str("unknown");
         }
-        let mut features: Vec<&str> = self.os_features.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+        let mut features: Vec<&str> =
+            self.os_features.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
         features.sort_unstable();
         features.dedup();
         let mut os = self.os.clone();
@@ -257,7 +274,8 @@ fn parse_os_options(text: &str) -> Option<(String, Vec<String>)> {
     }
     let mut parts = text.split('+');
     let version = decode_os_option(parts.next().unwrap_or_default())?;
-    let features = parts.map(|part| if part.is_empty() { None } else { decode_os_option(part) }).collect::<Option<_>>()?;
+    let features =
+        parts.map(|part| if part.is_empty() { None } else { decode_os_option(part) }).collect::<Option<_>>()?;
     Some((version, features))
 }
 
@@ -281,16 +299,52 @@ fn decode_os_option(text: &str) -> Option<String> {
 
 fn is_known_os(os: &str) -> bool {
     const KNOWN: [&str; 17] = [
-        "aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js", "linux", "nacl", "netbsd",
-        "openbsd", "plan9", "solaris", "windows", "zos",
+        "aix",
+        "android",
+        "darwin",
+        "dragonfly",
+        "freebsd",
+        "hurd",
+        "illumos",
+        "ios",
+        "js",
+        "linux",
+        "nacl",
+        "netbsd",
+        "openbsd",
+        "plan9",
+        "solaris",
+        "windows",
+        "zos",
     ];
     KNOWN.contains(&os)
 }
 
 fn is_known_arch(architecture: &str) -> bool {
     const KNOWN: [&str; 24] = [
-        "386", "amd64", "amd64p32", "arm", "armbe", "arm64", "arm64be", "ppc64", "ppc64le", "loong64", "mips", "mipsle",
-        "mips64", "mips64le", "mips64p32", "mips64p32le", "ppc", "riscv", "riscv64", "s390", "s390x", "sparc", "sparc64",
+        "386",
+        "amd64",
+        "amd64p32",
+        "arm",
+        "armbe",
+        "arm64",
+        "arm64be",
+        "ppc64",
+        "ppc64le",
+        "loong64",
+        "mips",
+        "mipsle",
+        "mips64",
+        "mips64le",
+        "mips64p32",
+        "mips64p32le",
+        "ppc",
+        "riscv",
+        "riscv64",
+        "s390",
+        "s390x",
+        "sparc",
+        "sparc64",
         "wasm",
     ];
     KNOWN.contains(&architecture)

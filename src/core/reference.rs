@@ -156,7 +156,8 @@ impl FromStr for Reference {
         let invalid = |what, part: &str| ReferenceError::Invalid { what, part: part.into(), reference: text.into() };
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
-                let parsed = digest.parse().map_err(|source| ReferenceError::Digest { reference: text.into(), source })?;
+                let parsed =
+                    digest.parse().map_err(|source| ReferenceError::Digest { reference: text.into(), source })?;
                 (rest, Some(parsed))
             }
             None => (text, None),
@@ -215,7 +216,8 @@ impl fmt::Display for Reference {
 fn split_registry(name: &str) -> (&str, &str) {
     match name.split_once('/') {
         Some((first, rest)) if looks_like_registry(first) => {
-            let registry = if matches!(first, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { first };
+            let registry =
+                if matches!(first, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { first };
             (registry, rest)
         }
         _ => ("docker.io", name),
@@ -304,8 +306,27 @@ mod tests {
     fn refuses_what_registries_would_not_understand() {
         let long = "a/".repeat(130) + "a";
         for text in [
-            "", " ", "https://quay.io/a", "quay.io/A/b", "a//b", "a/-b", "a..b", "app:", "app:-x", "app@", "app@sha256:12",
-            "localhost:0/app", "localhost:70000/app", "[::1/app", "a___b", "/a", "a/", "quay.io/", &long, "app:a/b:c d", "a:b@",
+            "",
+            " ",
+            "https://quay.io/a",
+            "quay.io/A/b",
+            "a//b",
+            "a/-b",
+            "a..b",
+            "app:",
+            "app:-x",
+            "app@",
+            "app@sha256:12",
+            "localhost:0/app",
+            "localhost:70000/app",
+            "[::1/app",
+            "a___b",
+            "/a",
+            "a/",
+            "quay.io/",
+            &long,
+            "app:a/b:c d",
+            "a:b@",
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text:?} was accepted");
         }
