@@ -170,6 +170,10 @@ async fn accept(listener: TcpListener, stage: Arc<Stage>) {
 
 /// Answers requests until one side ends the connection.
 async fn converse(mut stream: TcpStream, stage: Arc<Stage>) {
+    // Head and body are two writes; without this the second would wait for the first's ACK.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
     let mut buffered = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffered).await {
         let (reply, honest) = stage.hear(&request);
@@ -184,7 +188,8 @@ async fn read_request(stream: &mut TcpStream, buffered: &mut Vec<u8>) -> Option<
         if let Some(end) = buffered.windows(4).position(|w| w == b"\r\n\r\n") {
             break end;
         }
-        if stream.read_buf(buffered).await.ok()? == 0 {
+        if stream.read_buf(buffered).await.ok()? == 0 || !buffered[0].is_ascii_uppercase() {
+            // The end, or not HTTP: clients that try TLS first must not wait for an answer to it.
             return None;
         }
     };
