@@ -130,7 +130,7 @@ fn rooms_only_use_rooms_below_them() {
         wrong.extend(wrong_edges(&room, &source).into_iter().map(|what| format!("{}: {what}", path.display())));
     }
     assert!(wrong.is_empty(), "imports that point the wrong way:\n{}", wrong.join("\n"));
-    assert!(edges > 20, "only {edges} edges were found: the reader is broken");
+    assert!(edges > 10, "only {edges} edges were found: the reader is broken");
 }
 
 #[test]
@@ -147,7 +147,17 @@ fn files_are_short_enough_to_read() {
 
 #[test]
 fn the_core_knows_no_runtime_no_files_and_no_network() {
-    let outside = ["tokio::", "std::fs", "std::net", "std::process", "std::time::Instant", "SystemTime", "reqwest::"];
+    let outside = [
+        "tokio::",
+        "reqwest::",
+        "std::fs",
+        "std::process",
+        "Instant",
+        "SystemTime",
+        "TcpStream",
+        "UdpSocket",
+        "std::env",
+    ];
     for (_, path) in sources().into_iter().filter(|(room, _)| room == "core") {
         let source = std::fs::read_to_string(&path).expect("readable source");
         let own = source.split("#[cfg(test)]").next().unwrap_or_default();

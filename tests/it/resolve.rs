@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::fixture::{self, Flavour, Image, platform, tiny};
+use crate::support::fixture::{self, Flavour, Image, tiny};
 use crate::support::lighterman::{Lighterman, exit};
 use crate::support::odd;
 use crate::support::registry::Registry;
@@ -203,18 +203,11 @@ fn a_name_that_contradicts_the_host_is_pointed_out_with_the_multi_arch_name() {
     let user = Lighterman::inside(&plain_node);
     let prefixed = registry.push(&image, &format!("{prefix}/busybox:1"));
     let refused = user.run(&["resolve", &prefixed]).fails(exit::PLATFORM);
-    assert!(
-        refused.stderr.contains("library/busybox:1") || refused.stderr.contains("/busybox:1"),
-        "{}",
-        refused.stderr
-    );
+    assert!(refused.stderr.replace(&prefixed, "").contains("busybox:1"), "{}", refused.stderr);
     let suffixed = registry.push(&image, &format!("app:1-{}", foreign.arch));
     let refused = user.run(&["resolve", &suffixed]).fails(exit::PLATFORM);
-    assert!(
-        refused.stderr.contains(&registry.reference("app:1\n")) || refused.stderr.contains("app:1 "),
-        "{}",
-        refused.stderr
-    );
+    let offered = refused.stderr.split_whitespace().map(|word| word.trim_matches(['`', '"', ',', '.', ';', ')', '(']));
+    assert!(offered.into_iter().any(|word| word == registry.reference("app:1")), "{}", refused.stderr);
 }
 
 #[test]
@@ -225,9 +218,5 @@ fn an_index_that_declares_a_platform_wrongly_is_taken_at_its_word_by_resolve() {
     let (_registry, reference) = pushed(&image);
     let document = Lighterman::new().run(&["resolve", &reference, "--explain", "--json"]).succeeds().json();
     assert_eq!(document["manifest"]["digest"], arm.blob.digest.as_str());
-    assert_eq!(document["entries"][0]["declared"].as_str().map(str::to_owned), declared(&platform(host().arch, "")));
-}
-
-fn declared(platform: &Value) -> Option<String> {
-    Some(format!("{}/{}", platform["os"].as_str()?, platform["architecture"].as_str()?))
+    assert_eq!(document["entries"][0]["declared"], host().platform);
 }

@@ -173,11 +173,16 @@ pub(crate) fn platform(arch: &str, variant: &str) -> Value {
 }
 
 impl Manifest {
-    /// An image of these layers for this platform, which runs `entrypoint`.
-    pub(crate) fn new(flavour: Flavour, platform: &Value, layers: &[Layer], entrypoint: &[&str]) -> Self {
+    /// An image of these layers for this platform, which runs `entrypoint` with these arguments.
+    pub(crate) fn new(
+        flavour: Flavour,
+        platform: &Value,
+        layers: &[Layer],
+        (entrypoint, cmd): (&str, &[&str]),
+    ) -> Self {
         let mut config = platform.clone();
         config["created"] = "1970-01-01T00:00:00Z".into();
-        config["config"] = json!({ "Entrypoint": entrypoint, "Env": ["PATH=/bin"], "WorkingDir": "/" });
+        config["config"] = json!({ "Entrypoint": [entrypoint], "Cmd": cmd, "Env": ["PATH=/bin"], "WorkingDir": "/" });
         config["rootfs"] =
             json!({ "type": "layers", "diff_ids": layers.iter().map(|l| &l.diff_id).collect::<Vec<_>>() });
         let config = Blob::json(flavour.config(), &config);
@@ -265,6 +270,7 @@ impl Image {
 }
 
 /// What the busybox image prints when it runs on, or is emulated as, this machine.
+#[cfg(feature = "containerd")]
 pub(crate) fn greeting(machine: Machine) -> String {
     format!("{} on {}\n", machine.arch, machine.uname)
 }
@@ -291,8 +297,8 @@ fn build_busybox(flavour: Flavour) -> Image {
         .iter()
         .map(|machine| {
             let layers = [programs(*machine), settings(*machine), cargo.clone(), tidy.clone()];
-            let entrypoint = ["/bin/sh", "-c", "echo $(cat /etc/arch) on $(uname -m)"];
-            Manifest::new(flavour, &platform(machine.arch, machine.variant), &layers, &entrypoint)
+            let greet: [&str; 2] = ["-c", "echo $(cat /etc/arch) on $(uname -m)"];
+            Manifest::new(flavour, &platform(machine.arch, machine.variant), &layers, ("/bin/sh", &greet))
         })
         .collect();
     Image::multi(flavour, &manifests)
@@ -325,7 +331,7 @@ pub(crate) fn busybox_program(machine: Machine) -> Vec<u8> {
 pub(crate) fn tiny(arch: &str, variant: &str) -> Manifest {
     let text = format!("a crate for {arch}{variant}\n");
     let layer = Tree::new().file("crate.txt", 0o644, text.as_bytes()).layer();
-    Manifest::new(Flavour::Oci, &platform(arch, variant), &[layer], &["/crate"])
+    Manifest::new(Flavour::Oci, &platform(arch, variant), &[layer], ("/crate", &[]))
 }
 
 /// Base64 with padding, as HTTP and Docker's config.json want it.

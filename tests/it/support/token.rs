@@ -199,7 +199,8 @@ impl Desk {
         }
         let refreshed = grant == "refresh_token" && field("refresh_token").as_deref() == Some(REFRESH_TOKEN);
         let known = refreshed || self.knows(&user, &password);
-        if !known && !(user.is_empty() && grant.is_empty()) {
+        let nobody = user.is_empty() && grant.is_empty();
+        if !(known || nobody) {
             return (StatusCode::UNAUTHORIZED, json!({ "details": "wrong user name or password" }));
         }
         // As real servers do: nobody gets a token too, only one that opens nothing.
