@@ -6,6 +6,8 @@ mod auth;
 mod bad_input;
 mod bed;
 mod cli;
+#[cfg(feature = "containerd")]
+mod containerd_pull;
 mod demo;
 mod hosts;
 mod interrupt;

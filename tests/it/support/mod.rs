@@ -5,6 +5,8 @@
 //! says how to install it; no test skips itself.
 
 pub(crate) mod certs;
+#[cfg(feature = "containerd")]
+pub(crate) mod containerd;
 pub(crate) mod fixture;
 pub(crate) mod liar;
 pub(crate) mod lighterman;
