@@ -1,5 +1,21 @@
-//! Tests on real parts, in one binary.
+//! End-to-end tests: the built program against real daemons, and against scripted ones
+//! for what real ones never do. `tests/run` installs all that they need.
 
+mod architecture;
+mod auth;
+mod bad_input;
+mod bed;
+mod cli;
+#[cfg(feature = "containerd")]
+mod containerd_pull;
 #[cfg(feature = "containerd")]
 mod containerd_store;
+mod demo;
+mod hosts;
+mod interrupt;
+mod pull_layout;
+mod resolve;
+mod skopeo;
 mod support;
+mod tls;
+mod transfer;

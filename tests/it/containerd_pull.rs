@@ -1,0 +1,204 @@
+//! Pulling into a real containerd until the image runs, and until nothing of it is left.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::containerd::ContainerdDaemon;
+use crate::support::fixture::{self, Image, greeting};
+use crate::support::liar::{Liar, Reply};
+use crate::support::lighterman::{Lighterman, Outcome, exit};
+use crate::support::registry::Registry;
+use crate::support::sandbox::{Sandbox, with_emulator};
+use crate::support::{files_below, foreign, host, succeed};
+
+/// A user who speaks to this containerd and stages in their own folder.
+fn pull(user: &Lighterman<'_>, daemon: &ContainerdDaemon, reference: &str, more: &[&str]) -> Outcome {
+    let (address, staging) = (daemon.address(), user.path("staging"));
+    let [address, staging] = [&address, &staging].map(|path| path.to_str().expect("UTF-8"));
+    let args = ["pull", reference, "--containerd-address", address, "--staging-dir", staging];
+    user.run(&[&args[..], more].concat())
+}
+
+/// Runs an image to its end and returns what it printed.
+fn run(daemon: &ContainerdDaemon, namespace: &str, args: &[&str]) -> String {
+    let run = ["-n", namespace, "run", "--rm", "--cgroup", ""];
+    daemon.ctr_prints(&[&run[..], args].concat())
+}
+
+/// Rows of a listing without its header.
+fn rows(daemon: &ContainerdDaemon, namespace: &str, what: &str) -> Vec<String> {
+    let listing = daemon.ctr_prints(&["-n", namespace, what, "ls"]);
+    listing.lines().skip(1).map(str::to_owned).collect()
+}
+
+fn assert_empty(daemon: &ContainerdDaemon, namespace: &str) {
+    for what in ["images", "content", "snapshots", "leases"] {
+        assert_eq!(rows(daemon, namespace, what), [""; 0], "{what} are left in {namespace}");
+    }
+}
+
+#[test]
+fn an_image_is_pulled_runs_and_goes_without_a_trace() {
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    for (image, tag, namespace) in
+        [(fixture::busybox(), "oci", "default"), (fixture::busybox_docker(), "docker", "k8s.io")]
+    {
+        let reference = registry.push(image, &format!("library/busybox:{tag}"));
+        let user = Lighterman::new();
+        let destination = format!("containerd:{namespace}");
+        let outcome = pull(&user, &daemon, &reference, &["--to", &destination]).succeeds();
+        assert!(outcome.stdout.lines().last().is_some_and(|line| line.starts_with("sha256:")), "{outcome:?}");
+        assert_eq!(rows(&daemon, namespace, "leases"), [""; 0], "a lease outlives its pull");
+        assert_eq!(files_below(&user.path("staging")), [""; 0]);
+
+        assert_eq!(run(&daemon, namespace, &[&reference, "first"]), greeting(host()));
+
+        daemon.ctr_prints(&["-n", namespace, "images", "rm", "--sync", &reference]);
+        for other in rows(&daemon, namespace, "images") {
+            // CRI's own names of the image, by config and by digest.
+            let name = other.split_whitespace().next().expect("a name");
+            daemon.ctr_prints(&["-n", namespace, "images", "rm", "--sync", name]);
+        }
+        assert_empty(&daemon, namespace);
+    }
+}
+
+#[test]
+fn containerd_is_the_destination_when_it_answers_and_a_second_pull_transfers_nothing() {
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let image = fixture::busybox();
+    let reference = registry.push(image, "library/busybox:1");
+    let user = Lighterman::new();
+    let first = pull(&user, &daemon, &reference, &["--json"]).succeeds().pulled();
+    let manifest = image.of(host());
+    assert_eq!(first["blobsFetched"], manifest.blobs().count());
+    manifest.blobs().for_each(|blob| registry.lose_blob(&blob.digest));
+    let second = pull(&user, &daemon, &reference, &["--json"]).succeeds().pulled();
+    assert_eq!((&second["blobsFetched"], &second["blobsPresent"]), (&Value::from(0), &first["blobsFetched"]));
+    assert_eq!(run(&daemon, "default", &[&reference, "again"]), greeting(host()));
+}
+
+#[test]
+fn the_files_of_all_layers_are_there_and_those_thrown_away_are_not() {
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let reference = registry.push(fixture::busybox(), "library/busybox:1");
+    pull(&Lighterman::new(), &daemon, &reference, &["-n", "hold"]).succeeds();
+    let look = "ls /etc /hold && busybox wc -c < /hold/cargo.bin";
+    let seen = run(&daemon, "hold", &[&reference, "look", "-c", look]);
+    assert!(seen.ends_with(&format!("{}\n", fixture::CARGO_BYTES)), "{seen}");
+    assert!(seen.contains("arch") && seen.contains("cargo.bin"), "{seen}");
+    assert!(!seen.contains("ballast"), "a whiteout was not applied: {seen}");
+}
+
+#[test]
+fn a_foreign_image_is_refused_where_nothing_emulates_it() {
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let foreign = foreign();
+    let reference = registry.push(&Image::single(fixture::busybox().of(foreign).clone()), "app:1");
+    let plain_node = Sandbox::without_emulators();
+    let user = Lighterman::inside(&plain_node);
+    let refused = pull(&user, &daemon, &reference, &["--to", "containerd"]).fails(exit::PLATFORM);
+    refused.says(&[foreign.platform, host().platform, "--allow-mismatch"]);
+    assert_empty(&daemon, "default");
+}
+
+#[test]
+fn a_foreign_image_runs_where_an_emulator_is_registered() {
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let foreign = foreign();
+    let single = registry.push(&Image::single(fixture::busybox().of(foreign).clone()), "app:1");
+    let multi = registry.push(fixture::busybox(), "library/busybox:1");
+    let emulating_node = match with_emulator(foreign) {
+        Ok(node) => node,
+        Err(said) => {
+            // A kernel that does not let us; another test sees to it that the image is refused then.
+            let forbidden = ["denied", "not permitted", "unknown filesystem", "Read-only"];
+            assert!(forbidden.iter().any(|why| said.contains(why)), "cannot register an emulator: {said}");
+            return;
+        }
+    };
+    let user = Lighterman::inside(&emulating_node);
+    let pulled = pull(&user, &daemon, &single, &["--to", "containerd"]).succeeds();
+    assert!(pulled.stderr.contains("warning") && pulled.stderr.contains(foreign.platform), "{}", pulled.stderr);
+    let platform = ["--platform", foreign.platform];
+    assert_eq!(run(&daemon, "default", &[&platform[..], &[&single, "single"]].concat()), greeting(foreign));
+
+    let asked = [&["--to", "containerd"], &platform[..]].concat();
+    pull(&user, &daemon, &multi, &asked).succeeds();
+    assert_eq!(run(&daemon, "default", &[&platform[..], &[&multi, "multi"]].concat()), greeting(foreign));
+
+    // The host knows of it, and says which program does the work.
+    let report = user.run(&["host"]).succeeds();
+    assert!(report.stdout.contains(&format!("lighterman-test-{}", foreign.qemu)), "{}", report.stdout);
+}
+
+#[test]
+fn ctr_imports_what_we_wrote_into_a_layout() {
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let reference = registry.push(fixture::busybox(), "library/busybox:1");
+    let user = Lighterman::new();
+    let (layout, destination) = user.layout("layout");
+    user.run(&["pull", &reference, "--to", &destination]).succeeds();
+    let archive = user.path("image.tar");
+    succeed(Command::new("tar").arg("-C").arg(&layout).arg("-cf").arg(&archive).arg("."));
+    daemon.ctr_prints(&["images", "import", archive.to_str().expect("UTF-8")]);
+    assert_eq!(run(&daemon, "default", &[&reference, "imported"]), greeting(host()));
+}
+
+#[test]
+fn inspect_verifies_an_image_in_containerd() {
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let reference = registry.push(fixture::busybox(), "library/busybox:1");
+    let user = Lighterman::new();
+    pull(&user, &daemon, &reference, &["--to", "containerd:quay"]).succeeds();
+    let address = daemon.address();
+    let args = ["inspect", &reference, "--from", "containerd:quay", "--containerd-address"];
+    let shown = user.run(&[&args[..], &[address.to_str().expect("UTF-8")]].concat()).succeeds();
+    for part in [host().platform, "/bin/sh", &fixture::busybox().of(host()).layers[0].digest] {
+        assert!(shown.stdout.contains(part), "inspect does not show {part:?}:\n{}", shown.stdout);
+    }
+}
+
+#[test]
+fn an_interrupted_pull_leaves_no_lease_and_no_name() {
+    let daemon = ContainerdDaemon::start();
+    let image = Image::single(fixture::busybox().of(host()).clone());
+    let liar = Liar::serving(&image, "app:1");
+    let request = format!("GET /v2/app/blobs/{}", image.manifests[0].layers[2].digest);
+    liar.plan(&request, [Reply::HangAfter(1 << 20)]);
+    let user = Lighterman::new();
+    let (address, staging, reference) = (daemon.address(), user.path("staging"), liar.reference("app:1"));
+    let [address, staging] = [&address, &staging].map(|path| path.to_str().expect("UTF-8"));
+    let args = ["pull", &reference, "--to", "containerd", "--containerd-address", address, "--staging-dir", staging];
+    let running = user.spawn(&args);
+    liar.wait_for(&request);
+    running.interrupt().ends(exit::INTERRUPTED);
+    for what in ["images", "leases", "snapshots"] {
+        assert_eq!(rows(&daemon, "default", what), [""; 0], "{what} are left");
+    }
+    user.run(&args).succeeds();
+    assert_eq!(run(&daemon, "default", &[&reference, "later"]), greeting(host()));
+    assert_eq!(files_below(&user.path("staging")), [""; 0]);
+}
+
+#[test]
+fn an_unknown_snapshotter_is_refused_and_a_known_one_is_used() {
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let reference = registry.push(fixture::busybox(), "library/busybox:1");
+    let user = Lighterman::new();
+    let unknown = pull(&user, &daemon, &reference, &["--snapshotter", "cargo-net"]);
+    assert!(unknown.code != Some(exit::OK) && unknown.stderr.contains("cargo-net"), "{unknown:?}");
+    pull(&user, &daemon, &reference, &["--snapshotter", "native"]).succeeds();
+    let native = daemon.ctr_prints(&["snapshots", "--snapshotter", "native", "ls"]);
+    assert_eq!(native.lines().count(), 1 + fixture::busybox().of(host()).layers.len(), "{native}");
+    assert_eq!(run(&daemon, "default", &["--snapshotter", "native", &reference, "native"]), greeting(host()));
+}
