@@ -95,6 +95,8 @@ pub struct Part {
 pub struct Pulled {
     /// What was fetched and what was there, in bytes and blobs; documents count as bytes.
     pub traffic: Traffic,
+    /// What the name stands for now.
+    pub target: Digest,
     /// The chain IDs of the unpacked images, in the order of the plan's parts.
     pub unpacked: Vec<Digest>,
     /// What the user should know.
@@ -167,24 +169,27 @@ impl Puller<'_> {
         self.put_documents(lease, plan).await?;
         let mut traffic = self.fetch(lease, plan).await?;
         traffic.bytes_fetched += plan.image.bytes_fetched;
-        let mut pulled = Pulled { traffic, unpacked: Vec::new(), warnings: Vec::new(), elapsed: Duration::ZERO };
+        let (mut unpacked, mut warnings) = (Vec::new(), Vec::new());
         for part in &plan.parts {
             if part.choice.descriptor.is_attestation() {
                 continue;
             }
             let config = self.config_of(part).await?;
-            pulled.warnings.extend(label_warning(part, &config));
+            warnings.extend(label_warning(part, &config));
             if let Some(unpacker) = self.unpacker {
                 let image = Unpackable { manifest: &part.manifest, config: &config };
                 let total = part.manifest.layers.len();
                 let tell = |unpacked: LayerUnpacked<'_>| {
                     self.observer.notify(Event::Unpacked { done: unpacked.index + 1, total });
                 };
-                pulled.unpacked.extend(unpacker.unpack(lease, image, &tell).await?);
+                unpacked.extend(unpacker.unpack(lease, image, &tell).await?);
             }
         }
         self.store.name(lease, &plan.record()).await?;
-        Ok(pulled)
+        let reference = &plan.image.reference;
+        let known = self.store.lookup(reference).await?;
+        let target = known.map_or_else(|| plan.image.root.digest.clone(), |known| known.target.digest);
+        Ok(Pulled { traffic, target, unpacked, warnings, elapsed: Duration::ZERO })
     }
 
     /// Indexes and manifests go in first, so that the store knows what keeps the blobs alive.

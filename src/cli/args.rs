@@ -103,6 +103,7 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Say what this node can run, and how that is known
+    #[command(after_help = "Examples:\n  lighterman host\n  lighterman host --json > this-node.json")]
     Host,
     /// Find the manifest for a platform, and explain the choice
     Resolve(ResolveArgs),
@@ -111,6 +112,7 @@ pub(super) enum Command {
     /// Verify an image that was pulled, and show what it is
     Inspect(InspectArgs),
     /// A tour without network, containerd or root: what multi-arch images are and how they go wrong
+    #[command(after_help = "Examples:\n  lighterman demo")]
     Demo,
 }
 

@@ -15,7 +15,12 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let host = context.host().await;
     let host = host.complete();
     if context.global.json {
-        report::result(&format!("{:#}", serde_json::json!(host)));
+        // In words as well, as other commands write platforms; who reads the report back skips them.
+        let words = serde_json::json!({
+            "matches": host.matching_platform().to_string(),
+            "cpu": host.isa_platform().to_string(),
+        });
+        report::result(&format!("{:#}", report::merge(serde_json::json!(host), words)));
     } else {
         report::result(&render_text(host));
     }

@@ -49,12 +49,16 @@ fn describe(text: &mut String, image: &ImageFacts) {
         let _ = writeln!(text, "  {label:<10} {value}");
     };
     row("manifest", &image.digest.to_string());
+    row("image ID", &image.id.to_string());
     row("platform", &format!("{declared} by the index, {} by the config", image.config.normalized()));
     if let Some(created) = &image.created {
         row("created", created);
     }
     let bytes: u64 = image.layers.iter().map(|layer| layer.size).sum();
     row("layers", &format!("{}, {} compressed", image.layers.len(), report::bytes(bytes)));
+    for layer in &image.layers {
+        row("", &format!("{} {:>10}", layer.digest, report::bytes(layer.size)));
+    }
     row("starts", &if image.argv.is_empty() { "nothing by itself".into() } else { image.argv.join(" ") });
     row("program", &program(&image.program));
     row(

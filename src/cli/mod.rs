@@ -40,9 +40,12 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are results; anything else is a mistake in the command line.
-            let code = if error.use_stderr() { exit_code(Kind::InvalidArgument) } else { 0 };
-            let _ = error.print();
-            return ExitCode::from(code);
+            if !error.use_stderr() {
+                report::result(&error.render().to_string());
+                return ExitCode::SUCCESS;
+            }
+            report::usage(&error, std::env::args().any(|arg| arg == "--json"));
+            return ExitCode::from(exit_code(Kind::InvalidArgument));
         }
     };
     arguments.global.color.apply();

@@ -137,6 +137,7 @@ fn summarise(context: &Context, plan: &Plan, pulled: &Pulled, destination: &str)
             "event": "pulled",
             "reference": plan.image.reference.to_string(),
             "root": plan.image.root,
+            "target": pulled.target,
             "images": images(plan),
             "bytesFetched": traffic.bytes_fetched,
             "bytesPresent": traffic.bytes_present,
@@ -165,5 +166,5 @@ fn summarise(context: &Context, plan: &Plan, pulled: &Pulled, destination: &str)
         traffic.blobs_present,
         traffic.blobs_present + traffic.blobs_fetched,
     ));
-    report::result(&plan.image.root.digest.to_string());
+    report::result(&pulled.target.to_string());
 }

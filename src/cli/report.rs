@@ -1,7 +1,7 @@
 //! How failures and warnings look.
 
 use console::style;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::core::error::{Classify, Kind};
 
@@ -53,7 +53,38 @@ pub(super) fn result(text: &str) {
     let _ = stdout.flush();
 }
 
-fn as_json(failure: &(dyn Classify + Send + Sync)) -> serde_json::Value {
+/// The fields of both objects.
+pub(super) fn merge(mut into: Value, from: Value) -> Value {
+    if let (Value::Object(into), Value::Object(from)) = (&mut into, from) {
+        into.extend(from);
+    }
+    into
+}
+
+/// Shows a mistake in the command line, as clap words it.
+pub(super) fn usage(error: &clap::Error, json: bool) {
+    let text = error.render().to_string();
+    let message = text.split("\n\n").next().unwrap_or_default();
+    let usage = Usage(message.strip_prefix("error: ").unwrap_or(message).replace("\n ", ""));
+    failure(&usage, json);
+}
+
+/// A command line that cannot be understood.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+impl Classify for Usage {
+    fn kind(&self) -> Kind {
+        Kind::InvalidArgument
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("--help shows every flag, with examples".into())
+    }
+}
+
+fn as_json(failure: &(dyn Classify + Send + Sync)) -> Value {
     let attempts: Vec<_> = failure
         .attempts()
         .iter()

@@ -29,7 +29,7 @@ pub(super) async fn run(context: &Context, args: &ResolveArgs) -> Result<(), Fai
         let explanation = choice::explain(&image, &wish, &host, outcome.as_ref().ok());
         if context.global.json {
             let choice = outcome.as_ref().ok();
-            report::result(&pretty(&merge(result(&image, choice), explain::as_json(&explanation))));
+            report::result(&pretty(&report::merge(result(&image, choice), explain::as_json(&explanation))));
         } else {
             report::result(&explain::as_text(&image, &explanation));
         }
@@ -58,13 +58,6 @@ fn result(image: &Image, choice: Option<&Choice>) -> Value {
         "platform": choice.map(|choice| choice.platform.to_string()),
         "warnings": choice.map(|choice| choice.warnings.clone()).unwrap_or_default(),
     })
-}
-
-fn merge(mut into: Value, from: Value) -> Value {
-    if let (Value::Object(into), Value::Object(from)) = (&mut into, from) {
-        into.extend(from);
-    }
-    into
 }
 
 fn pretty(value: &Value) -> String {

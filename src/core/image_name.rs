@@ -72,12 +72,11 @@ impl ArchName {
     }
 
     fn in_prefix(reference: &Reference) -> Option<Self> {
-        if reference.registry() != "docker.io" {
-            return None;
-        }
         let (prefix, image) = reference.repository().split_once('/')?;
         let (_, architecture, variant) = PREFIXES.iter().find(|(name, ..)| *name == prefix)?;
-        let multi_arch = reference.with_repository(&format!("library/{image}")).ok()?;
+        // Mirrors of Docker Hub keep its prefixes, and leave out its "library/".
+        let library = if reference.registry() == "docker.io" { "library/" } else { "" };
+        let multi_arch = reference.with_repository(&format!("{library}{image}")).ok()?;
         Some(Self { platform: Platform::linux(architecture, variant), multi_arch })
     }
 
@@ -116,6 +115,7 @@ mod tests {
             ("arm32v7/busybox", "linux/arm/v7", "busybox:latest"),
             ("ppc64le/busybox:1.36", "linux/ppc64le", "busybox:1.36"),
             ("i386/debian", "linux/386", "debian:latest"),
+            ("mirror.example/arm32v7/busybox", "linux/arm/v7", "mirror.example/busybox:latest"),
             ("app:1.2-arm64", "linux/arm64", "library/app:1.2"),
             ("org/app:arm", "linux/arm", "org/app:latest"),
             ("org/app:linux-arm-v7", "linux/arm/v7", "org/app:linux"),
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn leaves_ordinary_names_alone() {
         let digest = format!("app-arm64@sha256:{}", "0".repeat(64));
-        for text in ["busybox", "org/charm", "quay.io/arm32v7/busybox", "org/arm64", "app:alarm", "app:1.2", &digest] {
+        for text in ["busybox", "org/charm", "org/arm64", "app:alarm", "app:1.2", &digest] {
             assert_eq!(ArchName::find(&text.parse().expect(text)), None, "{text}");
         }
     }

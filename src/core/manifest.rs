@@ -90,7 +90,7 @@ pub struct RunConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// More bytes than a document may have.
-    #[error("document of {size} bytes is over the limit of {limit} bytes")]
+    #[error("document of {size} bytes is over the limit of {limit} bytes ({} MiB)", limit >> 20)]
     TooLarge {
         /// Its size in bytes.
         size: u64,

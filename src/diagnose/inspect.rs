@@ -43,6 +43,8 @@ pub struct ImageFacts {
     pub digest: Digest,
     /// The platform that the index declares.
     pub declared: Option<Platform>,
+    /// The image ID: the config's digest.
+    pub id: Digest,
     /// The platform that the config names.
     pub config: Platform,
     /// When it was built, as the config says.
@@ -253,6 +255,7 @@ impl Inspector<'_> {
         let program = self.program(manifest, &config).await?;
         Ok(ImageFacts {
             digest: descriptor.digest.clone(),
+            id: manifest.config.digest.clone(),
             declared: descriptor.platform.clone(),
             created: config.created.clone(),
             layers: manifest.layers.clone(),

@@ -84,6 +84,7 @@ impl<'a> Attempts<'a> {
             Decision::GiveUp => {
                 return Err(FetchError::Failed {
                     what: std::mem::take(&mut self.what),
+                    host: Some(host.to_string()),
                     attempts: std::mem::take(&mut self.past),
                     cause: Box::new(cause),
                 });

@@ -13,10 +13,12 @@ use crate::store::staging::PartialError;
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// Every host failed, or one in a way that no other mends.
-    #[error("cannot fetch {what}: {cause}")]
+    #[error("cannot fetch {what}: {}", at_host(.host.as_deref(), .cause))]
     Failed {
         /// What was wanted.
         what: String,
+        /// The last host that was asked, if any was.
+        host: Option<String>,
         /// Every attempt, oldest first.
         attempts: Vec<Attempt>,
         /// The last failure.
@@ -28,6 +30,14 @@ pub enum FetchError {
         /// What was wanted.
         what: String,
     },
+}
+
+/// Names the host, unless the cause does so itself or the host has nothing to do with it.
+fn at_host(host: Option<&str>, cause: &Cause) -> String {
+    match (host, cause) {
+        (Some(host), Cause::Mismatch(_) | Cause::Document(_)) => format!("{host}: {cause}"),
+        _ => cause.to_string(),
+    }
 }
 
 /// How one attempt failed.
@@ -100,7 +110,7 @@ impl Classify for Cause {
 impl FetchError {
     /// A refusal that needed no attempt.
     pub(super) fn refused(what: String, cause: Cause) -> Self {
-        Self::Failed { what, attempts: Vec::new(), cause: Box::new(cause) }
+        Self::Failed { what, host: None, attempts: Vec::new(), cause: Box::new(cause) }
     }
 }
 

@@ -20,6 +20,10 @@ use crate::core::digest::Digest;
 use crate::core::limits::Limits;
 use crate::core::reference::Reference;
 
+/// Answers to 401s for one request. A token that was fetched just now may be refused once, by
+/// a replica that does not know it yet or a clock that is behind; twice means no.
+const MAX_ANSWERS: u8 = 2;
+
 /// Speaks to remotes. Clones share one connection pool and one token cache.
 #[derive(Clone)]
 pub struct Client {
@@ -145,24 +149,24 @@ impl Client {
         })
     }
 
-    /// Sends a question, and once more with what a 401 asks for.
+    /// Sends a question, and again with what a 401 asks for.
     async fn ask(&self, question: &Question<'_>) -> Result<Reply, RegistryError> {
         let Question { host, reference, .. } = question;
-        let known = self.authorizer.known(host, reference).await?;
-        let reply = self.send(question, known.clone()).await?;
-        if !is_challenge(&reply) {
-            return Ok(reply);
+        let mut sent = self.authorizer.known(host, reference).await?;
+        let mut answers = 0;
+        loop {
+            let reply = self.send(question, sent.clone()).await?;
+            if !is_challenge(&reply) {
+                return Ok(reply);
+            }
+            let (headers, message) = self.words(reply.response).await;
+            let rejection = Rejection { subject: &question.subject, headers: &headers, message, sent };
+            if answers == MAX_ANSWERS {
+                return Err(self.authorizer.refuse(host, reference, rejection).await);
+            }
+            answers += 1;
+            sent = Some(self.authorizer.answer(host, reference, rejection).await?);
         }
-        let (headers, message) = self.words(reply.response).await;
-        let rejection = Rejection { subject: &question.subject, headers: &headers, message, sent: known };
-        let answer = self.authorizer.answer(host, reference, rejection).await?;
-        let reply = self.send(question, Some(answer.clone())).await?;
-        if !is_challenge(&reply) {
-            return Ok(reply);
-        }
-        let (headers, message) = self.words(reply.response).await;
-        let rejection = Rejection { subject: &question.subject, headers: &headers, message, sent: Some(answer) };
-        Err(self.authorizer.refuse(host, reference, rejection).await)
     }
 
     async fn send(&self, question: &Question<'_>, authorization: Option<HeaderValue>) -> Result<Reply, RegistryError> {

@@ -136,7 +136,7 @@ pub enum Reason {
         after: Duration,
     },
     /// A document is larger than we read.
-    #[error("the document has more than the {limit} bytes allowed")]
+    #[error("the document has more than the {} allowed", mebibytes(*limit))]
     TooLarge {
         /// The limit, in bytes.
         limit: u64,
@@ -197,6 +197,15 @@ impl fmt::Display for SizeClaim {
             Self::Announced(size) => write!(f, "announces {size}"),
             Self::Exceeded => f.write_str("sends more"),
         }
+    }
+}
+
+/// Limits are whole MiB by default, and read best so.
+fn mebibytes(bytes: u64) -> String {
+    match bytes {
+        0 => "0 bytes".into(),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        _ => format!("{bytes} bytes"),
     }
 }
 

@@ -118,7 +118,15 @@ impl Store for Layout {
 
     async fn put(&self, _lease: &Lease, document: Verified<Bytes>, _belongs: Belongs<'_>) -> Result<(), StoreError> {
         let path = self.blob_path(document.digest());
-        self.blocking(move |_| files::write_whole(&path, document.content())).await
+        let kept = self.blocking(move |layout| {
+            let there = files::read_bounded(&path, layout.limits.document_bytes)?;
+            if there.as_ref() == Some(document.content()) {
+                Ok(())
+            } else {
+                files::write_whole(&path, document.content())
+            }
+        });
+        kept.await
     }
 
     async fn document(&self, descriptor: &Descriptor) -> Result<Option<Verified<Bytes>>, StoreError> {

@@ -21,7 +21,7 @@ pub(super) fn check_destination(root: &Path) -> Result<(), StoreError> {
             // The parents are made as well, so the nearest one that exists decides.
             let nearest = root.ancestors().skip(1).find(|path| path.exists());
             let parent = nearest.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-            check_writable(parent)
+            check_writable(parent, root)
         }
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
             Err(StoreError::NotALayout { path: root.into(), reason: "it is not a directory".into() })
@@ -33,7 +33,7 @@ pub(super) fn check_destination(root: &Path) -> Result<(), StoreError> {
             if !fresh {
                 check_layout(root)?;
             }
-            check_writable(root)
+            check_writable(root, root)
         }
     }
 }
@@ -60,9 +60,10 @@ pub(super) fn check_layout(root: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn check_writable(path: &Path) -> Result<(), StoreError> {
-    nix::unistd::access(path, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)
-        .map_err(|errno| StoreError::io("write to", path, errno.into()))
+/// Whether things can be made in `folder`, for the sake of `root`.
+fn check_writable(folder: &Path, root: &Path) -> Result<(), StoreError> {
+    nix::unistd::access(folder, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)
+        .map_err(|errno| StoreError::io("write to", root, errno.into()))
 }
 
 /// What [`create`] had to make.

@@ -30,6 +30,9 @@ pub(super) fn set(root: &Path, record: &ImageRecord) -> Result<(), StoreError> {
     let mut index = read(root)?;
     let name = record.reference.to_string();
     let mut entries = take_entries(root, &mut index)?;
+    if entries.contains(&entry(record)) {
+        return Ok(());
+    }
     entries.retain(|entry| name_of(entry) != Some(name.as_str()));
     entries.push(entry(record));
     index.insert("manifests".into(), Value::Array(entries));
