@@ -126,10 +126,13 @@ mod emulator {
         )
     }
 
-    /// Debian 12 adds `-static` to the names of the programs that need no libraries.
+    /// Debian 12 adds `-static` to the names of the programs that need no libraries; later all are such.
     fn qemu(machine: Machine) -> PathBuf {
-        let unsuffixed = PathBuf::from(format!("/usr/bin/qemu-{}", machine.qemu));
-        let fixed = PathBuf::from(format!("{}-static", unsuffixed.display()));
-        if fixed.exists() { fixed } else { tool(&format!("qemu-{}-static", machine.qemu), "qemu-user-static") }
+        let plain = PathBuf::from(format!("/usr/bin/qemu-{}", machine.qemu));
+        let suffixed = PathBuf::from(format!("{}-static", plain.display()));
+        match (suffixed.exists(), plain.exists()) {
+            (false, true) => plain,
+            _ => tool(&format!("qemu-{}-static", machine.qemu), "qemu-user-static"),
+        }
     }
 }
