@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::descriptor::{Annotations, Descriptor, MediaType};
 use super::digest::Digest;
-use super::error::{Classify, Kind};
+use super::error::{Blame, Classify, Kind};
 use super::limits::Limits;
 use super::platform::Platform;
 
@@ -119,6 +119,9 @@ pub enum ManifestError {
     /// Docker schema 1.
     #[error("Docker image manifest schema 1 is not supported (deprecated since 2015, refused by containerd since 2.1)")]
     Schema1,
+    /// Not even JSON, from somebody who announced something else altogether.
+    #[error("what came is {0}, neither an image index nor an image manifest")]
+    Foreign(MediaType),
     /// Neither an index nor a manifest.
     #[error("{0} is neither an image index nor an image manifest")]
     UnknownType(String),
@@ -142,8 +145,19 @@ impl Classify for ManifestError {
         }
     }
 
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Foreign(_) => Blame::Network,
+            _ => self.kind().blame(),
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Foreign(_) => Some(
+                "something between this node and the registry seems to answer in its place: a proxy, or the login page of a network"
+                    .into(),
+            ),
             Self::Schema1 => {
                 Some("push the image again with a current tool, for instance: skopeo copy --format v2s2".into())
             }
@@ -185,7 +199,12 @@ impl Document {
             return Err(ManifestError::Schema1);
         }
         let what = if announced.is_some_and(MediaType::is_index) { "index" } else { "manifest" };
-        let raw: Raw = parse_json(bytes, what)?;
+        let raw: Raw = parse_json(bytes, what).map_err(|error| match announced {
+            Some(MediaType::Other(other)) if !other.is_empty() && !other.contains("json") => {
+                ManifestError::Foreign(MediaType::Other(other.clone()))
+            }
+            _ => error,
+        })?;
         let announced = announced.filter(|kind| kind.is_index() || kind.is_manifest());
         match (announced, &raw.media_type) {
             (_, Some(MediaType::DockerSchema1)) => return Err(ManifestError::Schema1),

@@ -98,6 +98,7 @@ impl Classify for ResolveError {
     fn blame(&self) -> Blame {
         match self {
             Self::Fetch(error) => error.blame(),
+            Self::Document { source, .. } => source.blame(),
             _ => self.kind().blame(),
         }
     }

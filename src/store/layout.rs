@@ -10,12 +10,14 @@
 //! A name that stands for one manifest of a multi-arch image points straight at that
 //! manifest, as skopeo and crane write it, so that every tool reads the layout; the index
 //! that it was chosen from is kept as a blob and named in an annotation, so that a later
-//! pull can tell that nothing has changed.
+//! pull can tell that nothing has changed. Docker's media types get a thin index around
+//! them, see `wrapper`.
 //!
 //! Specification: OCI image-spec, image-layout.md; annotations.md for the reference name.
 
 mod files;
 mod index;
+mod wrapper;
 
 use std::path::{Path, PathBuf};
 
@@ -157,12 +159,25 @@ impl Store for Layout {
 
     async fn name(&self, _lease: &Lease, record: &ImageRecord) -> Result<(), StoreError> {
         let record = record.clone();
-        self.blocking(move |layout| index::set(&layout.root, &record)).await
+        self.blocking(move |layout| {
+            let target = record.manifest.clone().unwrap_or_else(|| record.root.clone());
+            let wrapper = wrapper::is_needed(&target).then(|| wrapper::write(&layout, &target)).transpose()?;
+            index::set(&layout.root, &index::Name::new(&record, &target, wrapper.as_ref()))
+        })
+        .await
     }
 
     async fn lookup(&self, reference: &Reference) -> Result<Option<Known>, StoreError> {
         let reference = reference.clone();
-        self.blocking(move |layout| index::find(&layout.root, &reference)).await
+        self.blocking(move |layout| {
+            let Some(found) = index::find(&layout.root, &reference)? else { return Ok(None) };
+            let target = match &found.about {
+                None => Some(found.target),
+                Some(about) => wrapper::unwrap(&layout, &found.target, about)?,
+            };
+            Ok(target.map(|target| Known { platform: target.platform.clone(), target, root: found.root }))
+        })
+        .await
     }
 
     async fn names(&self) -> Result<Vec<String>, StoreError> {

@@ -88,7 +88,7 @@ fn the_files_of_all_layers_are_there_and_those_thrown_away_are_not() {
     let reference = registry.push(fixture::busybox(), "library/busybox:1");
     pull(&Lighterman::new(), &daemon, &reference, &["-n", "hold"]).succeeds();
     let look = "ls /etc /hold && busybox wc -c < /hold/cargo.bin";
-    let seen = run(&daemon, "hold", &[&reference, "look", "-c", look]);
+    let seen = run(&daemon, "hold", &[&reference, "look", "/bin/sh", "-c", look]);
     assert!(seen.ends_with(&format!("{}\n", fixture::CARGO_BYTES)), "{seen}");
     assert!(seen.contains("arch") && seen.contains("cargo.bin"), "{seen}");
     assert!(!seen.contains("ballast"), "a whiteout was not applied: {seen}");

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::reference::Reference;
-use crate::store::{ImageRecord, Known, StoreError};
+use crate::store::{ImageRecord, StoreError};
 
 use super::files;
 
@@ -19,22 +19,56 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const IMAGE_NAME: &str = "io.containerd.image.name";
 /// Digest of the index that the entry was chosen from.
 const ROOT: &str = "io.lighterman.root";
+/// Digest of the Docker-typed document that the entry's index was made for.
+const ABOUT: &str = "io.lighterman.target";
 /// An index of more is no layout that anyone made on purpose.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
+/// A name to be set.
+#[derive(Debug)]
+pub(super) struct Name {
+    name: String,
+    entry: Value,
+}
+
+impl Name {
+    /// `target` is what the name stands for; `wrapper` the index that is named in its place.
+    pub(super) fn new(record: &ImageRecord, target: &Descriptor, wrapper: Option<&Descriptor>) -> Self {
+        let name = record.reference.to_string();
+        let mut entry = Descriptor { annotations: Default::default(), ..wrapper.unwrap_or(target).clone() };
+        entry.annotations.insert(REF_NAME.into(), name.clone());
+        entry.annotations.insert(IMAGE_NAME.into(), name.clone());
+        if target.digest != record.root.digest {
+            entry.annotations.insert(ROOT.into(), record.root.digest.to_string());
+        }
+        if wrapper.is_some() {
+            entry.annotations.insert(ABOUT.into(), target.digest.to_string());
+        }
+        Self { name, entry: json!(entry) }
+    }
+}
+
+/// An entry that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) target: Descriptor,
+    pub(super) root: Option<Digest>,
+    /// The document that `target` is an index of ours for.
+    pub(super) about: Option<Digest>,
+}
+
 /// Sets what a name stands for.
-pub(super) fn set(root: &Path, record: &ImageRecord) -> Result<(), StoreError> {
+pub(super) fn set(root: &Path, name: &Name) -> Result<(), StoreError> {
     // Two pulls into one layout must not lose each other's names. The lock ends with the handle.
     let folder = File::open(root).map_err(|error| StoreError::io("open", root, error))?;
     folder.lock().map_err(|error| StoreError::io("lock", root, error))?;
     let mut index = read(root)?;
-    let name = record.reference.to_string();
     let mut entries = take_entries(root, &mut index)?;
-    if entries.contains(&entry(record)) {
+    if entries.contains(&name.entry) {
         return Ok(());
     }
-    entries.retain(|entry| name_of(entry) != Some(name.as_str()));
-    entries.push(entry(record));
+    entries.retain(|entry| name_of(entry) != Some(name.name.as_str()));
+    entries.push(name.entry.clone());
     index.insert("manifests".into(), Value::Array(entries));
     let mut bytes = serde_json::to_vec_pretty(&index).map_err(|error| malformed(root, &error.to_string()))?;
     bytes.push(b'\n');
@@ -42,7 +76,7 @@ pub(super) fn set(root: &Path, record: &ImageRecord) -> Result<(), StoreError> {
 }
 
 /// What a name stands for.
-pub(super) fn find(root: &Path, reference: &Reference) -> Result<Option<Known>, StoreError> {
+pub(super) fn find(root: &Path, reference: &Reference) -> Result<Option<Found>, StoreError> {
     let name = reference.to_string();
     let mut index = read(root)?;
     let Some(entry) = take_entries(root, &mut index)?.into_iter().find(|entry| name_of(entry) == Some(name.as_str()))
@@ -50,9 +84,10 @@ pub(super) fn find(root: &Path, reference: &Reference) -> Result<Option<Known>, 
         return Ok(None);
     };
     let annotated = |key: &str| entry["annotations"][key].as_str().map(str::to_owned);
-    let resolved_from = annotated(ROOT).and_then(|text| text.parse::<Digest>().ok());
+    let digest = |key: &str| annotated(key).and_then(|text| text.parse::<Digest>().ok());
+    let (chosen_from, about) = (digest(ROOT), digest(ABOUT));
     let target: Descriptor = serde_json::from_value(entry).map_err(|error| malformed(root, &error.to_string()))?;
-    Ok(Some(Known { platform: target.platform.clone(), target, root: resolved_from }))
+    Ok(Some(Found { target, root: chosen_from, about }))
 }
 
 /// Every name, sorted.
@@ -91,16 +126,4 @@ fn malformed(root: &Path, reason: &str) -> StoreError {
 fn name_of(entry: &Value) -> Option<&str> {
     let annotations = &entry["annotations"];
     annotations[IMAGE_NAME].as_str().or_else(|| annotations[REF_NAME].as_str())
-}
-
-fn entry(record: &ImageRecord) -> Value {
-    let name = record.reference.to_string();
-    let target = record.manifest.as_ref().unwrap_or(&record.root);
-    let mut target = Descriptor { annotations: Default::default(), ..target.clone() };
-    target.annotations.insert(REF_NAME.into(), name.clone());
-    target.annotations.insert(IMAGE_NAME.into(), name);
-    if target.digest != record.root.digest {
-        target.annotations.insert(ROOT.into(), record.root.digest.to_string());
-    }
-    json!(target)
 }
