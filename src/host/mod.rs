@@ -52,3 +52,5 @@ pub use system::System;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::boards;

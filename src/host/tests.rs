@@ -1,6 +1,6 @@
 //! Boards that we do not have, and this machine.
 
-mod boards;
+pub(crate) mod boards;
 mod decisions;
 mod execution;
 mod live;

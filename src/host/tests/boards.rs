@@ -85,59 +85,59 @@ pub(super) const QEMU_ARM: &str = "enabled\n\
     mask ffffffffffffff00fffffffffffffffffeffffff\n";
 
 /// ARM1176, ARMv6, whose kernel prints architecture 7.
-pub(super) fn pi_zero() -> Recorded {
+pub(crate) fn pi_zero() -> Recorded {
     board("arm", "armv6l", "v6l", (0x81d6, 0), cpuinfo!("pi-zero"))
 }
 
 /// Cortex-A7 under a 32-bit kernel.
-pub(super) fn pi_2() -> Recorded {
+pub(crate) fn pi_2() -> Recorded {
     board("arm", "armv7l", "v7l", (0x003f_b0d6, 0), cpuinfo!("pi-2"))
 }
 
 /// Cortex-A53, a 64-bit core under a 32-bit kernel.
-pub(super) fn pi_3_32bit() -> Recorded {
+pub(crate) fn pi_3_32bit() -> Recorded {
     board("arm", "armv7l", "v7l", (0x003f_b0d6, 0x10), cpuinfo!("pi-3-32bit"))
 }
 
 /// 32-bit Raspberry Pi OS of 2023 and later: armhf programs on the 64-bit kernel.
-pub(super) fn pi_4_armhf() -> Recorded {
+pub(crate) fn pi_4_armhf() -> Recorded {
     board("arm", "aarch64", "v8l", (0x003f_b0d6, 0x10), cpuinfo!("pi-4"))
         .probe("arm64", Probe::Ran)
         .probe("arm", Probe::Ran)
 }
 
 /// The same under `setarch linux32`.
-pub(super) fn pi_4_linux32() -> Recorded {
+pub(crate) fn pi_4_linux32() -> Recorded {
     pi_4_armhf().linux32("armv8l").file("/proc/cpuinfo", cpuinfo!("pi-4-linux32"))
 }
 
 /// 64-bit throughout.
-pub(super) fn pi_4() -> Recorded {
+pub(crate) fn pi_4() -> Recorded {
     board("arm64", "aarch64", "aarch64", (0x887, 0), cpuinfo!("pi-4")).probe("arm", Probe::Ran)
 }
 
 /// ARM926EJ-S, ARMv5 without floating point.
-pub(super) fn arm926() -> Recorded {
+pub(crate) fn arm926() -> Recorded {
     board("arm", "armv5tejl", "v5l", (0x197, 0), cpuinfo!("arm926"))
 }
 
 /// Neoverse N1.
-pub(super) fn graviton2() -> Recorded {
+pub(crate) fn graviton2() -> Recorded {
     board("arm64", "aarch64", "aarch64", (0x1011_9fff, 0), cpuinfo!("graviton2")).probe("arm", Probe::Ran)
 }
 
 /// Neoverse V1.
-pub(super) fn graviton3() -> Recorded {
+pub(crate) fn graviton3() -> Recorded {
     board("arm64", "aarch64", "aarch64", (0xdfff_ffff, 0x1_f201), cpuinfo!("graviton3"))
 }
 
 /// Neoverse V2.
-pub(super) fn graviton4() -> Recorded {
+pub(crate) fn graviton4() -> Recorded {
     board("arm64", "aarch64", "aarch64", (0xffff_ffff, 0x3_f3ff), cpuinfo!("graviton4"))
 }
 
 /// No AArch32 at all, and pages of 16 KiB.
-pub(super) fn apple_m1() -> Recorded {
+pub(crate) fn apple_m1() -> Recorded {
     let mut board = board("arm64", "aarch64", "aarch64", (0xffb3_ffff, 0x181), cpuinfo!("apple-m1"));
     board.auxv.page_size = 16384;
     board
@@ -159,27 +159,27 @@ fn x86(leaves: (u32, u32, u32, u32), xcr0: Option<u64>) -> Recorded {
 }
 
 /// QEMU's oldest model: no SSE3 beyond the first, no SSE4.
-pub(super) fn qemu64() -> Recorded {
+pub(crate) fn qemu64() -> Recorded {
     x86((0xd, 0x8000_2001, 0, 0x1), None)
 }
 
 /// Xeon X5650.
-pub(super) fn westmere() -> Recorded {
+pub(crate) fn westmere() -> Recorded {
     x86((0xb, 0x029e_e3ff, 0, 0x1), None)
 }
 
 /// Xeon Gold 6148.
-pub(super) fn skylake_server() -> Recorded {
+pub(crate) fn skylake_server() -> Recorded {
     x86((0x16, 0x7ffe_fbff, 0xd39f_fffb, 0x121), Some(0x2e7))
 }
 
 /// The same where the kernel or hypervisor does not save the 512-bit registers.
-pub(super) fn skylake_server_without_zmm() -> Recorded {
+pub(crate) fn skylake_server_without_zmm() -> Recorded {
     x86((0x16, 0x7ffe_fbff, 0xd39f_fffb, 0x121), Some(0x7))
 }
 
 /// i386 programs on an x86-64 kernel.
-pub(super) fn i386_userland() -> Recorded {
+pub(crate) fn i386_userland() -> Recorded {
     let mut board = skylake_server().probe("amd64", Probe::Ran);
     board.process_architecture = "386".into();
     board.auxv.platform = Some("i686".into());
@@ -187,33 +187,33 @@ pub(super) fn i386_userland() -> Recorded {
 }
 
 /// SpacemiT K1 under Linux 6.6, which has riscv_hwprobe.
-pub(super) fn spacemit_k1() -> Recorded {
+pub(crate) fn spacemit_k1() -> Recorded {
     let hwprobe = Hwprobe { base_behavior: 1, ima_extensions: 0x1801_007f };
     Recorded { hwprobe: Some(hwprobe), ..board("riscv64", "riscv64", "", (0x0020_112d, 0), cpuinfo!("visionfive2")) }
 }
 
 /// StarFive JH7110 under a kernel before 6.4.
-pub(super) fn visionfive2() -> Recorded {
+pub(crate) fn visionfive2() -> Recorded {
     board("riscv64", "riscv64", "", (0x112d, 0), cpuinfo!("visionfive2"))
 }
 
-pub(super) fn power9() -> Recorded {
+pub(crate) fn power9() -> Recorded {
     let mut board = board("ppc64le", "ppc64le", "power9", (0xdc00_65c2, 0xaee0_0000), cpuinfo!("power9"));
     board.auxv.page_size = 65536;
     board
 }
 
-pub(super) fn z14() -> Recorded {
+pub(crate) fn z14() -> Recorded {
     board("s390x", "s390x", "z14", (0x7fff, 0), cpuinfo!("z14"))
 }
 
 /// An architecture without levels.
-pub(super) fn other(process: &str, machine: &str, at_platform: &str) -> Recorded {
+pub(crate) fn other(process: &str, machine: &str, at_platform: &str) -> Recorded {
     board(process, machine, at_platform, (0, 0), "system type\t\t: Generic\n")
 }
 
 /// qemu-user 7.2: an arm64 program on an x86-64 kernel, which sees the host's cpuinfo.
-pub(super) fn qemu_user() -> Recorded {
+pub(crate) fn qemu_user() -> Recorded {
     board("arm64", "aarch64", "aarch64", (0xffb3_ffff, 0x181), cpuinfo!("westmere"))
         .probe("amd64", Probe::Ran)
         .probe("arm64", Probe::Ran)

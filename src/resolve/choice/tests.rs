@@ -1,1 +1,126 @@
+//! Choices and refusals on boards that we do not have.
 
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::core::descriptor::MediaType;
+use crate::core::digest::Digest;
+use crate::core::error::{Classify, Kind};
+use crate::core::manifest::{Index, Manifest};
+use crate::host::{Probe, boards};
+
+fn descriptor(id: &str, platform: Option<Platform>) -> Descriptor {
+    Descriptor { platform, ..Descriptor::new(MediaType::OciManifest, Digest::of(id.as_bytes()), 1) }
+}
+
+fn entry(architecture: &str, variant: &str) -> Entry {
+    let platform = Platform::linux(architecture, variant);
+    Entry::unread(descriptor(&platform.to_string(), Some(platform)))
+}
+
+fn image(reference: &str, content: Root) -> Image {
+    let (reference, root) = (reference.parse().expect("parses"), descriptor("root", None));
+    Image { reference, root, content, documents: BTreeMap::new(), bytes_fetched: 0 }
+}
+
+fn index(reference: &str, entries: Vec<Entry>) -> Image {
+    image(reference, Root::Index(Index { manifests: Vec::new(), annotations: BTreeMap::new() }, entries))
+}
+
+fn lone(reference: &str, architecture: &str, variant: &str) -> Image {
+    let manifest = Manifest { config: descriptor("config", None), layers: Vec::new(), annotations: BTreeMap::new() };
+    image(reference, Root::Manifest(manifest, Platform::linux(architecture, variant)))
+}
+
+/// An amd64 machine of level v3 without emulators; `runs` is what else test programs show.
+fn amd64(runs: &[(&str, Probe)]) -> LocalHost {
+    let mut board = boards::skylake_server_without_zmm();
+    board.probes.extend(runs.iter().map(|(architecture, outcome)| ((*architecture).to_owned(), outcome.clone())));
+    LocalHost::new(Box::new(board))
+}
+
+fn asked(platform: &str) -> Wish {
+    let platform = Platform::parse(platform, &Platform::linux("amd64", "")).expect("parses");
+    Wish { platform: Some(platform), ..Wish::default() }
+}
+
+#[test]
+fn the_default_is_what_containerd_matches_and_the_cpus_level_is_opt_in() {
+    let image = index("app", vec![entry("arm64", ""), entry("amd64", ""), entry("amd64", "v3")]);
+    let host = amd64(&[]);
+    let choice = choose(&image, &Wish::default(), &host).expect("chooses");
+    assert_eq!((choice.path.as_deref(), choice.pin), (Some(&[1][..]), false));
+    let explanation = explain(&image, &Wish::default(), &host, Some(&choice));
+    assert_eq!(explanation.passed_over, Some(vec![2]));
+    let level = Wish { level: Level::Cpu, ..Wish::default() };
+    let choice = choose(&image, &level, &host).expect("chooses");
+    assert_eq!(
+        (choice.path.as_deref(), choice.pin),
+        (Some(&[2][..]), true),
+        "containerd would go back to the other entry"
+    );
+}
+
+#[test]
+fn no_match_names_what_there_is_and_the_nearest() {
+    let host = amd64(&[]);
+    let refusal = |image: &Image, wish: &Wish| choose(image, wish, &host).expect_err("refuses");
+    let error = refusal(&index("app", vec![entry("arm64", ""), entry("arm", "")]), &Wish::default());
+    assert_eq!(error.kind(), Kind::NoMatchingPlatform);
+    assert!(error.to_string().ends_with("linux/arm64, linux/arm/v7"), "{error}");
+    let error = refusal(&index("app", vec![entry("amd64", "v3")]), &Wish::default());
+    assert!(error.hint().expect("advice").contains("--isa-level"), "{:?}", error.hint());
+    let error = refusal(&index("app", vec![entry("arm", "v7")]), &asked("linux/arm/v6"));
+    assert!(error.hint().expect("advice").contains("nearest is linux/arm/v7"), "{:?}", error.hint());
+    let error = refusal(&index("arm32v7/app", vec![entry("arm", "v7")]), &Wish::default());
+    assert!(error.hint().expect("advice").ends_with("app:latest"), "{:?}", error.hint());
+}
+
+#[test]
+fn an_entry_that_fits_and_is_not_tried_is_named() {
+    let nil = |id: &str, architecture: &str| Entry {
+        descriptor: descriptor(id, None),
+        inner: Inner::Config(Platform::linux(architecture, "")),
+    };
+    let image = index("app", vec![nil("a", "arm64"), nil("b", "amd64")]);
+    let error = choose(&image, &Wish::default(), &amd64(&[])).expect_err("containerd tries only the first");
+    assert!(error.hint().expect("advice").contains(Digest::of(b"b").hex()), "{:?}", error.hint());
+}
+
+#[test]
+fn a_lone_manifest_is_held_to_its_config() {
+    let host = amd64(&[]);
+    assert!(choose(&lone("app", "amd64", ""), &Wish::default(), &host).expect("matches").warnings.is_empty());
+    let error = choose(&lone("app", "arm64", ""), &Wish::default(), &host).expect_err("refuses");
+    assert_eq!(error.kind(), Kind::PlatformMismatch);
+    let allowed = Wish { on_mismatch: OnMismatch::Allow, ..Wish::default() };
+    assert_eq!(choose(&lone("app", "arm64", ""), &allowed, &host).expect("is allowed").warnings.len(), 1);
+    assert!(choose(&lone("app", "arm64", "v8"), &asked("linux/arm64"), &host).is_ok(), "what was asked for");
+    assert!(choose(&lone("app", "amd64", ""), &asked("linux/arm64"), &host).is_err(), "not what was asked for");
+}
+
+#[test]
+fn what_the_rule_falls_back_to_has_to_run() {
+    let image = index("app", vec![entry("386", "")]);
+    let with = amd64(&[("386", Probe::Ran)]);
+    assert!(choose(&image, &Wish::default(), &with).is_ok());
+    let without = amd64(&[("386", Probe::NoExec)]);
+    let error = choose(&image, &Wish::default(), &without).expect_err("refuses");
+    assert!(matches!(error, ResolveError::CannotRun { .. }), "{error}");
+    let allowed = Wish { on_mismatch: OnMismatch::Allow, ..Wish::default() };
+    assert_eq!(choose(&image, &allowed, &without).expect("is allowed").warnings.len(), 1);
+}
+
+#[test]
+fn a_foreign_platform_that_is_asked_for_is_pinned() {
+    let image = index("app", vec![entry("amd64", ""), entry("arm64", "")]);
+    let choice = choose(&image, &asked("linux/arm64"), &amd64(&[])).expect("chooses");
+    assert!(choice.pin);
+    assert_eq!(choice.warnings.len(), 1, "it cannot run here, and that is said: {:?}", choice.warnings);
+}
+
+#[test]
+fn a_name_that_contradicts_is_pointed_out_even_when_the_image_fits() {
+    let choice = choose(&lone("arm64v8/app", "amd64", ""), &Wish::default(), &amd64(&[])).expect("fits");
+    assert!(choice.warnings[0].contains("app:latest"), "{:?}", choice.warnings);
+}
