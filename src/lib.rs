@@ -1,4 +1,30 @@
-//! lighterman: pulls multi-arch container images right and fast.
+//! lighterman pulls multi-arch container images right and fast, next to a node's container
+//! runtime: it knows what the CPU runs, picks the manifest for it out of an index, fetches
+//! layers concurrently, verifies every byte, and lands the image in containerd or in an OCI
+//! image layout.
+//!
+//! The rooms of the house, in the order in which they may know each other; a test keeps
+//! them to it:
+//!
+//! ```text
+//! core       pure values and decisions: references, digests, platforms, selection, retry
+//! host       what this node can run, and how that is known
+//! registry   one question to one remote: TLS, auth, redirects, ranges
+//! store      where verified blobs and names live: OCI layout, containerd
+//! fetch      the engine: descriptors in, verified blobs in a store out; the one retry loop
+//! unpack     layers to snapshots
+//! diagnose   what an image claims against what is in it
+//! resolve    reference to manifest, or a refusal that says what to do
+//! pull       the use case: resolve, fetch, unpack, name
+//! service    protocol adapters: the layout as a registry; error kind to exit code
+//! config, telemetry, demo, cli   the program around it
+//! ```
+//!
+//! A pull flows one way: bytes become types at the door ([`core`]), a tag becomes a verified
+//! root document ([`resolve`]), the chosen manifest's blobs become staged files and then
+//! [`Verified`](core::digest::Verified) ones ([`fetch`]), and only those enter a
+//! [`store::Store`], whose last step is the name.
+
 pub mod cli;
 pub mod config;
 pub mod core;

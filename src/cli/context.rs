@@ -1,7 +1,9 @@
 //! From flags and configuration to the things that commands work with.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "containerd")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{ConfigError, FileConfig};
@@ -19,12 +21,14 @@ use crate::store::StoreError;
 #[cfg(feature = "containerd")]
 use crate::store::containerd::{Containerd, ContainerdOptions};
 use crate::store::layout::Layout;
+#[cfg(feature = "containerd")]
 use crate::store::staging::Staging;
 use crate::unpack::Unpack;
 
 use super::Failure;
 use super::args::{Global, MatchArgs, RegistryArgs};
 
+#[cfg(feature = "containerd")]
 const CONTAINERD_ADDRESS: &str = "/run/containerd/containerd.sock";
 #[cfg(feature = "containerd")]
 const STAGING_DIR: &str = "/var/lib/lighterman/staging";
@@ -54,8 +58,10 @@ pub(super) struct Opened {
     pub(super) unpacker: Option<Box<dyn Unpack>>,
 }
 
-/// Flags that only matter for containerd.
+/// Flags that only matter for containerd. A build without it takes them too, so that the
+/// error says what is missing instead of calling a flag unknown.
 #[derive(Debug, Default)]
+#[cfg_attr(not(feature = "containerd"), expect(dead_code, reason = "see above"))]
 pub(super) struct ContainerdFlags {
     pub(super) namespace: Option<String>,
     pub(super) snapshotter: Option<String>,
@@ -78,7 +84,8 @@ impl Place {
 
 impl Context {
     /// containerd's socket.
-    pub(super) fn containerd_address(&self) -> &Path {
+    #[cfg(feature = "containerd")]
+    fn containerd_address(&self) -> &Path {
         let named = self.global.containerd_address.as_deref().or(self.file.containerd_address.as_deref());
         named.unwrap_or(Path::new(CONTAINERD_ADDRESS))
     }

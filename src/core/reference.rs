@@ -14,6 +14,15 @@ const MAX_NAME: usize = 255;
 const MAX_TAG: usize = 128;
 
 /// A normalised reference to an image.
+///
+/// ```
+/// use lighterman::core::reference::Reference;
+///
+/// let reference: Reference = "busybox".parse()?;
+/// assert_eq!(reference.to_string(), "docker.io/library/busybox:latest");
+/// assert_eq!(reference.familiar(), "busybox:latest");
+/// # Ok::<(), lighterman::core::reference::ReferenceError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
     registry: String,

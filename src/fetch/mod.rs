@@ -1,8 +1,8 @@
 //! The engine: descriptors in, verified content in a store out.
 //!
-//! A blob flows one way: hosts (with the one retry loop, [`attempts`]) to a network task,
+//! A blob flows one way: hosts (with the one retry loop, `attempts`) to a network task,
 //! through a bounded channel, to a thread that hashes and writes it in order
-//! ([`blob`]), and only as [`Verified`] into the store. Whatever interrupts that, the bytes
+//! (`blob`), and only as [`Verified`] into the store. Whatever interrupts that, the bytes
 //! on disk stay and the next attempt goes on behind them.
 //!
 //! This room decides nothing about images: which blobs are wanted is the caller's affair.

@@ -218,13 +218,13 @@ fn advice(image: &Image, entries: &[Entry], wish: &Wish, host: &LocalHost) -> St
             image.reference.with_digest(row.entry.descriptor.digest.clone()).familiar()
         );
     }
-    let too_high =
+    let mut too_high =
         rows.iter().filter(|row| row.verdict == Verdict::VariantTooHigh).filter_map(|row| row.entry.platform());
     let cpu = Matcher::only(&host.report().isa_platform());
     if let Some(platform) = too_high.clone().find(|platform| wish.platform.is_none() && cpu.slot(platform).is_some()) {
         return format!("the nearest is {platform}, which this CPU runs: --isa-level takes it");
     }
-    if let Some(platform) = too_high.last() {
+    if let Some(platform) = too_high.next_back() {
         return format!("the nearest is {platform}, which needs more than {} has", wish.wanted(host));
     }
     let emulated = rows

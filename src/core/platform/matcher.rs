@@ -11,6 +11,14 @@ use super::{Platform, windows};
 const HIGHEST_VARIANT: u32 = 64;
 
 /// An ordered list of acceptable platforms; earlier slots are preferred.
+///
+/// ```
+/// use lighterman::core::platform::{Matcher, Platform};
+///
+/// let pi = Matcher::only(&Platform::linux("arm", "v7"));
+/// assert_eq!(pi.slot(&Platform::linux("arm", "v6")), Some(1));
+/// assert_eq!(pi.slot(&Platform::linux("arm64", "")), None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matcher {
     slots: Vec<Platform>,
