@@ -145,6 +145,29 @@ fn a_token_that_the_registry_no_longer_takes_is_replaced_once() {
 }
 
 #[test]
+fn a_token_that_ends_halfway_through_a_pull_is_replaced() {
+    let tokens = TokenServer::start(Policy::Anonymous);
+    let image = image();
+    let registry = Liar::serving(&image, "app:1");
+    let challenge = format!(
+        "Bearer realm=\"{}\",service=\"{}\",scope=\"repository:app:pull\"",
+        tokens.realm(),
+        TokenServer::SERVICE
+    );
+    let refuse = |error: &str| Reply::Status(401, vec![("www-authenticate", format!("{challenge}{error}"))], "{}");
+    let blob = format!("GET /v2/app/blobs/{}", image.blobs()[0].digest);
+    registry.plan("/v2/app/manifests/1", [refuse("")]);
+    registry.plan(&blob, [refuse(",error=\"invalid_token\"")]);
+    let user = Lighterman::new();
+    let (_, destination) = user.layout("layout");
+    user.run(&["pull", &registry.reference("app:1"), "--to", &destination]).succeeds();
+    assert_eq!(tokens.asked().len(), 2, "{:?}", tokens.asked());
+    let sent = registry.requests_for(&blob);
+    let tokens_sent: Vec<_> = sent.iter().map(|r| r.header("authorization")).collect();
+    assert!(tokens_sent[0].is_some() && tokens_sent.last() != tokens_sent.first(), "{sent:?}");
+}
+
+#[test]
 fn known_users_are_told_when_their_rights_do_not_suffice() {
     let tokens = TokenServer::start(Policy::Users);
     let registry = Registry::token(&tokens);

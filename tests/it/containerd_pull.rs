@@ -20,12 +20,6 @@ fn pull(user: &Lighterman<'_>, daemon: &ContainerdDaemon, reference: &str, more:
     user.run(&[&args[..], more].concat())
 }
 
-/// Runs an image to its end and returns what it printed.
-fn run(daemon: &ContainerdDaemon, namespace: &str, args: &[&str]) -> String {
-    let run = ["-n", namespace, "run", "--rm", "--cgroup", ""];
-    daemon.ctr_prints(&[&run[..], args].concat())
-}
-
 /// Rows of a listing without its header.
 fn rows(daemon: &ContainerdDaemon, namespace: &str, what: &str) -> Vec<String> {
     let listing = daemon.ctr_prints(&["-n", namespace, what, "ls"]);
@@ -53,7 +47,7 @@ fn an_image_is_pulled_runs_and_goes_without_a_trace() {
         assert_eq!(rows(&daemon, namespace, "leases"), [""; 0], "a lease outlives its pull");
         assert_eq!(files_below(&user.path("staging")), [""; 0]);
 
-        assert_eq!(run(&daemon, namespace, &[&reference, "first"]), greeting(host()));
+        assert_eq!(daemon.run(namespace, &[&reference, "first"]), greeting(host()));
 
         daemon.ctr_prints(&["-n", namespace, "images", "rm", "--sync", &reference]);
         for other in rows(&daemon, namespace, "images") {
@@ -78,7 +72,7 @@ fn containerd_is_the_destination_when_it_answers_and_a_second_pull_transfers_not
     manifest.blobs().for_each(|blob| registry.lose_blob(&blob.digest));
     let second = pull(&user, &daemon, &reference, &["--json"]).succeeds().pulled();
     assert_eq!((&second["blobsFetched"], &second["blobsPresent"]), (&Value::from(0), &first["blobsFetched"]));
-    assert_eq!(run(&daemon, "default", &[&reference, "again"]), greeting(host()));
+    assert_eq!(daemon.run("default", &[&reference, "again"]), greeting(host()));
 }
 
 #[test]
@@ -88,7 +82,7 @@ fn the_files_of_all_layers_are_there_and_those_thrown_away_are_not() {
     let reference = registry.push(fixture::busybox(), "library/busybox:1");
     pull(&Lighterman::new(), &daemon, &reference, &["-n", "hold"]).succeeds();
     let look = "ls /etc /hold && busybox wc -c < /hold/cargo.bin";
-    let seen = run(&daemon, "hold", &[&reference, "look", "/bin/sh", "-c", look]);
+    let seen = daemon.run("hold", &[&reference, "look", "/bin/sh", "-c", look]);
     assert!(seen.ends_with(&format!("{}\n", fixture::CARGO_BYTES)), "{seen}");
     assert!(seen.contains("arch") && seen.contains("cargo.bin"), "{seen}");
     assert!(!seen.contains("ballast"), "a whiteout was not applied: {seen}");
@@ -127,11 +121,11 @@ fn a_foreign_image_runs_where_an_emulator_is_registered() {
     let pulled = pull(&user, &daemon, &single, &["--to", "containerd"]).succeeds();
     assert!(pulled.stderr.contains("warning") && pulled.stderr.contains(foreign.platform), "{}", pulled.stderr);
     let platform = ["--platform", foreign.platform];
-    assert_eq!(run(&daemon, "default", &[&platform[..], &[&single, "single"]].concat()), greeting(foreign));
+    assert_eq!(daemon.run("default", &[&platform[..], &[&single, "single"]].concat()), greeting(foreign));
 
     let asked = [&["--to", "containerd"], &platform[..]].concat();
     pull(&user, &daemon, &multi, &asked).succeeds();
-    assert_eq!(run(&daemon, "default", &[&platform[..], &[&multi, "multi"]].concat()), greeting(foreign));
+    assert_eq!(daemon.run("default", &[&platform[..], &[&multi, "multi"]].concat()), greeting(foreign));
 
     // The host knows of it, and says which program does the work.
     let report = user.run(&["host"]).succeeds();
@@ -149,7 +143,7 @@ fn ctr_imports_what_we_wrote_into_a_layout() {
     let archive = user.path("image.tar");
     succeed(Command::new("tar").arg("-C").arg(&layout).arg("-cf").arg(&archive).arg("."));
     daemon.ctr_prints(&["images", "import", archive.to_str().expect("UTF-8")]);
-    assert_eq!(run(&daemon, "default", &[&reference, "imported"]), greeting(host()));
+    assert_eq!(daemon.run("default", &[&reference, "imported"]), greeting(host()));
 }
 
 #[test]
@@ -185,7 +179,7 @@ fn an_interrupted_pull_leaves_no_lease_and_no_name() {
         assert_eq!(rows(&daemon, "default", what), [""; 0], "{what} are left");
     }
     user.run(&args).succeeds();
-    assert_eq!(run(&daemon, "default", &[&reference, "later"]), greeting(host()));
+    assert_eq!(daemon.run("default", &[&reference, "later"]), greeting(host()));
     assert_eq!(files_below(&user.path("staging")), [""; 0]);
 }
 
@@ -200,5 +194,5 @@ fn an_unknown_snapshotter_is_refused_and_a_known_one_is_used() {
     pull(&user, &daemon, &reference, &["--snapshotter", "native"]).succeeds();
     let native = daemon.ctr_prints(&["snapshots", "--snapshotter", "native", "ls"]);
     assert_eq!(native.lines().count(), 1 + fixture::busybox().of(host()).layers.len(), "{native}");
-    assert_eq!(run(&daemon, "default", &["--snapshotter", "native", &reference, "native"]), greeting(host()));
+    assert_eq!(daemon.run("default", &["--snapshotter", "native", &reference, "native"]), greeting(host()));
 }

@@ -107,9 +107,8 @@ async fn an_image_lands_runs_and_goes_without_a_trace() {
     let staged = std::fs::read_dir(daemon.folder().join("staging")).expect("a folder").count();
     assert_eq!(staged, 0, "staged files are left");
 
-    let run = ["-n", "test-ns", "run", "--rm", "--cgroup", "", REFERENCE, "first"];
     let machine = std::process::Command::new("uname").arg("-m").output().expect("uname").stdout;
-    assert_eq!(daemon.ctr_prints(&run).trim(), String::from_utf8_lossy(&machine).trim());
+    assert_eq!(daemon.run("test-ns", &[REFERENCE, "first"]).trim(), String::from_utf8_lossy(&machine).trim());
 
     daemon.ctr_prints(&["-n", "test-ns", "images", "rm", "--sync", REFERENCE]);
     assert_nothing_left(&daemon, "test-ns");
@@ -172,8 +171,7 @@ async fn namespaces_do_not_share_names_or_fates() {
     assert_eq!(content(&daemon, "one"), content(&daemon, "two"));
     daemon.ctr_prints(&["-n", "one", "images", "rm", "--sync", REFERENCE]);
     assert_nothing_left(&daemon, "one");
-    let run = ["-n", "two", "run", "--rm", "--cgroup", "", REFERENCE, "first"];
-    assert_eq!(daemon.ctr_prints(&run).trim(), "still here");
+    assert_eq!(daemon.run("two", &[REFERENCE, "first"]).trim(), "still here");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,7 +220,7 @@ async fn two_pullers_of_one_image_do_not_disturb_each_other() {
         result.expect("no panic").expect("lands");
     }
     assert_eq!(rows(&daemon, &["snapshots", "ls"]).len(), 2, "no active snapshot is left");
-    assert_eq!(daemon.ctr_prints(&["run", "--rm", "--cgroup", "", REFERENCE, "first"]).trim(), "once");
+    assert_eq!(daemon.run("default", &[REFERENCE, "first"]).trim(), "once");
     assert_eq!(store.names().await.expect("lists"), [REFERENCE]);
 }
 

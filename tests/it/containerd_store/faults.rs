@@ -86,8 +86,8 @@ async fn an_unknown_snapshotter_is_answered_with_those_that_exist() {
     assert!(error.to_string().contains("native") && error.to_string().contains("overlayfs"), "{error}");
 
     land(&connect_with(&daemon, "default", "native").await, &image, REFERENCE).await.expect("lands");
-    let run = ["run", "--rm", "--cgroup", "", "--snapshotter", "native", REFERENCE, "first"];
-    assert_eq!(daemon.ctr_prints(&run).trim(), "native");
+    let run = ["--snapshotter", "native", REFERENCE, "first"];
+    assert_eq!(daemon.run("default", &run).trim(), "native");
 }
 
 #[tokio::test(flavor = "multi_thread")]

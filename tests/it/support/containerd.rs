@@ -108,6 +108,17 @@ impl ContainerdDaemon {
         text
     }
 
+    /// Runs an image to its end and returns what it prints. `args` are flags, the image, a
+    /// name for the container, and optionally what to run instead of the image's program.
+    pub(crate) fn run(&self, namespace: &str, args: &[&str]) -> String {
+        // runc keeps its containers by name for the whole machine unless told where, and two
+        // runs of these tests at once use the same names.
+        let root = self.folder.path().join("runc");
+        let root = root.to_str().expect("UTF-8");
+        let run = ["-n", namespace, "run", "--rm", "--cgroup", "", "--runc-root", root];
+        self.ctr_prints(&[&run[..], args].concat())
+    }
+
     /// Stops it the hard way, as a crash would.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("is running");

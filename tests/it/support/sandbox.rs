@@ -112,14 +112,15 @@ mod emulator {
     /// The handler has a name of its own and is the first that the kernel tries, so it
     /// neither replaces nor disturbs another one for the same machine, be it the
     /// computer's own or that of a second run of these tests. The `F` flag makes the
-    /// kernel open qemu now, so containers need not have it.
+    /// kernel open qemu now, so containers need not have it; `P` keeps `argv[0]`, by
+    /// which busybox knows what it is. Debian registers qemu with both.
     pub(crate) fn with_emulator(machine: Machine) -> Result<Sandbox, String> {
         let name = format!("lighterman-test-{}-{}", machine.qemu, std::process::id());
         // ELF64, little-endian, an executable or a shared object of the machine.
         let magic =
             format!(r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x{:02x}\x00", machine.elf);
         let mask = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff";
-        let rule = format!(":{name}:M::{magic}:{mask}:{}:F", qemu(machine).display());
+        let rule = format!(":{name}:M::{magic}:{mask}:{}:PF", qemu(machine).display());
         Sandbox::start(
             &format!("mount -t binfmt_misc lighterman-test {BINFMT} && printf %s '{rule}' > {BINFMT}/register"),
             &format!("[ ! -e {BINFMT}/{name} ] || echo -1 > {BINFMT}/{name}"),
