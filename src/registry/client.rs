@@ -10,6 +10,7 @@ use reqwest::Url;
 
 use super::authorizer::{Authorizer, Rejection};
 use super::blob::BlobStream;
+use super::challenge::challenges;
 use super::credentials::Credentials;
 use super::error::{Reason, RegistryError, Stage};
 use super::hosts::Host;
@@ -19,10 +20,6 @@ use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::limits::Limits;
 use crate::core::reference::Reference;
-
-/// Answers to 401s for one request. A token that was fetched just now may be refused once, by
-/// a replica that does not know it yet or a clock that is behind; twice means no.
-const MAX_ANSWERS: u8 = 2;
 
 /// Speaks to remotes. Clones share one connection pool and one token cache.
 #[derive(Clone)]
@@ -152,20 +149,28 @@ impl Client {
     /// Sends a question, and again with what a 401 asks for.
     async fn ask(&self, question: &Question<'_>) -> Result<Reply, RegistryError> {
         let Question { host, reference, .. } = question;
-        let mut sent = self.authorizer.known(host, reference).await?;
-        let mut answers = 0;
+        let known = self.authorizer.known(host, reference).await?;
+        let reply = self.send(question, known.clone()).await?;
+        if !is_challenge(&reply) {
+            return Ok(reply);
+        }
+        let (headers, message) = self.words(reply.response).await;
+        let rejection = Rejection { subject: &question.subject, headers: &headers, message, sent: known };
+        let mut answer = self.authorizer.answer(host, reference, rejection).await?;
+        let mut replaced = false;
         loop {
-            let reply = self.send(question, sent.clone()).await?;
+            let reply = self.send(question, Some(answer.clone())).await?;
             if !is_challenge(&reply) {
                 return Ok(reply);
             }
             let (headers, message) = self.words(reply.response).await;
-            let rejection = Rejection { subject: &question.subject, headers: &headers, message, sent };
-            if answers == MAX_ANSWERS {
+            let rejection = Rejection { subject: &question.subject, headers: &headers, message, sent: Some(answer) };
+            // A token that the registry calls invalid, not insufficient, is worth one more.
+            if replaced || !blames_token(&headers) {
                 return Err(self.authorizer.refuse(host, reference, rejection).await);
             }
-            answers += 1;
-            sent = Some(self.authorizer.answer(host, reference, rejection).await?);
+            replaced = true;
+            answer = self.authorizer.answer(host, reference, rejection).await?;
         }
     }
 
@@ -206,6 +211,11 @@ impl Client {
 /// A 401 of somebody that we were redirected to is not the registry's challenge.
 fn is_challenge(reply: &Reply) -> bool {
     reply.response.status() == StatusCode::UNAUTHORIZED && !reply.strange
+}
+
+/// `error="invalid_token"`: expired or not known, whatever it was good for (RFC 6750, 3.1).
+fn blames_token(headers: &HeaderMap) -> bool {
+    challenges(headers).iter().any(|challenge| challenge.parameter("error") == Some("invalid_token"))
 }
 
 impl<'a> Question<'a> {
