@@ -21,7 +21,7 @@ use crate::core::reference::Reference;
 use crate::core::select::{self, Inner};
 use crate::fetch::progress::{Event, Observer};
 use crate::fetch::{Fetcher, Job, Landed};
-use crate::host::LocalHost;
+use crate::host::{Execution, LocalHost};
 use crate::resolve::choice::{self, Choice, Level, OnMismatch, Wish};
 use crate::resolve::{Image, Reading, ResolveError, Resolver, Root};
 use crate::store::{Belongs, ImageRecord, Lease, Role, Store};
@@ -136,6 +136,9 @@ impl Puller<'_> {
             Platforms::All => every_manifest(&image),
             _ => wishes.iter().map(|wish| choice::choose(&image, wish, self.host)).collect::<Result<_, _>>()?,
         };
+        if self.unpacker.is_some() {
+            choices.iter_mut().for_each(warn_of_foreign);
+        }
         let mut seen = std::collections::BTreeSet::new();
         choices.retain(|choice| seen.insert(choice.descriptor.digest.clone()));
         let descriptors: Vec<Descriptor> = choices.iter().map(|choice| choice.descriptor.clone()).collect();
@@ -302,6 +305,15 @@ fn wishes(request: &PullRequest) -> Vec<Wish> {
     }
 }
 
+/// Where images are run, one that was asked for and does not run here deserves a word.
+fn warn_of_foreign(choice: &mut Choice) {
+    if let Execution::No { reason } = &choice.execution
+        && choice.warnings.is_empty()
+    {
+        choice.warnings.push(choice::cannot_run(&choice.platform, reason));
+    }
+}
+
 /// Every manifest of an image, for whatever platform.
 fn every_manifest(image: &Image) -> Vec<Choice> {
     let choice = |path, descriptor: &Descriptor, platform: Option<&Platform>| Choice {
@@ -309,6 +321,8 @@ fn every_manifest(image: &Image) -> Vec<Choice> {
         descriptor: descriptor.clone(),
         platform: platform.map(Platform::normalized).unwrap_or_default(),
         pin: false,
+        // Nobody means to run them all.
+        execution: Execution::Unknown { reason: "not asked".into() },
         warnings: Vec::new(),
     };
     match &image.content {

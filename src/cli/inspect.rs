@@ -35,7 +35,10 @@ pub(super) async fn run(context: &Context, args: &InspectArgs) -> Result<(), Fai
 }
 
 pub(super) fn as_text(inspection: &Inspection) -> String {
-    let mut text = format!("{}  {}\n", style(&inspection.reference).bold(), inspection.target.digest);
+    let mut text = format!("{}\n", style(&inspection.reference).bold());
+    if inspection.target.media_type.is_index() {
+        text.push_str(&format!("  {:<10} {}\n", "index", inspection.target.digest));
+    }
     for image in &inspection.images {
         describe(&mut text, image);
     }

@@ -55,6 +55,8 @@ pub struct Choice {
     pub platform: Platform,
     /// containerd, looking the image up by its root, would come to another entry.
     pub pin: bool,
+    /// Whether and how it runs on this node.
+    pub execution: Execution,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -104,33 +106,40 @@ fn from_index(image: &Image, entries: &[Entry], wish: &Wish, host: &LocalHost) -
         return Err(no_match(image, entries, wish, host));
     };
     let platform = entry.platform().map(Platform::normalized).unwrap_or_default();
-    let warnings = check_execution(image, &platform, wish, host)?;
+    let (execution, warnings) = check_execution(image, &platform, wish, host)?;
     let containerd = Matcher::only(&host.report().matching_platform());
     let pin = select::choose(entries, &containerd, Eligible::Everything).as_ref() != Some(&path);
-    Ok(Choice { path: Some(path), descriptor: entry.descriptor.clone(), platform, pin, warnings })
+    Ok(Choice { path: Some(path), descriptor: entry.descriptor.clone(), platform, pin, execution, warnings })
 }
 
-/// Whether what the rule chose runs here. Where the caller named a platform, that is a warning
-/// at most: the image may be meant for another machine.
+/// Whether what the rule chose runs here. A platform that the caller named is his affair: the
+/// image may be meant for another machine.
 fn check_execution(
     image: &Image,
     platform: &Platform,
     wish: &Wish,
     host: &LocalHost,
-) -> Result<Vec<String>, ResolveError> {
-    match host.execution_of(platform) {
+) -> Result<(Execution, Vec<String>), ResolveError> {
+    let execution = host.execution_of(platform);
+    let warnings = match &execution {
+        _ if wish.platform.is_some() => Vec::new(),
         Execution::Emulated { interpreter, usable_in_containers, .. } => {
-            Ok(vec![emulation_warning(platform, interpreter.as_deref(), usable_in_containers)])
+            vec![emulation_warning(platform, interpreter.as_deref(), *usable_in_containers)]
         }
-        Execution::No { reason } if wish.platform.is_some() || wish.on_mismatch == OnMismatch::Allow => {
-            Ok(vec![format!("this node cannot run {platform}: {reason}")])
-        }
+        Execution::No { reason } if wish.on_mismatch == OnMismatch::Allow => vec![cannot_run(platform, reason)],
         Execution::No { reason } => {
-            let reference = image.reference.familiar();
-            Err(ResolveError::CannotRun { reference, image: platform.clone(), reason })
+            let (reference, reason) = (image.reference.familiar(), reason.clone());
+            return Err(ResolveError::CannotRun { reference, image: platform.clone(), reason });
         }
-        Execution::Native | Execution::Compat | Execution::Unknown { .. } => Ok(Vec::new()),
-    }
+        Execution::Native | Execution::Compat | Execution::Unknown { .. } => Vec::new(),
+    };
+    Ok((execution, warnings))
+}
+
+/// The warning about a platform that this node does not execute.
+#[must_use]
+pub fn cannot_run(platform: &Platform, reason: &str) -> String {
+    format!("this node cannot run {platform}: {reason}")
 }
 
 fn emulation_warning(platform: &Platform, interpreter: Option<&str>, usable_in_containers: bool) -> String {
@@ -146,28 +155,33 @@ fn emulation_warning(platform: &Platform, interpreter: Option<&str>, usable_in_c
 fn lone_manifest(image: &Image, platform: &Platform, wish: &Wish, host: &LocalHost) -> Result<Choice, ResolveError> {
     let wanted = wish.wanted(host);
     let normal = platform.normalized();
-    let choice = |warnings| Choice {
+    let choice = |execution, warnings| Choice {
         path: None,
         descriptor: image.root.clone(),
         platform: normal.clone(),
         pin: false,
+        execution,
         warnings,
     };
     if wish.matcher(host).slot(platform).is_some() {
-        return check_execution(image, &normal, wish, host).map(choice);
+        let (execution, warnings) = check_execution(image, &normal, wish, host)?;
+        return Ok(choice(execution, warnings));
     }
+    let execution = host.execution_of(&normal);
     let says = if platform.os.is_empty() && platform.architecture.is_empty() {
         "nothing of its platform".to_owned()
     } else {
         format!("{normal}")
     };
     if wish.on_mismatch == OnMismatch::Allow {
-        return Ok(choice(vec![format!("the image's config says {says}, and {wanted} is wanted: taken all the same")]));
+        let warning = format!("the image's config says {says}, and {wanted} is wanted: taken all the same");
+        return Ok(choice(execution, vec![warning]));
     }
-    let reason = match (&wish.platform, host.execution_of(&normal)) {
+    let reason = match (&wish.platform, &execution) {
         (Some(asked), _) => format!("{asked} is asked for"),
         (None, Execution::Emulated { interpreter, usable_in_containers: true, .. }) => {
-            return Ok(choice(vec![emulation_warning(&normal, interpreter.as_deref(), true)]));
+            let warning = emulation_warning(&normal, interpreter.as_deref(), true);
+            return Ok(choice(execution, vec![warning]));
         }
         (None, Execution::No { reason }) => format!("this node is {wanted}: {reason}"),
         (None, _) => format!("this node is {wanted}"),
