@@ -136,6 +136,9 @@ impl Puller<'_> {
             Platforms::All => every_manifest(&image),
             _ => wishes.iter().map(|wish| choice::choose(&image, wish, self.host)).collect::<Result<_, _>>()?,
         };
+        if choices.is_empty() {
+            return Err(ResolveError::Empty { reference: request.reference.familiar() }.into());
+        }
         if self.unpacker.is_some() {
             choices.iter_mut().for_each(warn_of_foreign);
         }

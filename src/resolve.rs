@@ -76,6 +76,10 @@ impl Image {
         self.documents.get(digest)
     }
 
+    fn bytes_kept(&self) -> u64 {
+        self.documents.values().map(Verified::size).sum()
+    }
+
     fn keep(&mut self, document: Verified<Bytes>, bytes_fetched: u64) {
         self.bytes_fetched += bytes_fetched;
         self.documents.insert(document.digest().clone(), document);
@@ -142,6 +146,7 @@ impl Resolver<'_> {
     pub async fn manifests(&self, image: &mut Image, chosen: &[Descriptor]) -> Result<Vec<Manifest>, ResolveError> {
         let missing: Vec<&Descriptor> =
             chosen.iter().filter(|descriptor| !image.documents.contains_key(&descriptor.digest)).collect();
+        self.admit(image, missing.iter().map(|descriptor| descriptor.size))?;
         let reference = image.reference.clone();
         let read: Vec<(Verified<Bytes>, u64)> = stream::iter(missing)
             .map(|descriptor| self.obtain(&reference, descriptor, Endpoint::Manifests))
@@ -267,10 +272,21 @@ impl Resolver<'_> {
         if let Some(document) = image.documents.get(&descriptor.digest) {
             return Ok(document.content().clone());
         }
+        self.admit(image, [descriptor.size])?;
         let (document, bytes) = self.obtain(&image.reference, descriptor, from).await?;
         let content = document.content().clone();
         image.keep(document, bytes);
         Ok(content)
+    }
+
+    /// Whether documents of these sizes may still be kept.
+    fn admit(&self, image: &Image, sizes: impl IntoIterator<Item = u64>) -> Result<(), ResolveError> {
+        let limit = self.limits.documents_bytes;
+        let wanted = sizes.into_iter().fold(image.bytes_kept(), u64::saturating_add);
+        if wanted <= limit {
+            return Ok(());
+        }
+        Err(ResolveError::TooManyDocuments { reference: image.reference.familiar(), limit })
     }
 
     /// A document and the bytes that it cost: from the store for nothing, else from the registry.

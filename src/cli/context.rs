@@ -108,7 +108,8 @@ impl Context {
         match asked.await {
             Ok(platform) => platform,
             Err(error) => {
-                tracing::warn!("containerd could not be asked what it matches with: {error}");
+                // The ordinary case for a user who is not root; `host` shows that it was not asked.
+                tracing::info!("containerd could not be asked what it matches with: {error}");
                 None
             }
         }

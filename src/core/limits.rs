@@ -12,6 +12,9 @@ pub struct Limits {
     pub index_depth: usize,
     /// Documents read to explain one reference (nested indexes, configs of entries without platform).
     pub documents: usize,
+    /// Bytes of all documents of one image, kept in memory during a pull. Thirty platforms
+    /// need about 100 kB.
+    pub documents_bytes: u64,
     /// Layers in one manifest. overlayfs stacks 500 at most; more cannot run anywhere.
     pub layers: usize,
     /// Redirects followed for one request; what browsers and containerd allow.
@@ -44,6 +47,7 @@ impl Default for Limits {
             index_entries: 1000,
             index_depth: 4,
             documents: 64,
+            documents_bytes: 64 * 1024 * 1024,
             layers: 500,
             redirects: 10,
             token_bytes: 1024 * 1024,

@@ -226,6 +226,8 @@ impl Document {
             }
             (None, Some(config), layers) if kind.is_none_or(MediaType::is_manifest) => {
                 let layers = layers.unwrap_or_default();
+                // It is read into memory later; better refused before anything is fetched.
+                check_size(config.size, limits)?;
                 check_count("manifest", layers.len(), limits.layers)?;
                 Ok(Self::Manifest(Manifest { config, layers, annotations: raw.annotations.unwrap_or_default() }))
             }

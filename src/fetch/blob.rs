@@ -52,13 +52,16 @@ impl Fetcher {
         let refused = |error: StoreError| FetchError::refused(blob.digest.to_string(), error.into());
         let mut attempts = self.attempts(blob.digest.to_string(), Operation::Pull)?;
         let mut received = 0;
+        let mut waiting = false;
         loop {
             if job.store.claim(job.lease, blob, belongs).await.map_err(refused)? {
                 self.observer.notify(Event::Present(blob));
                 return Ok(Landed::Present);
             }
             let Some(partial) = begin(job.store, blob).await.map_err(refused)? else {
-                self.observer.notify(Event::Shared(blob));
+                if !std::mem::replace(&mut waiting, true) {
+                    self.observer.notify(Event::Shared(blob));
+                }
                 tokio::time::sleep(SHARED_POLL).await;
                 continue;
             };

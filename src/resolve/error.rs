@@ -43,6 +43,20 @@ pub enum ResolveError {
         /// What to do instead.
         advice: Option<String>,
     },
+    /// The index lists nothing that is an image.
+    #[error("{reference} is an index without any image")]
+    Empty {
+        /// The image.
+        reference: String,
+    },
+    /// Its documents are more than a node should keep in memory.
+    #[error("{reference} needs more than {limit} bytes of indexes and manifests")]
+    TooManyDocuments {
+        /// The image.
+        reference: String,
+        /// [`Limits::documents_bytes`](crate::core::limits::Limits::documents_bytes).
+        limit: u64,
+    },
     /// The image is for another platform, and no index offers a choice.
     #[error("{reference} is an image for {image} alone, and {reason}")]
     Mismatch {
@@ -89,7 +103,8 @@ impl Classify for ResolveError {
             Self::Fetch(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Document { source, .. } => source.kind(),
-            Self::NotAManifest { .. } => Kind::InvalidContent,
+            Self::NotAManifest { .. } | Self::TooManyDocuments { .. } => Kind::InvalidContent,
+            Self::Empty { .. } => Kind::NoMatchingPlatform,
             Self::NoMatch { .. } => Kind::NoMatchingPlatform,
             Self::Mismatch { .. } | Self::CannotRun { .. } => Kind::PlatformMismatch,
         }
@@ -108,7 +123,7 @@ impl Classify for ResolveError {
             Self::Fetch(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Document { source, .. } => source.hint(),
-            Self::NotAManifest { .. } => None,
+            Self::NotAManifest { .. } | Self::Empty { .. } | Self::TooManyDocuments { .. } => None,
             Self::NoMatch { advice, .. } | Self::Mismatch { advice, .. } => advice.clone(),
             Self::CannotRun { .. } => Some(
                 "--allow-mismatch pulls it all the same; an image for this node's own architecture is what is missing"

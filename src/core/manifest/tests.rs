@@ -73,6 +73,14 @@ fn keeps_to_its_limits() {
 }
 
 #[test]
+fn a_config_that_is_too_large_is_refused_before_it_is_fetched() {
+    let mut config = descriptor();
+    config["size"] = json!(5 << 20);
+    let manifest = json!({"config": config, "layers": []});
+    assert!(matches!(parse(&manifest, None), Err(ManifestError::TooLarge { .. })));
+}
+
+#[test]
 fn reads_configs() {
     let config = json!({
         "architecture": "arm", "variant": "v7", "os": "linux", "created": "2026-01-01T00:00:00Z",
