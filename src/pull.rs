@@ -16,9 +16,9 @@ use crate::core::digest::Digest;
 use crate::core::limits::Limits;
 use crate::core::manifest::{Document, ImageConfig, Index, Manifest};
 use crate::core::plan::{self, Blob, BlobKind};
-use crate::core::platform::Platform;
+use crate::core::platform::{Matcher, Platform};
 use crate::core::reference::Reference;
-use crate::core::select::{self, Inner};
+use crate::core::select::{self, Eligible, EntryPath, Inner};
 use crate::fetch::progress::{Event, Observer};
 use crate::fetch::{Fetcher, Job, Landed};
 use crate::host::{Execution, LocalHost};
@@ -77,6 +77,8 @@ pub struct Plan {
     pub image: Image,
     /// The manifests that were chosen.
     pub parts: Vec<Part>,
+    /// What the user should know before anything is fetched.
+    pub warnings: Vec<String>,
     /// The name will stand for the root, whatever was chosen.
     whole: bool,
 }
@@ -133,7 +135,7 @@ impl Puller<'_> {
         let reading = matcher.as_ref().map_or(Reading::Everything, Reading::Deciding);
         let mut image = resolver.image(&request.reference, reading).await?;
         let mut choices: Vec<Choice> = match request.platforms {
-            Platforms::All => every_manifest(&image),
+            Platforms::All => every_manifest(&image, self.host),
             _ => wishes.iter().map(|wish| choice::choose(&image, wish, self.host)).collect::<Result<_, _>>()?,
         };
         if choices.is_empty() {
@@ -149,7 +151,11 @@ impl Puller<'_> {
         let parts: Vec<Part> =
             choices.into_iter().zip(manifests).map(|(choice, manifest)| Part { choice, manifest }).collect();
         let whole = request.platforms == Platforms::All || parts.len() != 1;
-        Ok(Plan { image, parts, whole })
+        let mut warnings: Vec<String> = parts.iter().flat_map(|part| part.choice.warnings.clone()).collect();
+        if request.platforms == Platforms::All {
+            warnings.extend(left_out(&image));
+        }
+        Ok(Plan { image, parts, warnings, whole })
     }
 
     /// Brings everything of a plan into the store and names it. Cancelling leaves partial
@@ -160,24 +166,37 @@ impl Puller<'_> {
     pub async fn land(&self, plan: &Plan, cancel: &CancellationToken) -> Result<Pulled, PullError> {
         let started = Instant::now();
         let lease = self.store.lease().await?;
-        let landed = tokio::select! {
-            landed = self.land_under(&lease, plan) => landed,
+        let brought = tokio::select! {
+            brought = self.bring(&lease, plan) => brought,
             () = cancel.cancelled() => Err(PullError::Cancelled),
         };
+        // Naming is not interrupted: several records may belong to one name.
+        let named = match brought {
+            Ok(pulled) => self.store.name(&lease, &plan.record()).await.map(|()| pulled).map_err(PullError::from),
+            Err(error) => Err(error),
+        };
         let released = self.store.release(lease).await;
-        let mut pulled = landed?;
-        released?;
+        let mut pulled = named?;
+        if let Err(error) = released {
+            // The image is there and named; what failed is only the tidying.
+            pulled.warnings.push(format!("the lease of this pull could not be ended, and will expire: {error}"));
+        }
+        if let Some(known) = self.store.lookup(&plan.image.reference.to_string()).await? {
+            pulled.target = known.target.digest;
+        }
         pulled.elapsed = started.elapsed();
         Ok(pulled)
     }
 
-    async fn land_under(&self, lease: &Lease, plan: &Plan) -> Result<Pulled, PullError> {
+    /// Everything but the name.
+    async fn bring(&self, lease: &Lease, plan: &Plan) -> Result<Pulled, PullError> {
         self.put_documents(lease, plan).await?;
         let mut traffic = self.fetch(lease, plan).await?;
         traffic.bytes_fetched += plan.image.bytes_fetched;
         let (mut unpacked, mut warnings) = (Vec::new(), Vec::new());
         for part in &plan.parts {
-            if part.choice.descriptor.is_attestation() {
+            // Attestations and other artifacts travel along; there is nothing in them to run.
+            if part.choice.descriptor.is_attestation() || !part.manifest.config.media_type.is_config() {
                 continue;
             }
             let config = self.config_of(part).await?;
@@ -191,10 +210,7 @@ impl Puller<'_> {
                 unpacked.extend(unpacker.unpack(lease, image, &tell).await?);
             }
         }
-        self.store.name(lease, &plan.record()).await?;
-        let reference = &plan.image.reference;
-        let known = self.store.lookup(reference).await?;
-        let target = known.map_or_else(|| plan.image.root.digest.clone(), |known| known.target.digest);
+        let target = plan.image.root.digest.clone();
         Ok(Pulled { traffic, target, unpacked, warnings, elapsed: Duration::ZERO })
     }
 
@@ -235,10 +251,6 @@ impl Puller<'_> {
         let descriptor = &part.manifest.config;
         let document =
             self.store.document(descriptor).await?.ok_or_else(|| PullError::Lost(descriptor.digest.clone()))?;
-        if !descriptor.media_type.is_config() {
-            // An artifact's config is not an image config; it has no platform and no layers of ours.
-            return Ok(ImageConfig::default());
-        }
         ImageConfig::parse(document.content(), &self.limits).map_err(|source| {
             PullError::Resolve(ResolveError::Document { what: descriptor.digest.to_string(), source })
         })
@@ -250,11 +262,11 @@ impl Traffic {
         match landed {
             Landed::Present => {
                 self.blobs_present += 1;
-                self.bytes_present += size;
+                self.bytes_present = self.bytes_present.saturating_add(size);
             }
             Landed::Fetched(bytes) => {
                 self.blobs_fetched += 1;
-                self.bytes_fetched += bytes;
+                self.bytes_fetched = self.bytes_fetched.saturating_add(bytes);
             }
         }
         self
@@ -317,13 +329,16 @@ fn warn_of_foreign(choice: &mut Choice) {
     }
 }
 
-/// Every manifest of an image, for whatever platform.
-fn every_manifest(image: &Image) -> Vec<Choice> {
-    let choice = |path, descriptor: &Descriptor, platform: Option<&Platform>| Choice {
+/// Every manifest of an image, for whatever platform. The one that containerd comes to on this
+/// node is the one that is not pinned.
+fn every_manifest(image: &Image, host: &LocalHost) -> Vec<Choice> {
+    let matcher = Matcher::only(&host.report().matching_platform());
+    let own = select::choose(image.entries(), &matcher, Eligible::Everything);
+    let choice = |path: Option<EntryPath>, descriptor: &Descriptor, platform: Option<&Platform>| Choice {
+        pin: path != own,
         path,
         descriptor: descriptor.clone(),
         platform: platform.map(Platform::normalized).unwrap_or_default(),
-        pin: false,
         // Nobody means to run them all.
         execution: Execution::Unknown { reason: "not asked".into() },
         warnings: Vec::new(),
@@ -336,6 +351,18 @@ fn every_manifest(image: &Image) -> Vec<Choice> {
             .map(|(path, entry)| choice(Some(path), &entry.descriptor, entry.platform()))
             .collect(),
     }
+}
+
+/// What an index names and a pull of everything does not bring.
+fn left_out(image: &Image) -> Vec<String> {
+    let warning = |(_, entry): (EntryPath, &select::Entry)| match &entry.inner {
+        Inner::Unusable(why) => Some(format!("{} is left out: {why}", entry.descriptor.digest)),
+        _ if entry.descriptor.media_type.is_manifest() || entry.descriptor.media_type.is_index() => None,
+        _ => {
+            Some(format!("{} is left out: unknown media type {}", entry.descriptor.digest, entry.descriptor.media_type))
+        }
+    };
+    select::flatten(image.entries()).into_iter().filter_map(warning).collect()
 }
 
 fn role_of(blob: &Blob) -> Role<'static> {

@@ -178,7 +178,7 @@ impl Resolver<'_> {
     /// an unchanged image then costs one round trip and no body.
     async fn root(&self, reference: &Reference) -> Result<(Descriptor, Verified<Bytes>, u64), ResolveError> {
         if let Some(store) = self.store
-            && let Some(known) = store.lookup(reference).await?
+            && let Some(known) = store.lookup(&reference.to_string()).await?
         {
             let unchanged = match reference.digest() {
                 Some(digest) => Some(digest.clone()),

@@ -229,4 +229,7 @@ pub(super) struct InspectArgs {
     /// Where it is: oci:DIR or containerd[:NAMESPACE]
     #[arg(long, value_name = "SOURCE")]
     pub(super) from: String,
+    /// containerd namespace [default: default]
+    #[arg(short, long, env = "CONTAINERD_NAMESPACE", value_name = "NAME")]
+    pub(super) namespace: Option<String>,
 }

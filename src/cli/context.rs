@@ -127,17 +127,8 @@ impl Context {
             (Place::Layout(dir), Access::Write) => {
                 Ok(Opened { store: Box::new(Layout::open_or_create(dir)?), unpacker: None })
             }
-            (Place::Containerd(namespace), _) => {
-                if let (Some(a), Some(b)) = (namespace, &flags.namespace)
-                    && a != b
-                {
-                    return Err(ConfigError::Contradiction(format!(
-                        "two namespaces are named, {a} and {b}: drop --namespace, or write plain \"containerd\""
-                    ))
-                    .into());
-                }
-                self.open_containerd(namespace.clone(), flags).await
-            }
+            // What is written behind the colon wins over a flag, and over the environment.
+            (Place::Containerd(namespace), _) => self.open_containerd(namespace.clone(), flags).await,
         }
     }
 

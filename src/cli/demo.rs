@@ -148,7 +148,7 @@ impl Tour {
 
     async fn inspect(&self, reference: &Reference) -> Result<Inspection, Failure> {
         let store: Arc<dyn Store> = Arc::new(Layout::open(&self.pulled)?);
-        Ok(inspect(&store, reference, &Limits::default()).await?)
+        Ok(inspect(&store, &reference.to_string(), &Limits::default()).await?)
     }
 
     /// Takes the program out of the pulled image and executes it.

@@ -7,7 +7,7 @@ use console::style;
 
 use crate::core::limits::Limits;
 use crate::core::reference::Reference;
-use crate::diagnose::inspect::{ImageFacts, Inspection, ProgramFacts, inspect};
+use crate::diagnose::inspect::{ImageFacts, InspectError, Inspection, ProgramFacts, inspect};
 use crate::store::Store;
 
 use super::args::InspectArgs;
@@ -16,15 +16,18 @@ use super::{Failure, report};
 
 pub(super) async fn run(context: &Context, args: &InspectArgs) -> Result<(), Failure> {
     let place = Place::parse(&args.from)?;
-    let opened = context.open(&place, ContainerdFlags::default(), Access::Read).await?;
+    let flags = ContainerdFlags { namespace: args.namespace.clone(), ..ContainerdFlags::default() };
+    let opened = context.open(&place, flags, Access::Read).await?;
     let store: Arc<dyn Store> = opened.store.into();
     let names = match &args.reference {
-        Some(name) => vec![name.clone()],
+        Some(name) => vec![name.parse::<Reference>()?.to_string()],
         None => store.names().await?,
     };
+    if names.is_empty() {
+        return Err(InspectError::Empty { store: store.describe() }.into());
+    }
     for name in names {
-        let reference: Reference = name.parse()?;
-        let inspection = inspect(&store, &reference, &Limits::default()).await?;
+        let inspection = inspect(&store, &name, &Limits::default()).await?;
         if context.global.json {
             report::result(&serde_json::json!(inspection).to_string());
         } else {

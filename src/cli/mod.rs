@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
                 report::result(&error.render().to_string());
                 return ExitCode::SUCCESS;
             }
-            report::usage(&error, std::env::args().any(|arg| arg == "--json"));
+            report::usage(&error, std::env::args_os().any(|arg| arg == "--json"));
             return ExitCode::from(exit_code(Kind::InvalidArgument));
         }
     };
@@ -64,7 +64,7 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
     telemetry::start(arguments.global.log_level(&file));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(report::Startup)?;
     let context = Context { global: arguments.global, file };
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match arguments.command {
             Command::Host => host::run(&context).await,
             Command::Resolve(args) => resolve::run(&context, &args).await,
@@ -72,5 +72,8 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
             Command::Inspect(args) => inspect::run(&context, &args).await,
             Command::Demo => demo::run(&context).await,
         }
-    })
+    });
+    // Whatever a thread still reads or hashes after an interrupt is of no use to anybody.
+    runtime.shutdown_background();
+    outcome
 }

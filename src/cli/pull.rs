@@ -108,7 +108,7 @@ fn exit_now() {
 
 fn announce(progress: &Progress, plan: &Plan) {
     let blobs = plan::blobs(plan.parts.iter().map(|part| &part.manifest));
-    progress.expect(blobs.iter().map(|blob| blob.descriptor.size).sum());
+    progress.expect(blobs.iter().fold(0, |sum: u64, blob| sum.saturating_add(blob.descriptor.size)));
     if matches!(progress, Progress::Events) {
         progress::emit(&json!({
             "event": "resolved",
@@ -118,7 +118,7 @@ fn announce(progress: &Progress, plan: &Plan) {
             "blobs": blobs.len(),
         }));
     }
-    for warning in plan.parts.iter().flat_map(|part| &part.choice.warnings) {
+    for warning in &plan.warnings {
         progress.warn(warning);
     }
 }
@@ -139,6 +139,7 @@ fn summarise(context: &Context, plan: &Plan, pulled: &Pulled, destination: &str)
             "root": plan.image.root,
             "target": pulled.target,
             "images": images(plan),
+            "chainIds": pulled.unpacked,
             "bytesFetched": traffic.bytes_fetched,
             "bytesPresent": traffic.bytes_present,
             "blobsFetched": traffic.blobs_fetched,

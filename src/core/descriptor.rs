@@ -134,7 +134,8 @@ pub struct Descriptor {
     pub media_type: MediaType,
     /// The digest of the content.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// Its size in bytes, at most `i64::MAX`, which is all that other clients can read.
+    #[serde(deserialize_with = "size")]
     pub size: u64,
     /// For entries of an index: where the content runs, as the publisher declares it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,6 +143,11 @@ pub struct Descriptor {
     /// Free metadata.
     #[serde(default, skip_serializing_if = "Annotations::is_empty", deserialize_with = "null_is_empty")]
     pub annotations: Annotations,
+}
+
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let size = u64::deserialize(deserializer)?;
+    i64::try_from(size).map(|_| size).map_err(|_| serde::de::Error::custom("a size of more than 2^63 - 1 bytes"))
 }
 
 fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Annotations, D::Error> {

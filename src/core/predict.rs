@@ -102,8 +102,7 @@ fn every_strict_match(entries: &[Entry], matcher: &Matcher) -> Vec<EntryPath> {
 }
 
 /// containers/image: names are compared as they are written; an entry without platform is
-/// taken last and unchecked in an OCI index, never in a Docker list; a nested index has no
-/// platform and fails when it is opened (internal/manifest, chooseInstance).
+/// taken last and unchecked; a nested index has no platform and fails when it is opened (internal/manifest, chooseInstance).
 fn podman(entries: &[Entry], host: &Platform) -> Outcome {
     for wanted in podman_wants(host) {
         let same = |platform: &Platform| {

@@ -147,8 +147,10 @@ impl Reference {
     #[must_use]
     pub fn familiar(&self) -> String {
         let full = self.to_string();
-        let short = full.strip_prefix("docker.io/").map(|rest| rest.strip_prefix("library/").unwrap_or(rest));
-        short.map_or_else(|| full.clone(), str::to_owned)
+        let official =
+            |rest: &'_ str| rest.strip_prefix("library/").filter(|name| !name.contains('/')).map(str::to_owned);
+        let short = full.strip_prefix("docker.io/").map(|rest| official(rest).unwrap_or_else(|| rest.to_owned()));
+        short.unwrap_or(full)
     }
 }
 

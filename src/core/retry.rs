@@ -10,10 +10,10 @@ use super::error::Kind;
 /// How patient to be with one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Attempts without progress at the last host that is left. Others get one, since the
-    /// next host is a better bet than the same one again.
-    pub attempts: u32,
-    /// Wait before the second attempt; doubles from then on.
+    /// Rounds over the hosts without progress. Within a round every host gets one attempt,
+    /// since the next host is a better bet than the same one again.
+    pub rounds: u32,
+    /// Wait before the second round; doubles from then on.
     pub first_wait: Duration,
     /// Longest wait of our own.
     pub longest_wait: Duration,
@@ -24,7 +24,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            attempts: 5,
+            rounds: 5,
             first_wait: Duration::from_millis(300),
             longest_wait: Duration::from_secs(10),
             longest_retry_after: Duration::from_secs(60),
@@ -39,10 +39,14 @@ pub struct Failure {
     pub kind: Kind,
     /// What the registry asked for.
     pub retry_after: Option<Duration>,
-    /// Attempts at this host since the last one that brought bytes, this one included.
-    pub fruitless: u32,
-    /// Hosts that were not tried yet.
+    /// The attempt brought bytes that nobody had brought before.
+    pub progressed: bool,
+    /// Hosts that were not tried yet in this round.
     pub hosts_left: usize,
+    /// Hosts of this round, this one included, that failed in a way that time may heal.
+    pub worth_another_round: usize,
+    /// Rounds over the hosts since the last attempt that brought bytes, this one included.
+    pub round: u32,
 }
 
 /// What to do next.
@@ -52,6 +56,8 @@ pub enum Decision {
     Retry(Duration),
     /// The next host, at once.
     NextHost,
+    /// The hosts whose failures time may heal, from the first one on, after a wait.
+    NextRound(Duration),
     /// Nothing more can help.
     GiveUp,
 }
@@ -63,27 +69,32 @@ impl Policy {
         if failure.kind == Kind::Cancelled || is_local(failure.kind) {
             return Decision::GiveUp;
         }
+        // A transfer that breaks off is no reason to leave a host that was delivering.
+        if failure.progressed && is_transient(failure.kind) {
+            return Decision::Retry(self.wait(1, jitter));
+        }
         if failure.hosts_left > 0 {
             return Decision::NextHost;
         }
-        let again = is_transient(failure.kind) && failure.fruitless < self.attempts;
+        let again = failure.worth_another_round > 0 && failure.round < self.rounds;
         match failure.retry_after {
             _ if !again => Decision::GiveUp,
             Some(wait) if wait > self.longest_retry_after => Decision::GiveUp,
-            Some(wait) => Decision::Retry(wait),
-            None => Decision::Retry(self.wait(failure.fruitless, jitter)),
+            Some(wait) => Decision::NextRound(wait),
+            None => Decision::NextRound(self.wait(failure.round, jitter)),
         }
     }
 
-    /// Doubles with every fruitless attempt, capped, and spread over its upper half.
-    fn wait(&self, fruitless: u32, jitter: f64) -> Duration {
-        let doubled = self.first_wait.saturating_mul(1 << fruitless.saturating_sub(1).min(16));
+    /// Doubles with every round, capped, and spread over its upper half.
+    fn wait(&self, round: u32, jitter: f64) -> Duration {
+        let doubled = self.first_wait.saturating_mul(1 << round.saturating_sub(1).min(16));
         doubled.min(self.longest_wait).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
     }
 }
 
 /// Failures that time may heal. A certificate, a wrong digest or a 404 does not change by waiting.
-fn is_transient(kind: Kind) -> bool {
+#[must_use]
+pub fn is_transient(kind: Kind) -> bool {
     matches!(kind, Kind::RegistryUnavailable | Kind::DeadlineExceeded | Kind::RateLimited)
 }
 
@@ -106,44 +117,52 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn failure(kind: Kind, fruitless: u32, hosts_left: usize) -> Failure {
-        Failure { kind, retry_after: None, fruitless, hosts_left }
+    /// A failure of the last host of the first round, alone worth another one if time may heal it.
+    fn failure(kind: Kind) -> Failure {
+        let worth_another_round = usize::from(is_transient(kind));
+        Failure { kind, retry_after: None, progressed: false, hosts_left: 0, worth_another_round, round: 1 }
     }
 
     #[test]
-    fn goes_on_to_the_next_host_and_is_patient_with_the_last() {
+    fn goes_on_to_the_next_host_and_comes_back_to_those_that_may_heal() {
         let policy = Policy::default();
-        for kind in
-            [Kind::RegistryUnavailable, Kind::NotFound, Kind::TlsUntrusted, Kind::DigestMismatch, Kind::RateLimited]
-        {
-            assert_eq!(policy.decide(&failure(kind, 1, 1), 0.0), Decision::NextHost, "{kind:?}");
+        let passing = [Kind::RegistryUnavailable, Kind::DeadlineExceeded, Kind::RateLimited];
+        let lasting = [Kind::NotFound, Kind::TlsUntrusted, Kind::DigestMismatch, Kind::Unauthenticated];
+        for kind in passing.into_iter().chain(lasting) {
+            let with_others = Failure { hosts_left: 1, ..failure(kind) };
+            assert_eq!(policy.decide(&with_others, 0.0), Decision::NextHost, "{kind:?}");
+            let another_may_heal = Failure { worth_another_round: 1, ..failure(kind) };
+            assert!(matches!(policy.decide(&another_may_heal, 0.0), Decision::NextRound(_)), "{kind:?}");
+            let worn_out = Failure { round: policy.rounds, ..another_may_heal };
+            assert_eq!(policy.decide(&worn_out, 0.0), Decision::GiveUp, "{kind:?}");
         }
-        for kind in
-            [Kind::NotFound, Kind::TlsUntrusted, Kind::DigestMismatch, Kind::Unauthenticated, Kind::PermissionDenied]
-        {
-            assert_eq!(policy.decide(&failure(kind, 1, 0), 0.0), Decision::GiveUp, "{kind:?}");
+        for kind in lasting {
+            assert_eq!(policy.decide(&failure(kind), 0.0), Decision::GiveUp, "{kind:?}");
         }
-        for kind in [Kind::RegistryUnavailable, Kind::DeadlineExceeded, Kind::RateLimited] {
-            assert!(matches!(policy.decide(&failure(kind, 1, 0), 0.0), Decision::Retry(_)), "{kind:?}");
-            assert_eq!(policy.decide(&failure(kind, 5, 0), 0.0), Decision::GiveUp, "{kind:?}");
-        }
-        assert_eq!(policy.decide(&failure(Kind::StoreFull, 1, 3), 0.0), Decision::GiveUp);
+        assert_eq!(policy.decide(&Failure { hosts_left: 3, ..failure(Kind::StoreFull) }, 0.0), Decision::GiveUp);
+    }
+
+    #[test]
+    fn stays_with_a_host_that_delivers() {
+        let policy = Policy::default();
+        let broken_off = |kind| Failure { progressed: true, hosts_left: 1, round: 5, ..failure(kind) };
+        assert!(matches!(policy.decide(&broken_off(Kind::RegistryUnavailable), 0.0), Decision::Retry(_)));
+        assert_eq!(policy.decide(&broken_off(Kind::DigestMismatch), 0.0), Decision::NextHost);
     }
 
     #[test]
     fn obeys_retry_after_within_reason() {
         let policy = Policy::default();
-        let asked =
-            |seconds| Failure { retry_after: Some(Duration::from_secs(seconds)), ..failure(Kind::RateLimited, 1, 0) };
-        assert_eq!(policy.decide(&asked(7), 0.9), Decision::Retry(Duration::from_secs(7)));
+        let asked = |seconds| Failure { retry_after: Some(Duration::from_secs(seconds)), ..failure(Kind::RateLimited) };
+        assert_eq!(policy.decide(&asked(7), 0.9), Decision::NextRound(Duration::from_secs(7)));
         assert_eq!(policy.decide(&asked(3600), 0.0), Decision::GiveUp);
     }
 
     proptest! {
         #[test]
-        fn waits_are_bounded(fruitless in 0u32..100, jitter in -1.0f64..2.0) {
+        fn waits_are_bounded(round in 0u32..100, jitter in -1.0f64..2.0) {
             let policy = Policy::default();
-            let wait = policy.wait(fruitless, jitter);
+            let wait = policy.wait(round, jitter);
             prop_assert!(wait >= policy.first_wait / 2 && wait <= policy.longest_wait);
         }
     }

@@ -9,6 +9,8 @@
 //! attestations and unknown media types are passed over, and a lone manifest is checked
 //! against its config instead of being taken blindly.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::descriptor::Descriptor;
@@ -210,12 +212,15 @@ pub struct Row {
 pub fn explain(entries: &[Entry], matcher: &Matcher, chosen: Option<&[usize]>) -> Vec<Row> {
     let flat = flatten(entries);
     let mut rows: Vec<Row> = Vec::with_capacity(flat.len());
+    let mut seen = HashSet::with_capacity(flat.len());
     for (path, entry) in flat {
+        let platform = entry.descriptor.platform.as_ref().filter(|_| entry.is_image());
+        let duplicate = platform.is_some_and(|platform| !seen.insert(platform.normalized()));
         let verdict = if chosen == Some(&path) {
             Verdict::Chosen { slot: entry.platform().and_then(|p| matcher.slot(p)).map_or(0, |slot| slot + 1) }
         } else if chosen.is_some_and(|chosen| chosen.starts_with(&path)) {
             Verdict::Leads
-        } else if is_duplicate(entry, &rows) {
+        } else if duplicate {
             Verdict::Duplicate
         } else {
             verdict(entry, matcher)
@@ -223,16 +228,6 @@ pub fn explain(entries: &[Entry], matcher: &Matcher, chosen: Option<&[usize]>) -
         rows.push(Row { path, entry: entry.clone(), verdict });
     }
     rows
-}
-
-fn is_duplicate(entry: &Entry, before: &[Row]) -> bool {
-    let Some(platform) = entry.descriptor.platform.as_ref().filter(|_| entry.is_image()) else { return false };
-    let normal = platform.normalized();
-    before
-        .iter()
-        .filter(|row| row.entry.is_image())
-        .filter_map(|row| row.entry.descriptor.platform.as_ref())
-        .any(|other| other.normalized() == normal)
 }
 
 fn verdict(entry: &Entry, matcher: &Matcher) -> Verdict {

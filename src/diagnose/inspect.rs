@@ -14,7 +14,6 @@ use crate::core::error::{Blame, Classify, Kind};
 use crate::core::limits::Limits;
 use crate::core::manifest::{Document, ImageConfig, Manifest, ManifestError};
 use crate::core::platform::Platform;
-use crate::core::reference::Reference;
 use crate::store::{Store, StoreError};
 
 use super::DiagnoseError;
@@ -110,6 +109,12 @@ pub enum InspectError {
         /// The names that are there.
         names: Vec<String>,
     },
+    /// No names at all.
+    #[error("{store} has no named images")]
+    Empty {
+        /// Where.
+        store: String,
+    },
     /// A blob that the image needs is missing.
     #[error("{digest} of {reference} is missing from {store}")]
     Missing {
@@ -155,7 +160,7 @@ pub enum InspectError {
 impl Classify for InspectError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotHere { .. } => Kind::NotFound,
+            Self::NotHere { .. } | Self::Empty { .. } => Kind::NotFound,
             Self::Missing { .. } | Self::Read { .. } => Kind::StoreFailed,
             Self::Damaged { .. } => Kind::DigestMismatch,
             Self::Document { source, .. } => source.kind(),
@@ -167,7 +172,7 @@ impl Classify for InspectError {
 
     fn blame(&self) -> Blame {
         match self {
-            Self::NotHere { .. } => Blame::Caller,
+            Self::NotHere { .. } | Self::Empty { .. } => Blame::Caller,
             Self::Damaged { .. } => Blame::Node,
             Self::Store(error) => error.blame(),
             _ => self.kind().blame(),
@@ -189,26 +194,22 @@ impl Classify for InspectError {
 ///
 /// # Errors
 /// [`InspectError`]; a blob that is missing or damaged is one.
-pub async fn inspect(
-    store: &Arc<dyn Store>,
-    reference: &Reference,
-    limits: &Limits,
-) -> Result<Inspection, InspectError> {
-    let inspector = Inspector { store, reference, limits };
-    let Some(known) = store.lookup(reference).await? else {
+pub async fn inspect(store: &Arc<dyn Store>, name: &str, limits: &Limits) -> Result<Inspection, InspectError> {
+    let inspector = Inspector { store, name, limits };
+    let Some(known) = store.lookup(name).await? else {
         let (store, names) = (store.describe(), store.names().await?);
-        return Err(InspectError::NotHere { reference: reference.familiar(), store, names });
+        return Err(InspectError::NotHere { reference: name.into(), store, names });
     };
     let images = match inspector.read(&known.target).await?.ok_or_else(|| inspector.missing(&known.target))? {
         Document::Manifest(manifest) => vec![inspector.image(&known.target, &manifest).await?],
         Document::Index(index) => inspector.images(&index.manifests).await?,
     };
-    Ok(Inspection { reference: reference.to_string(), target: known.target, images })
+    Ok(Inspection { reference: name.into(), target: known.target, images })
 }
 
 struct Inspector<'a> {
     store: &'a Arc<dyn Store>,
-    reference: &'a Reference,
+    name: &'a str,
     limits: &'a Limits,
 }
 
@@ -216,22 +217,29 @@ impl Inspector<'_> {
     /// The images of an index that are here, those of nested indexes included.
     async fn images(&self, entries: &[Descriptor]) -> Result<Vec<ImageFacts>, InspectError> {
         let mut images = Vec::new();
+        let mut first_missing = None;
         let mut left: Vec<(Descriptor, usize)> = entries.iter().rev().map(|entry| (entry.clone(), 1)).collect();
         while let Some((entry, depth)) = left.pop() {
             if entry.is_attestation() || depth > self.limits.index_depth {
                 continue;
             }
             match self.read(&entry).await? {
-                Some(Document::Manifest(manifest)) => images.push(self.image(&entry, &manifest).await?),
+                Some(Document::Manifest(manifest)) => match self.image(&entry, &manifest).await {
+                    Ok(image) => images.push(image),
+                    // Clients keep documents of platforms whose layers they never fetched.
+                    Err(error @ InspectError::Missing { .. }) => first_missing = first_missing.or(Some(error)),
+                    Err(error) => return Err(error),
+                },
                 Some(Document::Index(index)) => {
                     left.extend(index.manifests.into_iter().rev().map(|inner| (inner, depth + 1)));
                 }
                 None => {}
             }
         }
-        match images.is_empty() {
-            true => Err(entries.first().map_or_else(|| self.nothing(), |entry| self.missing(entry))),
-            false => Ok(images),
+        match first_missing {
+            _ if !images.is_empty() => Ok(images),
+            Some(error) => Err(error),
+            None => Err(entries.first().map_or_else(|| self.nothing(), |entry| self.missing(entry))),
         }
     }
 
@@ -272,7 +280,7 @@ impl Inspector<'_> {
 
     async fn verify(&self, blob: &Descriptor) -> Result<(), InspectError> {
         let mut reader = self.store.open(blob).await?.ok_or_else(|| self.missing(blob))?;
-        let damaged = |source| InspectError::Damaged { reference: self.reference.familiar(), source };
+        let damaged = |source| InspectError::Damaged { reference: self.name.to_owned(), source };
         let mut verifier = Verifier::new(blob.digest.clone(), blob.size);
         let mut buffer = vec![0; BUFFER];
         loop {
@@ -310,12 +318,12 @@ impl Inspector<'_> {
     }
 
     fn missing(&self, blob: &Descriptor) -> InspectError {
-        let (reference, store) = (self.reference.familiar(), self.store.describe());
+        let (reference, store) = (self.name.to_owned(), self.store.describe());
         InspectError::Missing { digest: blob.digest.clone(), reference, store }
     }
 
     fn nothing(&self) -> InspectError {
-        InspectError::NotHere { reference: self.reference.familiar(), store: self.store.describe(), names: Vec::new() }
+        InspectError::NotHere { reference: self.name.to_owned(), store: self.store.describe(), names: Vec::new() }
     }
 }
 

@@ -7,12 +7,15 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::Instant;
 
 use crate::core::error::{Attempt, Classify, Kind};
-use crate::core::retry::{Decision, Failure};
+use crate::core::retry::{Decision, Failure, is_transient};
 use crate::registry::Host;
 
 use super::Fetcher;
 use super::error::{Cause, FetchError};
 use super::progress::Event;
+
+/// Attempts that an error shows at the most.
+const MAX_ATTEMPTS_KEPT: usize = 50;
 
 /// The attempts to get one thing.
 #[derive(Debug)]
@@ -20,7 +23,12 @@ pub(super) struct Attempts<'a> {
     what: String,
     hosts: Vec<&'a Host>,
     current: usize,
-    fruitless: u32,
+    round: u32,
+    /// Hosts of this round that failed in a way that time may heal.
+    may_heal: Vec<&'a Host>,
+    /// The furthest byte that any attempt got to.
+    reached: u64,
+    progressed: bool,
     started: Instant,
     offset: u64,
     past: Vec<Attempt>,
@@ -36,7 +44,10 @@ impl<'a> Attempts<'a> {
             what,
             hosts,
             current: 0,
-            fruitless: 0,
+            round: 1,
+            may_heal: Vec::new(),
+            reached: 0,
+            progressed: false,
             started: Instant::now(),
             offset: 0,
             past: Vec::new(),
@@ -52,12 +63,18 @@ impl<'a> Attempts<'a> {
     /// Notes where in the blob the next attempt starts.
     pub(super) fn start_at(&mut self, offset: u64) {
         self.offset = offset;
+        self.reached = self.reached.max(offset);
         self.started = Instant::now();
     }
 
-    /// Notes that the attempt brought bytes, so that patience starts afresh.
-    pub(super) fn progressed(&mut self) {
-        self.fruitless = 0;
+    /// Notes how far an attempt got. Only new ground counts as progress, so that a host which
+    /// breaks off at the same place again and again does not get for ever.
+    pub(super) fn ended_at(&mut self, offset: u64) {
+        self.progressed = offset > self.reached;
+        self.reached = self.reached.max(offset);
+        if self.progressed {
+            self.round = 1;
+        }
     }
 
     /// Takes note of a failure, and waits or moves on to the next host.
@@ -65,9 +82,42 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// [`FetchError`] with every attempt where nothing more can help.
     pub(super) async fn failed(&mut self, cause: Cause) -> Result<(), FetchError> {
-        self.fruitless += 1;
-        let kind = cause.kind();
-        let host = self.host();
+        let decision = self.decide(&cause);
+        let host = self.host().to_string();
+        let observer = &self.fetcher.observer;
+        match decision {
+            Decision::GiveUp => {
+                return Err(FetchError::Failed {
+                    what: std::mem::take(&mut self.what),
+                    host: Some(host),
+                    attempts: std::mem::take(&mut self.past),
+                    cause: Box::new(cause),
+                });
+            }
+            Decision::NextHost => {
+                observer.notify(Event::NextHost { what: &self.what, left: &host, cause: &cause });
+                self.current += 1;
+            }
+            Decision::Retry(wait) => {
+                observer.notify(Event::Waiting { what: &self.what, wait, cause: &cause });
+                tokio::time::sleep(wait).await;
+            }
+            Decision::NextRound(wait) => {
+                observer.notify(Event::Waiting { what: &self.what, wait, cause: &cause });
+                tokio::time::sleep(wait).await;
+                self.hosts = std::mem::take(&mut self.may_heal);
+                self.current = 0;
+                self.round += 1;
+            }
+        }
+        self.progressed = false;
+        self.started = Instant::now();
+        Ok(())
+    }
+
+    /// Records the attempt and asks the policy.
+    fn decide(&mut self, cause: &Cause) -> Decision {
+        let (kind, host) = (cause.kind(), self.host());
         self.past.push(Attempt {
             host: host.to_string(),
             kind,
@@ -75,36 +125,26 @@ impl<'a> Attempts<'a> {
             elapsed: self.started.elapsed(),
             offset: self.offset,
         });
+        // Thousands of breaks on a bad link are one story; its end is what is told.
+        if self.past.len() > MAX_ATTEMPTS_KEPT {
+            self.past.remove(0);
+        }
         if matches!(kind, Kind::RegistryUnavailable | Kind::DeadlineExceeded | Kind::TlsUntrusted) {
             self.fetcher.health.note_failure(&host.to_string());
         }
-        let hosts_left = self.hosts.len() - self.current - 1;
-        let failure = Failure { kind, retry_after: cause.retry_after(), fruitless: self.fruitless, hosts_left };
-        match self.fetcher.policy.decide(&failure, jitter()) {
-            Decision::GiveUp => {
-                return Err(FetchError::Failed {
-                    what: std::mem::take(&mut self.what),
-                    host: Some(host.to_string()),
-                    attempts: std::mem::take(&mut self.past),
-                    cause: Box::new(cause),
-                });
-            }
-            Decision::NextHost => {
-                self.fetcher.observer.notify(Event::NextHost {
-                    what: &self.what,
-                    left: &host.to_string(),
-                    cause: &cause,
-                });
-                self.current += 1;
-                self.fruitless = 0;
-            }
-            Decision::Retry(wait) => {
-                self.fetcher.observer.notify(Event::Waiting { what: &self.what, wait, cause: &cause });
-                tokio::time::sleep(wait).await;
-            }
+        let failure = Failure {
+            kind,
+            retry_after: cause.retry_after(),
+            progressed: self.progressed,
+            hosts_left: self.hosts.len() - self.current - 1,
+            worth_another_round: self.may_heal.len() + usize::from(is_transient(kind)),
+            round: self.round,
+        };
+        let decision = self.fetcher.policy.decide(&failure, jitter());
+        if is_transient(kind) && !matches!(decision, Decision::Retry(_)) {
+            self.may_heal.push(host);
         }
-        self.started = Instant::now();
-        Ok(())
+        decision
     }
 }
 

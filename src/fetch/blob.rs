@@ -9,7 +9,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Verified;
-use crate::core::error::{Classify, Kind};
 use crate::core::reference::Reference;
 use crate::registry::{BlobStream, Host, Operation, RegistryError};
 use crate::store::staging::{Partial, PartialError, Staged, Turn};
@@ -65,6 +64,11 @@ impl Fetcher {
                 tokio::time::sleep(SHARED_POLL).await;
                 continue;
             };
+            // Between looking and locking, another pull may have finished the very same blob.
+            if partial.offset() == 0 && job.store.claim(job.lease, blob, belongs).await.map_err(refused)? {
+                partial.discard();
+                continue;
+            }
             let source = Source { reference: job.reference, blob };
             if let Some(staged) = self.complete(&source, &mut attempts, partial, &mut received).await? {
                 job.store.adopt(job.lease, staged, belongs).await.map_err(refused)?;
@@ -86,16 +90,13 @@ impl Fetcher {
         let inherited = partial.offset() > 0;
         self.observer.notify(Event::Started { blob: source.blob, offset: partial.offset() });
         loop {
-            let before = partial.offset();
-            attempts.start_at(before);
+            attempts.start_at(partial.offset());
             let outcome;
-            (partial, outcome) =
-                self.attempt(source, attempts.host(), partial).await.map_err(|error| source.refused(error))?;
-            let gained = partial.offset().saturating_sub(before);
-            *received += gained;
-            if gained > 0 {
-                attempts.progressed();
-            }
+            (partial, outcome) = self
+                .attempt(source, attempts.host(), partial, received)
+                .await
+                .map_err(|error| source.refused(error))?;
+            attempts.ended_at(partial.offset());
             match outcome {
                 Ok(()) => match partial.finish() {
                     Ok(staged) => return Ok(Some(staged)),
@@ -107,7 +108,7 @@ impl Fetcher {
                     }
                 },
                 // Too many bytes: the right ones cannot be told from the wrong ones.
-                Err(cause) if cause.kind() == Kind::DigestMismatch => {
+                Err(cause) if cause.spoils_what_came() => {
                     partial.discard();
                     attempts.failed(cause).await?;
                     return Ok(None);
@@ -124,6 +125,7 @@ impl Fetcher {
         source: &Source<'_>,
         host: &Host,
         mut partial: Box<Partial>,
+        received: &mut u64,
     ) -> Result<(Box<Partial>, Result<(), Cause>), StoreError> {
         if partial.offset() == source.blob.size {
             return Ok((partial, Ok(())));
@@ -132,13 +134,11 @@ impl Fetcher {
             Ok(stream) => stream,
             Err(error) => return Ok((partial, Err(error.into()))),
         };
-        if stream.offset != partial.offset() {
-            // The server ignores ranges and starts again from the first byte.
-            partial.restart()?;
-        }
+        // A server that ignores ranges starts again from the first byte; what is here is not taken twice.
+        let skip = partial.offset().saturating_sub(stream.offset);
         let (sender, receiver) = mpsc::channel(self.limits.chunks_in_flight);
         // Its own task, so that TLS of several blobs runs on several cores; it ends with us.
-        let network = AbortOnDropHandle::new(tokio::spawn(pump(stream, sender)));
+        let network = AbortOnDropHandle::new(tokio::spawn(pump(stream, skip, sender)));
         let (observer, digest) = (Arc::clone(&self.observer), source.blob.digest.clone());
         let disk = tokio::task::spawn_blocking(move || {
             let advanced = |bytes| observer.notify(Event::Advanced { digest: &digest, bytes });
@@ -146,8 +146,9 @@ impl Fetcher {
             (partial, written)
         });
         let (partial, written) = disk.await.map_err(|error| StoreError::thread(&error))?;
-        let received = network.await.map_err(|error| StoreError::thread(&error))?;
-        Ok((partial, written.map_err(Cause::from).and(received.map_err(Cause::from))))
+        let (bytes, brought) = network.await.map_err(|error| StoreError::thread(&error))?;
+        *received += bytes;
+        Ok((partial, written.map_err(Cause::from).and(brought.map_err(Cause::from))))
     }
 }
 
@@ -174,14 +175,25 @@ async fn begin(store: &dyn Store, blob: &Descriptor) -> Result<Option<Box<Partia
     }
 }
 
-/// Network to channel. The channel's bound is what slows a fast registry down to the disk.
-async fn pump(mut stream: BlobStream, sender: mpsc::Sender<Bytes>) -> Result<(), RegistryError> {
-    while let Some(chunk) = stream.next().await? {
-        if sender.send(chunk).await.is_err() {
-            break; // The writer failed, and says why.
+/// Network to channel, without the first `skip` bytes; how many bytes came, and how it ended.
+/// The channel's bound is what slows a fast registry down to the disk.
+async fn pump(mut stream: BlobStream, mut skip: u64, sender: mpsc::Sender<Bytes>) -> (u64, Result<(), RegistryError>) {
+    let mut received = 0;
+    loop {
+        let mut chunk = match stream.next().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return (received, Ok(())),
+            Err(error) => return (received, Err(error)),
+        };
+        received += chunk.len() as u64;
+        let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+        skip -= skipped as u64;
+        let wanted = chunk.split_off(skipped);
+        // A writer that failed says itself why.
+        if !wanted.is_empty() && sender.send(wanted).await.is_err() {
+            return (received, Ok(()));
         }
     }
-    Ok(())
 }
 
 /// Channel to disk, hashing on the way.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::core::digest::Mismatch;
 use crate::core::error::{Attempt, Blame, Classify, Kind};
 use crate::core::manifest::ManifestError;
-use crate::registry::RegistryError;
+use crate::registry::{Reason, RegistryError, SizeClaim};
 use crate::store::StoreError;
 use crate::store::staging::PartialError;
 
@@ -73,6 +73,15 @@ impl Cause {
             Self::Mismatch(error) => error,
             Self::Document(error) => error,
             Self::Store(error) => error,
+        }
+    }
+
+    /// The bytes that came cannot be the blob's; a mere claim about its size says nothing of them.
+    pub(super) fn spoils_what_came(&self) -> bool {
+        match self {
+            Self::Mismatch(_) => true,
+            Self::Registry(error) => matches!(error.reason(), Reason::Size { claim: SizeClaim::Exceeded, .. }),
+            _ => false,
         }
     }
 

@@ -110,7 +110,8 @@ impl Fetcher {
 
     async fn root_from(&self, host: &Host, reference: &Reference, target: &str) -> Result<Document, Cause> {
         let reply = self.client.manifest(host, reference, target).await?;
-        let content = match reference.digest() {
+        // For a tag, the registry's own word is what there is to check against.
+        let content = match reference.digest().or(reply.digest.as_ref()) {
             Some(digest) => {
                 let size = reply.bytes.len() as u64;
                 Verified::check(reply.bytes, digest, size)?

@@ -43,7 +43,7 @@ mod tests;
 pub use blob::BlobStream;
 pub use client::{Client, ManifestReply};
 pub use credentials::{Credentials, CredentialsError};
-pub use error::{Reason, RegistryError, Stage};
+pub use error::{Reason, RegistryError, SizeClaim, Stage};
 pub use hosts::{Capabilities, ClientCertificate, Host, HostOptions, HostsError, Operation, Scheme, hosts_for};
 pub use secret::Secret;
 pub use tls::{Pem, TlsError, TlsSettings, Verification};

@@ -168,13 +168,12 @@ fn lone_manifest(image: &Image, platform: &Platform, wish: &Wish, host: &LocalHo
         return Ok(choice(execution, warnings));
     }
     let execution = host.execution_of(&normal);
-    let says = if platform.os.is_empty() && platform.architecture.is_empty() {
-        "nothing of its platform".to_owned()
-    } else {
-        format!("{normal}")
+    let claim = match platform.architecture.as_str() {
+        "" => "names no platform at all; it may be an artifact and no image".to_owned(),
+        _ => format!("is an image for {normal} alone"),
     };
     if wish.on_mismatch == OnMismatch::Allow {
-        let warning = format!("the image's config says {says}, and {wanted} is wanted: taken all the same");
+        let warning = format!("the image {claim}, and {wanted} is wanted: taken all the same");
         return Ok(choice(execution, vec![warning]));
     }
     let reason = match (&wish.platform, &execution) {
@@ -193,7 +192,7 @@ fn lone_manifest(image: &Image, platform: &Platform, wish: &Wish, host: &LocalHo
         ),
     };
     let reference = image.reference.familiar();
-    Err(ResolveError::Mismatch { reference, image: normal, reason, advice: Some(advice) })
+    Err(ResolveError::Mismatch { reference, claim, reason, advice: Some(advice) })
 }
 
 /// A name that carries an architecture which is not acceptable.
@@ -231,6 +230,11 @@ fn advice(image: &Image, entries: &[Entry], wish: &Wish, host: &LocalHost) -> St
             "an entry without platform has a config that fits, but only the first such entry is ever tried; name it: {}",
             image.reference.with_digest(row.entry.descriptor.digest.clone()).familiar()
         );
+    }
+    if let Some(Inner::Unusable(why)) =
+        rows.iter().map(|row| &row.entry.inner).find(|inner| matches!(inner, Inner::Unusable(_)))
+    {
+        return format!("an entry that might fit cannot be read: {why}");
     }
     let mut too_high =
         rows.iter().filter(|row| row.verdict == Verdict::VariantTooHigh).filter_map(|row| row.entry.platform());

@@ -58,12 +58,12 @@ pub enum ResolveError {
         limit: u64,
     },
     /// The image is for another platform, and no index offers a choice.
-    #[error("{reference} is an image for {image} alone, and {reason}")]
+    #[error("{reference} {claim}, and {reason}")]
     Mismatch {
         /// The image.
         reference: String,
         /// What its config says.
-        image: Platform,
+        claim: String,
         /// Why that will not do.
         reason: String,
         /// What to do instead.

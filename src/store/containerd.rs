@@ -33,7 +33,6 @@ use super::staging::{Staged, Staging};
 use super::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::{Algorithm, Digest, Verified};
-use crate::core::reference::Reference;
 use content::Source;
 pub use introspect::Snapshotter;
 pub(crate) use leases::unique;
@@ -180,6 +179,7 @@ impl Store for Containerd {
     }
 
     async fn claim(&self, lease: &Lease, blob: &Descriptor, belongs: Belongs<'_>) -> Result<bool, StoreError> {
+        self.check_algorithm(&blob.digest)?;
         match self.info(&blob.digest).await? {
             Some(info) if u64::try_from(info.size) == Ok(blob.size) => self.keep(lease, &blob.digest, belongs).await,
             _ => Ok(false),
@@ -219,8 +219,8 @@ impl Store for Containerd {
         self.write_records(lease, record).await
     }
 
-    async fn lookup(&self, reference: &Reference) -> Result<Option<Known>, StoreError> {
-        self.read_record(reference).await
+    async fn lookup(&self, name: &str) -> Result<Option<Known>, StoreError> {
+        self.read_record(name).await
     }
 
     async fn names(&self) -> Result<Vec<String>, StoreError> {

@@ -27,7 +27,6 @@ use bytes::Bytes;
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::{Digest, Verified};
 use crate::core::limits::Limits;
-use crate::core::reference::Reference;
 
 use super::staging::{Staged, Staging};
 use super::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
@@ -95,7 +94,7 @@ impl Store for Layout {
     /// A layout has no collector, so a lease protects nothing. It makes the directory, and
     /// remembers what it made, to take that back when nothing comes of the pull.
     async fn lease(&self) -> Result<Lease, StoreError> {
-        let made = self.blocking(|layout| files::create(&layout.root)).await?;
+        let made = self.blocking(|layout| files::create(&layout.root, &layout.staging)).await?;
         Ok(Lease { id: made.as_str().into() })
     }
 
@@ -123,10 +122,9 @@ impl Store for Layout {
         let kept = self.blocking(move |layout| {
             let there = files::read_bounded(&path, layout.limits.document_bytes)?;
             if there.as_ref() == Some(document.content()) {
-                Ok(())
-            } else {
-                files::write_whole(&path, document.content())
+                return Ok(());
             }
+            files::write_whole(&layout.staging, &path, document.content())
         });
         kept.await
     }
@@ -162,15 +160,16 @@ impl Store for Layout {
         self.blocking(move |layout| {
             let target = record.manifest.clone().unwrap_or_else(|| record.root.clone());
             let wrapper = wrapper::is_needed(&target).then(|| wrapper::write(&layout, &target)).transpose()?;
-            index::set(&layout.root, &index::Name::new(&record, &target, wrapper.as_ref()))
+            files::create(&layout.root, &layout.staging)?;
+            index::set(&layout.root, &layout.staging, &index::Name::new(&record, &target, wrapper.as_ref()))
         })
         .await
     }
 
-    async fn lookup(&self, reference: &Reference) -> Result<Option<Known>, StoreError> {
-        let reference = reference.clone();
+    async fn lookup(&self, name: &str) -> Result<Option<Known>, StoreError> {
+        let name = name.to_owned();
         self.blocking(move |layout| {
-            let Some(found) = index::find(&layout.root, &reference)? else { return Ok(None) };
+            let Some(found) = index::find(&layout.root, &name)? else { return Ok(None) };
             let target = match &found.about {
                 None => Some(found.target),
                 Some(about) => wrapper::unwrap(&layout, &found.target, about)?,

@@ -137,8 +137,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Makes the image visible under its name. Everything it needs has to be there.
     async fn name(&self, lease: &Lease, record: &ImageRecord) -> Result<(), StoreError>;
 
-    /// What a name stands for, or `None`.
-    async fn lookup(&self, reference: &Reference) -> Result<Option<Known>, StoreError>;
+    /// What a name stands for, or `None`. Names are normalised references, or whatever else
+    /// other tools have put there.
+    async fn lookup(&self, name: &str) -> Result<Option<Known>, StoreError>;
 
     /// Every name in the store, sorted.
     async fn names(&self) -> Result<Vec<String>, StoreError>;

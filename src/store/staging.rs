@@ -6,7 +6,7 @@
 //! would show, and the directory is readable by its owner only, since blobs may be private.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -80,15 +80,12 @@ impl Staging {
     /// # Errors
     /// [`StoreError`] where the directory or file cannot be used.
     pub fn begin(&self, descriptor: &Descriptor) -> Result<Turn, StoreError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.root)
-            .map_err(|error| StoreError::io("create", &self.root, error))?;
         let path = self.path_of(&descriptor.digest);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
-        let file = options.open(&path).map_err(|error| StoreError::io("open", &path, error))?;
+        let file = match self.open(&path) {
+            // Another pull has tidied up between our two steps.
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => self.open(&path)?,
+            opened => opened?,
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(Turn::Taken),
@@ -109,6 +106,19 @@ impl Staging {
     pub fn tidy(&self) {
         // Not empty is the ordinary case: partial blobs stay for the next pull.
         let _ = std::fs::remove_dir(&self.root);
+    }
+
+    fn open(&self, path: &Path) -> Result<File, StoreError> {
+        self.create()?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+        options.open(path).map_err(|error| StoreError::io("open", path, error))
+    }
+
+    /// Makes the directory, for its owner only.
+    pub(super) fn create(&self) -> Result<(), StoreError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
+        made.map_err(|error| StoreError::io("create", &self.root, error))
     }
 
     fn path_of(&self, digest: &Digest) -> PathBuf {
@@ -142,16 +152,6 @@ impl Partial {
             return Err(mismatch.into());
         }
         self.file.write_all(bytes).map_err(|error| StoreError::io("write", &self.path, error).into())
-    }
-
-    /// Forgets everything that is here, because the source starts again from the beginning.
-    ///
-    /// # Errors
-    /// [`StoreError`] where the file cannot be emptied.
-    pub fn restart(&mut self) -> Result<(), StoreError> {
-        self.verifier = Verifier::new(self.descriptor.digest.clone(), self.descriptor.size);
-        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)).map(drop));
-        emptied.map_err(|error| StoreError::io("truncate", &self.path, error))
     }
 
     /// Ends the blob.

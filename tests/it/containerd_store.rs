@@ -156,9 +156,9 @@ async fn what_is_there_is_claimed_and_read_and_looked_up() {
     assert!(matches!(store.document(&absent).await, Err(StoreError::TooLarge { .. })));
 
     assert_eq!(store.names().await.expect("lists"), [REFERENCE]);
-    let known = store.lookup(&REFERENCE.parse().expect("well formed")).await.expect("answers").expect("is known");
+    let known = store.lookup(REFERENCE).await.expect("answers").expect("is known");
     assert_eq!((known.target.digest, known.root), (image.root.digest, None));
-    assert_eq!(store.lookup(&other).await.expect("answers"), None);
+    assert_eq!(store.lookup(&other.to_string()).await.expect("answers"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,13 +185,13 @@ async fn a_name_moves_and_may_stand_for_one_manifest() {
     let reference = REFERENCE.parse().expect("well formed");
 
     store.name(&lease, &record(&image, REFERENCE, true)).await.expect("names");
-    let known = store.lookup(&reference).await.expect("answers").expect("is known");
+    let known = store.lookup(&reference.to_string()).await.expect("answers").expect("is known");
     assert_eq!(known.target.digest, image.chosen.digest);
     assert_eq!(known.root.as_ref(), Some(&image.root.digest));
     assert_eq!(known.platform, image.chosen.platform);
 
     store.name(&lease, &record(&image, REFERENCE, false)).await.expect("names");
-    let known = store.lookup(&reference).await.expect("answers").expect("is known");
+    let known = store.lookup(&reference.to_string()).await.expect("answers").expect("is known");
     assert_eq!((known.target.digest, known.root, known.platform), (image.root.digest, None, None));
     let row = daemon.ctr_prints(&["images", "ls"]);
     assert!(row.contains("team=ours") && !row.contains("io.lighterman"), "{row}");

@@ -19,6 +19,7 @@ use prost_types::FieldMask;
 use super::labels::Labels;
 use super::{Containerd, wire};
 use crate::core::descriptor::{Annotations, Descriptor, MediaType};
+use crate::core::digest::Digest;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::store::error::RemoteCode;
@@ -177,8 +178,10 @@ impl Containerd {
         }
     }
 
-    pub(super) async fn read_record(&self, reference: &Reference) -> Result<Option<Known>, StoreError> {
-        let name = name_of(self.namespace(), reference);
+    pub(super) async fn read_record(&self, name: &str) -> Result<Option<Known>, StoreError> {
+        // Kubernetes' names are references that were normalised once more.
+        let normal = name.parse::<Reference>().map(|reference| name_of(self.namespace(), &reference));
+        let name = normal.unwrap_or_else(|_| name.to_owned());
         let Some(image) = self.image(&name).await? else { return Ok(None) };
         let unusable = |reason| StoreError::Containerd {
             action: "look an image up",
@@ -191,7 +194,9 @@ impl Containerd {
     pub(super) async fn record_names(&self) -> Result<Vec<String>, StoreError> {
         let reply = self.images().list(self.request(ListImagesRequest::default())).await;
         let images = reply.map_err(|status| self.failure("list images", &status))?.into_inner().images;
-        let mut names: Vec<String> = images.into_iter().map(|image| image.name).collect();
+        // CRI keeps a second record of each image under its ID, which is no name that anybody pulled.
+        let is_name = |name: &String| name.parse::<Digest>().is_err();
+        let mut names: Vec<String> = images.into_iter().map(|image| image.name).filter(is_name).collect();
         names.sort_unstable();
         Ok(names)
     }

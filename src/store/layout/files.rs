@@ -8,7 +8,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::store::StoreError;
-use crate::store::staging::Staged;
+use crate::store::staging::{Staged, Staging};
 
 /// The content of `oci-layout`; the version is of the layout, not of the specification.
 const MARKER: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
@@ -93,14 +93,14 @@ impl Made {
 }
 
 /// Makes the directory and its marker where they are missing.
-pub(super) fn create(root: &Path) -> Result<Made, StoreError> {
+pub(super) fn create(root: &Path, staging: &Staging) -> Result<Made, StoreError> {
     let existed = root.exists();
     fs::create_dir_all(root).map_err(|error| StoreError::io("create", root, error))?;
     let marker = root.join(MARKER_NAME);
     if marker.exists() {
         return Ok(Made::Nothing);
     }
-    write_whole(&marker, &Bytes::from_static(MARKER.as_bytes()))?;
+    write_whole(staging, &marker, &Bytes::from_static(MARKER.as_bytes()))?;
     Ok(if existed { Made::Marker } else { Made::Directory })
 }
 
@@ -110,8 +110,7 @@ pub(super) fn remove_if_unused(root: &Path, made: Made) {
     if made == Made::Nothing || !entries.all(|entry| entry.file_name() == MARKER_NAME) {
         return;
     }
-    // Losing a race against another pull costs a marker that the other one finds missing and
-    // reports; losing it the other way leaves an empty layout behind.
+    // Another pull that comes between sets the marker again when it sets its name.
     let _ = fs::remove_file(root.join(MARKER_NAME));
     if made == Made::Directory {
         let _ = fs::remove_dir(root);
@@ -167,14 +166,15 @@ fn replace_if_damaged(staged: &Staged, path: &Path) -> Result<(), StoreError> {
     fs::rename(staged.path(), path).map_err(|error| StoreError::io("replace", path, error))
 }
 
-/// Writes a file that appears whole or not at all.
-pub(super) fn write_whole(path: &Path, bytes: &Bytes) -> Result<(), StoreError> {
+/// Writes a file that appears whole or not at all. Until then it is in the staging directory,
+/// so that an unclean stop leaves nothing in the layout proper.
+pub(super) fn write_whole(staging: &Staging, path: &Path, bytes: &Bytes) -> Result<(), StoreError> {
     let folder = make_parent(path)?;
+    staging.create()?;
     let failed = |error| StoreError::io("write", path, error);
     let mut file = tempfile::Builder::new()
-        .prefix(".lighterman-")
         .permissions(Permissions::from_mode(0o644))
-        .tempfile_in(folder)
+        .tempfile_in(staging.root())
         .map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_data().map_err(failed)?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
-use crate::core::reference::Reference;
+use crate::store::staging::Staging;
 use crate::store::{ImageRecord, StoreError};
 
 use super::files;
@@ -58,7 +58,7 @@ pub(super) struct Found {
 }
 
 /// Sets what a name stands for.
-pub(super) fn set(root: &Path, name: &Name) -> Result<(), StoreError> {
+pub(super) fn set(root: &Path, staging: &Staging, name: &Name) -> Result<(), StoreError> {
     // Two pulls into one layout must not lose each other's names. The lock ends with the handle.
     let folder = File::open(root).map_err(|error| StoreError::io("open", root, error))?;
     folder.lock().map_err(|error| StoreError::io("lock", root, error))?;
@@ -72,15 +72,13 @@ pub(super) fn set(root: &Path, name: &Name) -> Result<(), StoreError> {
     index.insert("manifests".into(), Value::Array(entries));
     let mut bytes = serde_json::to_vec_pretty(&index).map_err(|error| malformed(root, &error.to_string()))?;
     bytes.push(b'\n');
-    files::write_whole(&root.join("index.json"), &Bytes::from(bytes))
+    files::write_whole(staging, &root.join("index.json"), &Bytes::from(bytes))
 }
 
 /// What a name stands for.
-pub(super) fn find(root: &Path, reference: &Reference) -> Result<Option<Found>, StoreError> {
-    let name = reference.to_string();
+pub(super) fn find(root: &Path, name: &str) -> Result<Option<Found>, StoreError> {
     let mut index = read(root)?;
-    let Some(entry) = take_entries(root, &mut index)?.into_iter().find(|entry| name_of(entry) == Some(name.as_str()))
-    else {
+    let Some(entry) = take_entries(root, &mut index)?.into_iter().find(|entry| name_of(entry) == Some(name)) else {
         return Ok(None);
     };
     let annotated = |key: &str| entry["annotations"][key].as_str().map(str::to_owned);

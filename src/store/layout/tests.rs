@@ -1,6 +1,7 @@
 use super::*;
 use crate::core::descriptor::MediaType;
 use crate::core::platform::Platform;
+use crate::core::reference::Reference;
 use crate::store::Role;
 use crate::store::staging::Turn;
 
@@ -44,7 +45,7 @@ async fn holds_what_was_adopted_and_named() {
     assert!(!root.join(STAGING).exists(), "nothing partial is left");
 
     let layout = Layout::open(&root).expect("is a layout");
-    let known = layout.lookup(&reference).await.expect("looks up").expect("is named");
+    let known = layout.lookup(&reference.to_string()).await.expect("looks up").expect("is named");
     assert_eq!((known.target.digest, known.root), (manifest.digest.clone(), Some(Digest::of(b"papers"))));
     assert_eq!(known.platform, manifest.platform);
     assert_eq!(layout.names().await.expect("lists"), ["docker.io/library/busybox:1"]);
@@ -62,7 +63,7 @@ async fn a_new_name_replaces_the_old_and_spares_the_others() {
     layout.name(&lease, &record(b"first", None)).await.expect("names");
     layout.name(&lease, &record(b"second", None)).await.expect("names");
     assert_eq!(layout.names().await.expect("lists"), ["docker.io/library/busybox:1", "other"]);
-    let known = layout.lookup(&reference()).await.expect("looks up").expect("is named");
+    let known = layout.lookup(&reference().to_string()).await.expect("looks up").expect("is named");
     assert_eq!(known.target.digest, Digest::of(b"second"));
     let written = std::fs::read_to_string(folder.path().join("index.json")).expect("reads");
     assert!(written.contains("\"x\": 1") && written.contains("\"y\": 2"), "foreign fields survive: {written}");

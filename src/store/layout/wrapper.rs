@@ -29,7 +29,7 @@ pub(super) fn write(layout: &Layout, target: &Descriptor) -> Result<Descriptor, 
     };
     let index = json!({"schemaVersion": 2, "mediaType": MediaType::OciIndex, "manifests": manifests});
     let document = Verified::seal(Bytes::from(index.to_string()));
-    files::write_whole(&layout.blob_path(document.digest()), document.content())?;
+    files::write_whole(&layout.staging, &layout.blob_path(document.digest()), document.content())?;
     Ok(Descriptor::new(MediaType::OciIndex, document.digest().clone(), document.size()))
 }
 

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use containerd_client::tonic::client::Grpc;
 use containerd_client::tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use containerd_client::tonic::codegen::Bytes;
 use containerd_client::tonic::codegen::http::uri::PathAndQuery;
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
-use tonic::codegen::Bytes;
 
 /// An image as CRI describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
