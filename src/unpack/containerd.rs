@@ -27,6 +27,10 @@ use crate::store::{Lease, StoreError};
 /// Tells containerd which snapshot an active one will become, so that it can refuse at once
 /// where that one exists.
 const TARGET: &str = "containerd.io/snapshot.ref";
+/// What the layer is by itself, and what lies below it: for snapshotters that are programs of
+/// their own. containerd's unpacker tells them so since 2.3; older ones pass it on unread.
+const DIFF_ID: &str = "containerd.io/snapshot/diff-id";
+const PARENT: &str = "containerd.io/snapshot/parent-chain-id";
 /// Tries when a snapshot vanishes between two calls, which the collector can do once.
 const TRIES: usize = 3;
 
@@ -122,7 +126,7 @@ impl Unpacker<'_> {
             snapshotter: self.store.snapshotter().into(),
             key: key.into(),
             parent: step.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
-            labels: target(&step.chain_id),
+            labels: labels_of(step),
         };
         match self.snapshots().prepare(self.store.leased(self.lease, request)?).await {
             Ok(reply) => Ok(Prepared::Mounts(reply.into_inner().mounts)),
@@ -158,7 +162,7 @@ impl Unpacker<'_> {
             snapshotter: self.store.snapshotter().into(),
             name: step.chain_id.to_string(),
             key: key.into(),
-            labels: target(&step.chain_id),
+            labels: labels_of(step),
         };
         match self.snapshots().commit(self.store.leased(self.lease, request)?).await {
             Ok(_) => Ok(Outcome::Applied),
@@ -203,8 +207,12 @@ impl Unpacker<'_> {
     }
 }
 
-fn target(chain_id: &Digest) -> HashMap<String, String> {
-    HashMap::from([(TARGET.to_owned(), chain_id.to_string())])
+/// What a snapshot is told about itself, when it is prepared and again when it is committed:
+/// the second set of labels replaces the first.
+fn labels_of(step: &Step<'_>) -> HashMap<String, String> {
+    let own = [(TARGET, &step.chain_id), (DIFF_ID, step.diff_id)];
+    let parent = step.parent.as_ref().map(|parent| (PARENT, parent));
+    own.into_iter().chain(parent).map(|(key, digest)| (key.to_owned(), digest.to_string())).collect()
 }
 
 /// Whether containerd's words are those of its tar reader or a decompressor. The bytes had
@@ -217,6 +225,22 @@ fn blames_archive(message: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::descriptor::{Descriptor, MediaType};
+
+    #[test]
+    fn a_snapshot_is_told_what_it_is_made_of() {
+        let [chain_id, diff_id, below] = ["chain", "diff", "below"].map(|text| Digest::of(text.as_bytes()));
+        let layer = Descriptor::new(MediaType::parse("application/vnd.oci.image.layer.v1.tar"), diff_id.clone(), 1);
+        let mut step = Step { layer: &layer, diff_id: &diff_id, chain_id: chain_id.clone(), parent: None };
+        let mut expected = HashMap::from([
+            ("containerd.io/snapshot.ref".to_owned(), chain_id.to_string()),
+            ("containerd.io/snapshot/diff-id".to_owned(), diff_id.to_string()),
+        ]);
+        assert_eq!(labels_of(&step), expected);
+        expected.insert("containerd.io/snapshot/parent-chain-id".to_owned(), below.to_string());
+        step.parent = Some(below);
+        assert_eq!(labels_of(&step), expected);
+    }
 
     #[test]
     fn archives_are_told_from_disks() {

@@ -2,6 +2,9 @@
 //!
 //! Needs root, and containerd and runc on the PATH. Containers run with `--cgroup ""`, so that they are
 //! placed below the test's own cgroup and leave no directories behind.
+//!
+//! Another version than the machine's is tried with a folder of its programs (containerd, ctr,
+//! containerd-shim-runc-v2) first on the PATH: containerd looks for its shim there, too.
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -158,7 +161,12 @@ impl Drop for ContainerdDaemon {
 
 fn configuration(folder: &Path, cri: Cri) -> String {
     let folder = folder.display();
-    let disabled = if cri == Cri::Off { "\"io.containerd.grpc.v1.cri\"" } else { "" };
+    // Three plug-ins since 2.0, and one before.
+    let names = ["grpc.v1.cri", "cri.v1.images", "cri.v1.runtime"];
+    let disabled = names.map(|name| format!("\"io.containerd.{name}\"")).join(", ");
+    let disabled = if cri == Cri::Off { disabled.as_str() } else { "" };
+    // Every version reads the second version of the configuration. NRI, which is on since 2.0,
+    // would open its socket outside of the folder.
     format!(
         r#"version = 2
 root = "{folder}/root"
@@ -168,6 +176,8 @@ disabled_plugins = [{disabled}]
   address = "{folder}/containerd.sock"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{folder}/opt"
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
 [plugins."io.containerd.grpc.v1.cri"]
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"
