@@ -182,7 +182,7 @@ async fn a_name_moves_and_may_stand_for_one_manifest() {
     land(&store, &image, REFERENCE).await.expect("lands");
     daemon.ctr_prints(&["images", "label", REFERENCE, "team=ours"]);
     let lease = store.lease().await.expect("a lease");
-    let reference = REFERENCE.parse().expect("well formed");
+    let reference: lighterman::core::reference::Reference = REFERENCE.parse().expect("well formed");
 
     store.name(&lease, &record(&image, REFERENCE, true)).await.expect("names");
     let known = store.lookup(&reference.to_string()).await.expect("answers").expect("is known");

@@ -156,8 +156,9 @@ pub(super) fn stage(store: &dyn Store, content: &[u8]) -> Verified<Staged> {
     let Turn::Ours(mut partial) = store.staging().begin(&descriptor).expect("begins") else {
         panic!("the blob is taken");
     };
-    partial.restart().expect("restarts");
-    partial.write(content).expect("writes");
+    // An earlier stage of the same content may have been left whole.
+    let here = usize::try_from(partial.offset()).expect("small");
+    partial.write(&content[here..]).expect("writes");
     partial.finish().expect("is whole")
 }
 
