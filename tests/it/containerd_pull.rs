@@ -76,6 +76,23 @@ fn containerd_is_the_destination_when_it_answers_and_a_second_pull_transfers_not
 }
 
 #[test]
+fn a_second_pull_of_a_foreign_platform_transfers_nothing_even_after_a_collection() {
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let reference = registry.push(fixture::busybox(), "library/busybox:1");
+    let user = Lighterman::new();
+    let platform = ["--platform", foreign().platform, "--json"];
+    pull(&user, &daemon, &reference, &platform).succeeds();
+    // Ending a lease in step with the collector is the way to have it run now.
+    daemon.ctr_prints(&["leases", "create", "--id", "collect"]);
+    daemon.ctr_prints(&["leases", "delete", "--sync", "collect"]);
+    let second = pull(&user, &daemon, &reference, &platform).succeeds().pulled();
+    assert_eq!(second["bytesFetched"], 0, "{second:#}");
+    daemon.ctr_prints(&["images", "rm", "--sync", &reference]);
+    assert_empty(&daemon, "default");
+}
+
+#[test]
 fn the_files_of_all_layers_are_there_and_those_thrown_away_are_not() {
     let daemon = ContainerdDaemon::start();
     let registry = Registry::plain();

@@ -31,6 +31,8 @@ const CRI: &str = "k8s.io";
 const CRI_MANAGED: (&str, &str) = ("io.cri-containerd.image", "managed");
 /// On a record that stands for one manifest of an index: which index.
 const ROOT: &str = "io.lighterman.root";
+/// Keeps that index from the collector, so that the next pull need not fetch it again.
+const KEEP_ROOT: &str = "containerd.io/gc.ref.content.root";
 /// And the platform that the index declared for the manifest.
 const PLATFORM: &str = "io.lighterman.platform";
 /// Tries when other writers create and delete the same record meanwhile.
@@ -72,7 +74,9 @@ fn labels_of(namespace: &str, record: &ImageRecord) -> Labels {
     let pinned = record.manifest.as_ref().filter(|_| record.pin_manifest);
     let root = pinned.filter(|manifest| manifest.digest != record.root.digest).map(|_| record.root.digest.to_string());
     let platform = pinned.and_then(|manifest| manifest.platform.as_ref()).map(ToString::to_string);
-    labels.insert(ROOT.into(), root.unwrap_or_default());
+    let root = root.unwrap_or_default();
+    labels.insert(KEEP_ROOT.into(), root.clone());
+    labels.insert(ROOT.into(), root);
     labels.insert(PLATFORM.into(), platform.unwrap_or_default());
     labels
 }
