@@ -56,6 +56,8 @@ impl Progress {
     pub(super) fn finish(&self) {
         if let Self::Bars(bars) = self {
             bars.all.clear().unwrap_or_default();
+            // Threads that are still winding down must not draw over what is said next.
+            bars.all.set_draw_target(ProgressDrawTarget::hidden());
         }
     }
 }
