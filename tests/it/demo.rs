@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::support::lighterman::Lighterman;
+use crate::support::sandbox::is_root;
 use crate::support::{files_below, host, succeed, tool};
 
 #[test]
@@ -25,7 +26,10 @@ fn the_demo_needs_neither_network_nor_root() {
     // Loopback is down in a new namespace; bringing it up is not what a demo may need root for.
     let script = "ip link set lo up && exec setpriv --no-new-privs --bounding-set -all --inh-caps -all \"$0\" demo";
     let mut command = Command::new(tool("unshare", "util-linux"));
-    command.args(["--map-root-user", "--net", tool("sh", "dash").to_str().expect("UTF-8"), "-c", script]);
+    if !is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--net", tool("sh", "dash").to_str().expect("UTF-8"), "-c", script]);
     tool("ip", "iproute2");
     command.arg(env!("CARGO_BIN_EXE_lighterman")).env_clear();
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", home.path()).env("TMPDIR", user.path("tmp"));

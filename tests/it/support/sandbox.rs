@@ -74,7 +74,9 @@ impl Sandbox {
     /// A command that runs inside.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(tool("nsenter", "util-linux"));
-        command.args(["--target", &self.holder.id().to_string(), "--mount"]);
+        // The holder's root too: entering a mount namespace alone ends in the machine's root,
+        // which is not ours where the tests run in a chroot.
+        command.args(["--target", &self.holder.id().to_string(), "--mount", "--root"]);
         if !is_root() {
             command.args(["--user", "--preserve-credentials"]);
         }
