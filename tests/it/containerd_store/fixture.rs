@@ -51,7 +51,7 @@ pub(super) struct Image {
 impl Image {
     /// Two layers, busybox and its links; `argv` is what a container of it runs.
     pub(super) fn build(argv: &[&str]) -> Self {
-        let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+        let busybox = crate::support::fixture::busybox_program(crate::support::host());
         let tars = [tar(|tar| file(tar, "bin/busybox", &busybox)), tar(|tar| links(tar, &["uname", "echo", "true"]))];
         let diff_ids = tars.iter().map(|tar| Digest::of(tar)).collect();
         let layers = tars.iter().map(|tar| (LAYER.to_owned(), gzip(tar))).collect();
