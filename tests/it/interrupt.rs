@@ -58,7 +58,8 @@ fn an_interrupted_pull_leaves_partial_data_only_and_the_next_one_goes_on_from_it
     assert!(later[before..].iter().all(|r| r.range().is_some_and(|(first, _)| first > 0)), "{later:?}");
     let bytes = std::fs::read(layout.join("blobs/sha256").join(big.hex())).expect("the blob landed");
     assert_eq!(digest(&bytes), big.digest);
-    assert!(!layout.join(".lighterman").exists(), "partial data outlives the pull that needed it");
+    let staging = layout.join(".lighterman");
+    assert!(!staging.exists(), "partial data outlives the pull that needed it: {:?}", files_below(&staging));
 }
 
 #[test]
