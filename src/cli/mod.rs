@@ -15,6 +15,7 @@ mod resolve;
 
 use clap::Parser;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::config::FileConfig;
 use crate::core::error::{Classify, Kind};
@@ -23,6 +24,9 @@ use crate::telemetry;
 
 use args::{Arguments, Command};
 use context::Context;
+
+/// How long threads may go on after the command has ended.
+const WINDING_DOWN: Duration = Duration::from_secs(2);
 
 /// Any failure of a command, ready to be shown.
 pub(crate) type Failure = Box<dyn Classify + Send + Sync>;
@@ -73,7 +77,8 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
             Command::Demo => demo::run(&context).await,
         }
     });
-    // Whatever a thread still reads or hashes after an interrupt is of no use to anybody.
-    runtime.shutdown_background();
+    // After an interrupt, threads get the time to finish a file that they are at, but not to
+    // hash the gigabytes of an earlier attempt.
+    runtime.shutdown_timeout(WINDING_DOWN);
     outcome
 }

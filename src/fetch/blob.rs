@@ -54,6 +54,7 @@ impl Fetcher {
         let mut waiting = false;
         loop {
             if job.store.claim(job.lease, blob, belongs).await.map_err(refused)? {
+                job.store.staging().forget(&blob.digest);
                 self.observer.notify(Event::Present(blob));
                 return Ok(Landed::Present);
             }

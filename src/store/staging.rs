@@ -102,6 +102,19 @@ impl Staging {
         Ok(Turn::Ours(Box::new(partial)))
     }
 
+    /// Removes what an earlier attempt left of a blob that the store has by now: a process
+    /// that is killed between linking and unlinking leaves a second name.
+    pub fn forget(&self, digest: &Digest) {
+        let path = self.path_of(digest);
+        if let Ok(file) = File::open(&path)
+            && file.try_lock().is_ok()
+            && names(&path, &file)
+        {
+            // A leftover only costs space; the next pull that sees it tries again.
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+
     /// Removes the directory if nothing is in it.
     pub fn tidy(&self) {
         // Not empty is the ordinary case: partial blobs stay for the next pull.
@@ -242,6 +255,20 @@ mod tests {
         let staged = partial.finish().expect("is whole").into_content();
         assert_eq!(std::fs::read(staged.path()).expect("reads"), b"a barge on the river");
         staged.remove().expect("removes");
+        staging.tidy();
+        assert!(!staging.root().exists());
+    }
+
+    #[test]
+    fn a_second_name_of_an_adopted_blob_is_forgotten_unless_somebody_writes_it() {
+        let folder = tempfile::tempdir().expect("folder");
+        let staging = Staging::new(folder.path().join("staging"));
+        let blob = descriptor(b"cargo");
+        let writing = begin(&staging, &blob);
+        staging.forget(&blob.digest);
+        assert!(staging.path_of(&blob.digest).exists(), "it is being written");
+        drop(writing);
+        staging.forget(&blob.digest);
         staging.tidy();
         assert!(!staging.root().exists());
     }
