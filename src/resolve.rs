@@ -17,7 +17,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::{Digest, Verified};
 use crate::core::limits::Limits;
-use crate::core::manifest::{Document, ImageConfig, Index, Manifest, declared_media_type};
+use crate::core::manifest::{Document, ImageConfig, Index, Manifest};
 use crate::core::platform::{Matcher, Platform};
 use crate::core::reference::Reference;
 use crate::core::select::{self, Entry, Inner};
@@ -311,12 +311,8 @@ impl Resolver<'_> {
 /// says of itself, else what it has the shape of.
 fn described(root: Descriptor, parsed: &Document, bytes: &[u8]) -> Descriptor {
     let is_root = |kind: &MediaType| kind.is_index() || kind.is_manifest();
-    let shape = match parsed {
-        Document::Index(_) => MediaType::OciIndex,
-        Document::Manifest(_) => MediaType::OciManifest,
-    };
-    let media_type =
-        Some(root.media_type.clone()).filter(is_root).or_else(|| declared_media_type(bytes)).unwrap_or(shape);
+    let announced = Some(root.media_type.clone()).filter(is_root);
+    let media_type = announced.unwrap_or_else(|| parsed.media_type(bytes));
     Descriptor { media_type, ..root }
 }
 

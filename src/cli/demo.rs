@@ -1,7 +1,6 @@
 //! `lighterman demo`: the newcomer's tour, with the real client code against a registry on
 //! loopback. Everything is in a temporary folder that is gone afterwards.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use console::style;
@@ -154,20 +153,15 @@ impl Tour {
     /// Takes the program out of the pulled image and executes it.
     async fn start(&self, inspection: &Inspection) -> Result<program::Outcome, Failure> {
         let layers = inspection.images.first().map(|image| image.layers.clone()).unwrap_or_default();
-        let pulled = self.pulled.clone();
+        let layout = Layout::open(&self.pulled)?;
         let search = tokio::task::spawn_blocking(move || {
-            let open = |position: usize| std::fs::File::open(blob_path(&pulled, &layers[position].digest.to_string()));
+            let open = |position: usize| std::fs::File::open(layout.blob_path(&layers[position].digest));
             entrypoint::find(layers.len(), open, &[image::PROGRAM.to_owned()], &Limits::default())
         });
         let found = search.await.map_err(|error| crate::store::StoreError::thread(&error))??;
         let bytes = found.as_ref().and_then(|found| found.whole()).unwrap_or_default();
         Ok(program::run(bytes).await?)
     }
-}
-
-/// Where a layout keeps a blob (OCI image-layout.md).
-fn blob_path(layout: &Path, digest: &str) -> std::path::PathBuf {
-    layout.join("blobs").join(digest.replace(':', "/"))
 }
 
 fn fetcher(reference: &Reference) -> Result<Fetcher, Failure> {

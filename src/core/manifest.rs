@@ -243,6 +243,18 @@ impl Document {
     }
 }
 
+impl Document {
+    /// The type that the document gives itself in `bytes`, which it was read from, else the OCI
+    /// type that it has the shape of.
+    #[must_use]
+    pub fn media_type(&self, bytes: &[u8]) -> MediaType {
+        declared_media_type(bytes).unwrap_or(match self {
+            Self::Index(_) => MediaType::OciIndex,
+            Self::Manifest(_) => MediaType::OciManifest,
+        })
+    }
+}
+
 /// The type that a document gives itself, if it does.
 #[must_use]
 pub fn declared_media_type(bytes: &[u8]) -> Option<MediaType> {

@@ -22,7 +22,6 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
-use serde::Deserialize;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
@@ -183,17 +182,7 @@ async fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
 /// The media type of a manifest or index; `None` for every other content, so that a layer
 /// cannot be fetched as if it were a manifest.
 fn manifest_type(bytes: &[u8], limits: &Limits) -> Option<MediaType> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Typed {
-        media_type: Option<MediaType>,
-    }
-    let document = Document::parse(bytes, None, limits).ok()?;
-    let declared = serde_json::from_slice::<Typed>(bytes).ok()?.media_type;
-    Some(declared.unwrap_or(match document {
-        Document::Index(_) => MediaType::OciIndex,
-        Document::Manifest(_) => MediaType::OciManifest,
-    }))
+    Document::parse(bytes, None, limits).ok().map(|document| document.media_type(bytes))
 }
 
 /// Says what the content is: type, length, digest, and the digest again as its entity tag.

@@ -67,7 +67,9 @@ impl Layout {
         Self { root: root.into(), staging: Staging::new(root.join(STAGING)), limits: Limits::default() }
     }
 
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
+    /// Where a blob is, or would be.
+    #[must_use]
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.root.join("blobs").join(digest.algorithm().name()).join(digest.hex())
     }
 
