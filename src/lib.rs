@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! core       pure values and decisions: references, digests, platforms, selection, retry
+//! cpu        the pool of threads that hash, inflate and unpack
 //! host       what this node can run, and how that is known
 //! registry   one question to one remote: TLS, auth, redirects, ranges
 //! store      where verified blobs and names live: OCI layout, containerd
@@ -28,6 +29,7 @@
 pub mod cli;
 pub mod config;
 pub mod core;
+pub mod cpu;
 pub mod demo;
 pub mod diagnose;
 pub mod fetch;

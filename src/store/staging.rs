@@ -5,6 +5,8 @@
 //! disk are hashed again before more are asked for. Nothing here has a name that a store
 //! would show, and the directory is readable by its owner only, since blobs may be private.
 
+mod follow;
+
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -14,6 +16,8 @@ use crate::core::descriptor::Descriptor;
 use crate::core::digest::{Digest, Mismatch, Verified, Verifier};
 
 use super::StoreError;
+
+pub use follow::{Extent, FollowError, Follower};
 
 /// Bytes hashed at a time when a partial blob is taken up again.
 const REHASH_BUFFER: usize = 256 * 1024;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 /// Rooms from the ground up. A room may use itself and every room of a lower floor, and
 /// never one of its own floor: `registry` and `store` do not know each other, nor does one
 /// service another.
-const FLOORS: [&[&str]; 11] = [
+const FLOORS: [&[&str]; 12] = [
     &["core"],
+    &["cpu"],
     &["host", "registry", "store"],
     &["fetch"],
     &["resolve"],

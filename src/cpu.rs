@@ -1,0 +1,260 @@
+//! The CPU pool: hashing, inflating and unpacking, off the threads that serve the network.
+//!
+//! As many threads as cores, each running whichever ready task has the lowest
+//! [`Priority`]. A task is a future, so that one which waits for bytes holds no thread; it
+//! may block in the file system, which is why it is not on the runtime of the network.
+//! Within the pool there is no tokio context: channels and watches of `tokio::sync` work,
+//! timers and sockets do not.
+
+use std::collections::BinaryHeap;
+use std::future::Future;
+use std::num::NonZero;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use async_task::Runnable;
+pub use async_task::Task;
+
+/// Which of two ready tasks goes first: the smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Priority(u32);
+
+impl Priority {
+    /// Hashing: everything else waits for its verdict in the end, and it costs least.
+    pub const HASH: Self = Self(0);
+
+    /// Unpacking layer `index`, counted from the bottom, which all others stand on.
+    #[must_use]
+    pub fn layer(index: usize) -> Self {
+        Self(u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1))
+    }
+}
+
+/// A pool of threads; clones share it. The threads end with the last clone, after what is ready.
+#[derive(Debug, Clone)]
+pub struct Cpu {
+    queue: Arc<Queue>,
+    _owner: Arc<Owner>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    ready: Mutex<Ready>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Ready {
+    tasks: BinaryHeap<Entry>,
+    /// Counts what was queued, so that equals go in turn.
+    turn: u64,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    priority: Priority,
+    turn: u64,
+    task: Runnable,
+}
+
+/// Closes the queue when the last handle goes.
+#[derive(Debug)]
+struct Owner(Arc<Queue>);
+
+impl Cpu {
+    /// A pool with a thread per core that this process may use.
+    #[must_use]
+    pub fn new() -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        Self::with_threads(cores)
+    }
+
+    fn with_threads(count: usize) -> Self {
+        let queue = Arc::new(Queue::default());
+        for index in 0..count {
+            let queue = Arc::clone(&queue);
+            let spawned = thread::Builder::new().name(format!("cpu-{index}")).spawn(move || queue.work());
+            if let Err(error) = spawned {
+                // Fewer threads are slower and not wrong, unless there is none at all.
+                assert!(index > 0, "cannot start a thread: {error}");
+                tracing::warn!(%error, threads = index, "the CPU pool has fewer threads than cores");
+                break;
+            }
+        }
+        Self { _owner: Arc::new(Owner(Arc::clone(&queue))), queue }
+    }
+
+    /// Starts a task. Dropping what is returned cancels it at its next wait; awaiting it
+    /// gives its output, or its panic.
+    #[must_use = "a task that is dropped is cancelled"]
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        priority: Priority,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Task<T> {
+        let queue = Arc::downgrade(&self.queue);
+        let schedule = move |task| {
+            if let Some(queue) = queue.upgrade() {
+                queue.push(priority, task);
+            }
+        };
+        let (runnable, task) = async_task::Builder::new().propagate_panic(true).spawn(|()| future, schedule);
+        runnable.schedule();
+        task
+    }
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Lets ready tasks of a lower priority value go first.
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+impl Queue {
+    fn push(&self, priority: Priority, task: Runnable) {
+        let mut ready = self.lock();
+        let turn = ready.turn;
+        ready.turn += 1;
+        ready.tasks.push(Entry { priority, turn, task });
+        drop(ready);
+        self.wake.notify_one();
+    }
+
+    /// What every thread does until the pool is closed and nothing is ready.
+    fn work(&self) {
+        loop {
+            let mut ready = self.lock();
+            let entry = loop {
+                if let Some(entry) = ready.tasks.pop() {
+                    break entry;
+                }
+                if ready.closed {
+                    return;
+                }
+                ready = self.wake.wait(ready).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(ready);
+            entry.task.run();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ready> {
+        // Nothing in the critical sections can panic half-way.
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.wake.notify_all();
+    }
+}
+
+impl Ord for Entry {
+    /// The heap gives its greatest: the lowest priority value, and of equals the first queued.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.priority, other.turn).cmp(&(self.priority, self.turn))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Entry {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::{mpsc, oneshot};
+
+    #[tokio::test]
+    async fn waiting_tasks_hold_no_thread_and_lower_layers_go_first() {
+        let cpu = Cpu::with_threads(1);
+        let (open, gate) = oneshot::channel::<()>();
+        let (order, mut finished) = mpsc::unbounded_channel();
+        // The only thread is busy while the others are queued, highest layer first.
+        let (started, running) = oneshot::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let busy = cpu.spawn(Priority::HASH, async move {
+            let _ = started.send(());
+            released.recv().expect("is released");
+        });
+        running.await.expect("it runs");
+        let waiting = cpu.spawn(Priority::HASH, async move { gate.await.is_ok() });
+        let layers: Vec<_> = [2, 0, 1]
+            .map(|index| {
+                let order = order.clone();
+                cpu.spawn(Priority::layer(index), async move { order.send(index).is_ok() })
+            })
+            .into();
+        release.send(()).expect("is there");
+        busy.await;
+        for layer in layers {
+            assert!(layer.await);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| finished.try_recv().ok()).collect();
+        assert_eq!(order, [0, 1, 2]);
+        open.send(()).expect("it waits");
+        assert!(waiting.await);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_task_is_cancelled() {
+        let cpu = Cpu::with_threads(1);
+        let (sender, mut receiver) = mpsc::channel::<()>(1);
+        let task = cpu.spawn(Priority::HASH, async move {
+            std::future::pending::<()>().await;
+            drop(sender);
+        });
+        drop(task);
+        assert_eq!(receiver.recv().await, None, "the future was dropped with what it held");
+    }
+
+    #[tokio::test]
+    async fn yielding_lets_others_go_first() {
+        let cpu = Cpu::with_threads(1);
+        let turns = Arc::new(Mutex::new(Vec::new()));
+        let (started, running) = oneshot::channel();
+        let (low, high) = (Arc::clone(&turns), Arc::clone(&turns));
+        let (go, mut going) = mpsc::channel::<()>(1);
+        let above = cpu.spawn(Priority::layer(1), async move {
+            let _ = started.send(());
+            going.recv().await;
+            yield_now().await;
+            low.lock().expect("lives").push("layer 1");
+        });
+        running.await.expect("it runs");
+        let below = cpu.spawn(Priority::layer(0), async move {
+            go.send(()).await.expect("is there");
+            yield_now().await;
+            high.lock().expect("lives").push("layer 0");
+        });
+        below.await;
+        above.await;
+        assert_eq!(*turns.lock().expect("lives"), ["layer 0", "layer 1"]);
+    }
+}
