@@ -7,6 +7,7 @@
 //!
 //! Specification: OCI image-spec, config.md, "Layer DiffID" and "Layer ChainID".
 
+pub mod archive;
 #[cfg(feature = "containerd")]
 pub mod containerd;
 #[cfg(feature = "containerd")]
