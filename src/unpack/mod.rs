@@ -7,10 +7,12 @@
 //!
 //! Specification: OCI image-spec, config.md, "Layer DiffID" and "Layer ChainID".
 
+pub mod archive;
 #[cfg(feature = "containerd")]
 pub mod containerd;
 #[cfg(feature = "containerd")]
 mod plan;
+pub mod tree;
 
 use std::fmt;
 
