@@ -34,6 +34,9 @@ pub struct Limits {
     pub tar_name_bytes: usize,
     /// Bytes of one pax header in a layer. Go's tar reader, and so containerd, stops there too.
     pub tar_pax_bytes: usize,
+    /// Files and directories that one layer may bring. The largest public ones have less than
+    /// a million; each takes an inode, of which a file system has only so many.
+    pub layer_entries: u64,
     /// Bytes in memory for the file names of one image: about a million files.
     pub tree_bytes: u64,
     /// Bytes read of the program that an image starts. Its headers are in the first few KiB.
@@ -57,6 +60,7 @@ impl Default for Limits {
             layer_inflated_bytes: 64 * 1024 * 1024 * 1024,
             tar_name_bytes: 4096,
             tar_pax_bytes: 1024 * 1024,
+            layer_entries: 16 * 1024 * 1024,
             tree_bytes: 256 * 1024 * 1024,
             program_bytes: 1024 * 1024,
         }

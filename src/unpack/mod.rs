@@ -12,6 +12,7 @@ pub mod archive;
 pub mod containerd;
 #[cfg(feature = "containerd")]
 mod plan;
+pub mod tree;
 
 use std::fmt;
 
