@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::core::error::{Classify, Kind};
+use crate::unpack::archive::Fault;
 
 /// A layer that cannot be read to its end. Layers are counted from 1, the lowest.
 #[derive(Debug, thiserror::Error)]
@@ -16,14 +17,12 @@ pub enum DiagnoseError {
         source: io::Error,
     },
     /// The tar archive is damaged.
-    #[error("layer {layer} is no valid tar archive: {reason} at byte {offset}")]
-    Malformed {
+    #[error("layer {layer}: {source}")]
+    Archive {
         /// Which layer.
         layer: usize,
-        /// What is wrong.
-        reason: &'static str,
-        /// Where, in the inflated archive.
-        offset: u64,
+        /// What is wrong with it.
+        source: Fault,
     },
     /// More than [`crate::core::limits::Limits`] allows.
     #[error("layer {layer} is over a limit: {what} of more than {limit} bytes")]
@@ -48,7 +47,7 @@ impl Classify for DiagnoseError {
                 Kind::InvalidContent
             }
             Self::Read { .. } => Kind::StoreFailed,
-            Self::Malformed { .. } | Self::TooLarge { .. } => Kind::InvalidContent,
+            Self::Archive { .. } | Self::TooLarge { .. } => Kind::InvalidContent,
         }
     }
 }

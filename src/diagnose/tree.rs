@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use super::DiagnoseError;
-use super::layer::{Entries, Entry, EntryKind};
+use super::layer::Entries;
 use crate::core::limits::Limits;
+use crate::unpack::archive::{Entry, Kind};
 
 /// Symbolic links followed for one path; Linux gives up there as well.
 const LINKS: usize = 40;
@@ -105,17 +106,18 @@ impl Tree {
         }
         let path = join(&parent, &name);
         let target = match entry.kind {
-            EntryKind::File => Target::File(FileAt { layer, entry: position, mode: entry.mode, size: entry.size }),
-            EntryKind::Symlink(target) => Target::Symlink(target),
-            EntryKind::HardLink(target) => {
+            Kind::File { size } => Target::File(FileAt { layer, entry: position, mode: entry.mode, size }),
+            Kind::Symlink(target) => Target::Symlink(target),
+            Kind::HardLink(target) => {
                 match self.locate(&target).and_then(|(parent, name)| self.nodes.get(&join(&parent, &name))) {
                     Some(node) => node.target.clone(),
                     None => return,
                 }
             }
             // A directory takes the place of a file or link, and merges with a directory.
-            EntryKind::Directory => return drop(self.nodes.remove(&path)),
-            EntryKind::Other => return self.remove(&path, usize::MAX),
+            Kind::Directory => return drop(self.nodes.remove(&path)),
+            // Programs are none of these, but they take the place of one.
+            _ => return self.remove(&path, usize::MAX),
         };
         self.remove(&path, usize::MAX);
         self.held += path.len() as u64 + NODE + if let Target::Symlink(text) = &target { text.len() as u64 } else { 0 };

@@ -19,3 +19,5 @@ mod skopeo;
 mod support;
 mod tls;
 mod transfer;
+#[cfg(feature = "containerd")]
+mod unpack_likeness;

@@ -10,9 +10,10 @@ use super::{Archive, ArchiveError, BLOCK, Entry, Fault, Kind, Sink, Time};
 const FIRST_ROOM: usize = 16 * 1024;
 
 /// What the next bytes are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum State {
     /// A header, or a block of zeros.
+    #[default]
     Header,
     /// The second block of zeros.
     Zeros,
@@ -30,12 +31,6 @@ pub(super) enum State {
     End,
     /// Nothing that could be made sense of.
     Failed,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self::Header
-    }
 }
 
 impl State {

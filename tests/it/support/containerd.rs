@@ -61,6 +61,9 @@ impl ContainerdDaemon {
         let child = Command::new("containerd")
             .arg("--config")
             .arg(&config)
+            // What containerd takes should not depend on the decompressors of this machine.
+            .env("CONTAINERD_DISABLE_PIGZ", "1")
+            .env("CONTAINERD_DISABLE_IGZIP", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)

@@ -88,11 +88,29 @@ impl Blob {
     }
 }
 
-/// One compressed layer; its media type is given by the manifest that names it.
+/// One layer as it is transferred.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
-    gzip: bytes::Bytes,
+    blob: bytes::Bytes,
     diff_id: String,
+    /// What the manifest calls it; gzip in the manifest's own flavour if nothing else is said.
+    media_type: Option<String>,
+}
+
+impl Layer {
+    /// An archive, gzipped.
+    pub(crate) fn gzip(tar: &[u8]) -> Self {
+        use std::io::Write as _;
+        let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::fast());
+        gzip.write_all(tar).expect("memory");
+        Self { blob: gzip.finish().expect("memory").into(), diff_id: digest(tar), media_type: None }
+    }
+
+    /// An archive, packed into `blob` as a test wants it.
+    #[cfg(feature = "containerd")]
+    pub(crate) fn packed(media_type: &str, blob: Vec<u8>, tar: &[u8]) -> Self {
+        Self { blob: blob.into(), diff_id: digest(tar), media_type: Some(media_type.into()) }
+    }
 }
 
 /// Writes a layer entry by entry, all owned by root at time 0.
@@ -132,11 +150,7 @@ impl Tree {
     }
 
     pub(crate) fn layer(self) -> Layer {
-        use std::io::Write as _;
-        let tar = self.0.into_inner().expect("memory");
-        let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::fast());
-        gzip.write_all(&tar).expect("memory");
-        Layer { gzip: gzip.finish().expect("memory").into(), diff_id: digest(&tar) }
+        Layer::gzip(&self.0.into_inner().expect("memory"))
     }
 }
 
@@ -186,7 +200,8 @@ impl Manifest {
         config["rootfs"] =
             json!({ "type": "layers", "diff_ids": layers.iter().map(|l| &l.diff_id).collect::<Vec<_>>() });
         let config = Blob::json(flavour.config(), &config);
-        let layers: Vec<Blob> = layers.iter().map(|l| Blob::new(flavour.layer(), l.gzip.clone())).collect();
+        let media_type = |layer: &Layer| layer.media_type.clone().unwrap_or_else(|| flavour.layer().into());
+        let layers: Vec<Blob> = layers.iter().map(|l| Blob::new(&media_type(l), l.blob.clone())).collect();
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": flavour.manifest(),

@@ -1,0 +1,188 @@
+//! What we unpack beside what containerd unpacks: the same trees, and the same refusals.
+//!
+//! Every image is pulled by ctr, whose containerd extracts the layers itself, and by us. What
+//! is compared are the directories of the snapshots as they lie on the disk, so that nothing
+//! hides behind the file system that is stacked from them: whiteout devices and the attributes
+//! of opaque directories are told apart as well as paths, types, modes, owners, times, link
+//! counts, attributes and bytes.
+
+mod cases;
+mod tar;
+mod tree;
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use lighterman::core::digest::Digest;
+use lighterman::core::manifest::chain_ids;
+use serde_json::Value;
+
+use crate::support::containerd::ContainerdDaemon;
+use crate::support::fixture::{Flavour, Image, Layer, Manifest, platform};
+use crate::support::host;
+use crate::support::lighterman::{Lighterman, exit};
+use crate::support::registry::Registry;
+use cases::{Case, Verdict};
+
+/// The directories of an image's layers, lowest first, or why there are none.
+type Unpacked = Result<Vec<PathBuf>, String>;
+
+/// A containerd and a registry, and the moment before which nothing in them was made.
+struct Bed {
+    daemon: ContainerdDaemon,
+    registry: Registry,
+    begin: SystemTime,
+}
+
+impl Bed {
+    fn start() -> Self {
+        let begin = SystemTime::now();
+        Self { daemon: ContainerdDaemon::start(), registry: Registry::plain(), begin }
+    }
+
+    /// Unpacked by containerd, as ctr asks it to.
+    fn theirs(&self, reference: &str, diff_ids: &[Digest]) -> Unpacked {
+        let output = self.daemon.ctr(&["-n", "theirs", "images", "pull", "--plain-http", reference]);
+        if output.status.success() {
+            Ok(self.directories("theirs", diff_ids))
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
+    /// Unpacked by us. Only content is refused: any other failure fails the test.
+    fn ours(&self, reference: &str, diff_ids: &[Digest]) -> Unpacked {
+        let user = Lighterman::new();
+        let (address, staging) = (self.daemon.address(), user.path("staging"));
+        let [address, staging] = [&address, &staging].map(|path| path.to_str().expect("UTF-8"));
+        let destination = ["--to", "containerd:ours", "--containerd-address", address, "--staging-dir", staging];
+        let outcome = user.run(&[&["pull", reference], &destination[..]].concat());
+        match outcome.code {
+            Some(exit::OK) => Ok(self.directories("ours", diff_ids)),
+            _ => Err(outcome.stderr),
+        }
+    }
+
+    /// Where the snapshots of some layers lie.
+    fn directories(&self, namespace: &str, diff_ids: &[Digest]) -> Vec<PathBuf> {
+        let top = chain_ids(diff_ids).pop().expect("a layer").to_string();
+        let view = ["-n", namespace, "snapshots", "view", "--mounts", &format!("look at {top}"), &top];
+        let mounts: Value = serde_json::from_str(&self.daemon.ctr_prints(&view)).expect("JSON");
+        let mount = &mounts[0];
+        let options = mount["Options"].as_array().expect("options").iter().filter_map(Value::as_str);
+        let below = options.filter_map(|option| option.strip_prefix("lowerdir=")).next();
+        // A single layer is no stack, but a directory that is mounted elsewhere.
+        let directories = below.or(mount["Source"].as_str()).expect("a directory").split(':');
+        directories.rev().map(PathBuf::from).collect()
+    }
+
+    /// What differs when this case is unpacked.
+    fn compare(&self, number: usize, case: &Case) -> Vec<String> {
+        let layers: Vec<Layer> = match &case.packed {
+            Some((media_type, blob)) => vec![Layer::packed(media_type, blob.clone(), &case.layers[0])],
+            None => case.layers.iter().map(|tar| Layer::gzip(tar)).collect(),
+        };
+        let diff_ids: Vec<Digest> = case.layers.iter().map(|tar| Digest::of(tar)).collect();
+        let manifest = Manifest::new(Flavour::Oci, &platform(host().arch, host().variant), &layers, ("/none", &[]));
+        let reference = self.registry.push(&Image::single(manifest), &format!("case:{number}"));
+        let (theirs, ours) = (self.theirs(&reference, &diff_ids), self.ours(&reference, &diff_ids));
+        self.judge(case, &theirs, &ours).into_iter().map(|line| format!("{}: {line}", case.name)).collect()
+    }
+
+    fn judge(&self, case: &Case, theirs: &Unpacked, ours: &Unpacked) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if theirs.is_ok() != (case.verdict == Verdict::Unpacks) {
+            wrong.push(format!("containerd does not do what this case is about: {theirs:?}"));
+        }
+        match (theirs, ours) {
+            (Ok(theirs), Ok(ours)) => {
+                assert_eq!((theirs.len(), ours.len()), (case.layers.len(), case.layers.len()), "{}", case.name);
+                for (layer, (theirs, ours)) in theirs.iter().zip(ours).enumerate() {
+                    let nodes = |path: &PathBuf| tree::nodes(path, self.begin);
+                    let lines = tree::differences(&nodes(ours), &nodes(theirs));
+                    wrong.extend(lines.into_iter().map(|line| format!("layer {layer}, {line}")));
+                }
+            }
+            (Err(_), Err(_)) => {}
+            (Ok(_), Err(said)) => wrong.push(format!("only we refuse it: {said}")),
+            (Err(said), Ok(_)) => wrong.push(format!("only containerd refuses it: {said}")),
+        }
+        wrong
+    }
+}
+
+fn check(cases: &[Case]) {
+    let bed = Bed::start();
+    let wrong: Vec<String> = cases.iter().enumerate().flat_map(|(number, case)| bed.compare(number, case)).collect();
+    assert!(wrong.is_empty(), "{} differences\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn formats_and_headers() {
+    check(&cases::headers());
+}
+
+#[test]
+fn sparse_files() {
+    check(&cases::sparse());
+}
+
+#[test]
+fn ends_of_archives() {
+    check(&cases::ends());
+}
+
+#[test]
+fn packings() {
+    check(&cases::packings());
+}
+
+#[test]
+fn symbolic_and_hard_links() {
+    check(&cases::links());
+}
+
+#[test]
+fn devices_and_pipes() {
+    check(&cases::nodes());
+}
+
+#[test]
+fn extended_attributes() {
+    check(&cases::attributes());
+}
+
+#[test]
+fn paths_and_parents() {
+    check(&cases::paths());
+}
+
+#[test]
+fn entries_in_the_place_of_others() {
+    check(&cases::replaced());
+}
+
+#[test]
+fn implied_parents() {
+    check(&cases::implied());
+}
+
+#[test]
+fn whiteouts() {
+    check(&cases::hidden());
+}
+
+#[test]
+fn opaque_whiteouts() {
+    check(&cases::opaque());
+}
+
+#[test]
+fn whiteouts_in_the_bottom_layer() {
+    check(&cases::bottom());
+}
+
+#[test]
+fn packages_of_this_machine() {
+    check(&cases::packages());
+}
