@@ -6,9 +6,11 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use toml::{Table, Value};
 
 use crate::core::error::{Classify, Kind};
+use crate::unpack::options::{Extractor, Start};
 
 /// Where the file is looked for when nobody names one.
 pub const DEFAULT_PATH: &str = "/etc/lighterman/config.toml";
@@ -34,6 +36,8 @@ pub struct FileConfig {
     pub tlskey: Option<PathBuf>,
     /// `max-concurrent-downloads`, at least 1.
     pub max_concurrent_downloads: Option<usize>,
+    /// `unpack`.
+    pub unpack: Option<Start>,
     /// `containerd.address`.
     pub containerd_address: Option<PathBuf>,
     /// `containerd.namespace`.
@@ -42,6 +46,10 @@ pub struct FileConfig {
     pub snapshotter: Option<String>,
     /// `containerd.staging-dir`.
     pub staging_dir: Option<PathBuf>,
+    /// `containerd.extract-with`.
+    pub extract_with: Option<Extractor>,
+    /// `containerd.sync-snapshots`.
+    pub sync_snapshots: Option<bool>,
 }
 
 /// A configuration that cannot be used.
@@ -134,10 +142,13 @@ impl FileConfig {
             tlscert: top.text("tlscert").map(PathBuf::from),
             tlskey: top.text("tlskey").map(PathBuf::from),
             max_concurrent_downloads: top.count("max-concurrent-downloads"),
+            unpack: top.choice("unpack"),
             containerd_address: containerd.text("address").map(PathBuf::from),
             namespace: containerd.text("namespace"),
             snapshotter: containerd.text("snapshotter"),
             staging_dir: containerd.text("staging-dir").map(PathBuf::from),
+            extract_with: containerd.choice("extract-with"),
+            sync_snapshots: containerd.flag("sync-snapshots"),
         };
         let mistakes: Vec<String> = top.finish().into_iter().chain(containerd.finish()).collect();
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes { path: path.into(), mistakes }) }
@@ -185,6 +196,16 @@ impl Section {
         })
     }
 
+    /// One of the names of an enumeration.
+    fn choice<T: ValueEnum>(&mut self, key: &str) -> Option<T> {
+        let names = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        let names: Vec<String> = names.map(|value| value.get_name().to_owned()).collect();
+        self.take(key, &format!("one of {}", names.join(", ")), |value| match value {
+            Value::String(text) => T::from_str(&text, false).ok(),
+            _ => None,
+        })
+    }
+
     fn flag(&mut self, key: &str) -> Option<bool> {
         self.take(key, "true or false", |value| value.as_bool())
     }
@@ -218,26 +239,31 @@ mod tests {
             tlscert = "/cert.pem"
             tlskey = "/key.pem"
             max-concurrent-downloads = 4
+            unpack = "verified"
             [containerd]
             address = "/run/containerd/containerd.sock"
             namespace = "k8s.io"
             snapshotter = "native"
             staging-dir = "/var/lib/lighterman/staging"
+            extract-with = "diff-service"
+            sync-snapshots = true
         "#;
         let config = FileConfig::parse(Path::new("x"), text).expect("reads");
         assert_eq!(config.hosts_dirs, Some(vec!["/etc/containerd/certs.d".into()]));
         assert_eq!(config.max_concurrent_downloads, Some(4));
         assert_eq!(config.namespace.as_deref(), Some("k8s.io"));
+        assert_eq!(config.unpack, Some(Start::Verified));
+        assert_eq!((config.extract_with, config.sync_snapshots), (Some(Extractor::DiffService), Some(true)));
         assert_eq!(FileConfig::parse(Path::new("x"), "").expect("reads"), FileConfig::default());
     }
 
     #[test]
     fn reports_every_mistake_at_once() {
-        let text = "log-level = \"loud\"\nmirror = 1\nplain-http = \"yes\"\nmax-concurrent-downloads = 0\n[containerd]\nsocket = \"x\"\naddress = 7";
+        let text = "log-level = \"loud\"\nmirror = 1\nplain-http = \"yes\"\nmax-concurrent-downloads = 0\n[containerd]\nsocket = \"x\"\naddress = 7\nextract-with = \"tar\"";
         let Err(ConfigError::Mistakes { mistakes, .. }) = FileConfig::parse(Path::new("x"), text) else {
             panic!("mistakes were accepted");
         };
-        assert_eq!(mistakes.len(), 6, "{mistakes:#?}");
+        assert_eq!(mistakes.len(), 7, "{mistakes:#?}");
         assert!(mistakes.contains(&"containerd.socket is not a setting".to_owned()));
         assert!(matches!(FileConfig::parse(Path::new("x"), "a = ["), Err(ConfigError::Syntax { .. })));
         assert!(matches!(FileConfig::load(Some(Path::new("/nowhere/x.toml"))), Err(ConfigError::Unreadable { .. })));

@@ -9,18 +9,19 @@ mod error;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::descriptor::Descriptor;
+use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::limits::Limits;
-use crate::core::manifest::{Document, ImageConfig, Index, Manifest};
+use crate::core::manifest::{Document, ImageConfig, Index, Manifest, chain_ids};
 use crate::core::plan::{self, Blob, BlobKind};
 use crate::core::platform::{Matcher, Platform};
 use crate::core::reference::Reference;
 use crate::core::select::{self, Eligible, EntryPath, Inner};
 use crate::fetch::progress::{Event, Observer};
-use crate::fetch::{Fetcher, Job, Landed};
+use crate::fetch::{Arrival, Fetcher, Job, Landed};
 use crate::host::{Execution, LocalHost};
 use crate::resolve::choice::{self, Choice, Level, OnMismatch, Wish};
 use crate::resolve::{Image, Reading, ResolveError, Resolver, Root};
@@ -165,6 +166,18 @@ impl Puller<'_> {
     /// [`PullError`]; no name was set.
     pub async fn land(&self, plan: &Plan, cancel: &CancellationToken) -> Result<Pulled, PullError> {
         let started = Instant::now();
+        let mut pulled = match self.standing(plan).await? {
+            Some(standing) => standing,
+            None => self.bring_and_name(plan, cancel).await?,
+        };
+        if let Some(known) = self.store.lookup(&plan.image.reference.to_string()).await? {
+            pulled.target = known.target.digest;
+        }
+        pulled.elapsed = started.elapsed();
+        Ok(pulled)
+    }
+
+    async fn bring_and_name(&self, plan: &Plan, cancel: &CancellationToken) -> Result<Pulled, PullError> {
         let lease = self.store.lease().await?;
         let brought = tokio::select! {
             brought = self.bring(&lease, plan) => brought,
@@ -181,37 +194,73 @@ impl Puller<'_> {
             // The image is there and named; what failed is only the tidying.
             pulled.warnings.push(format!("the lease of this pull could not be ended, and will expire: {error}"));
         }
-        if let Some(known) = self.store.lookup(&plan.image.reference.to_string()).await? {
-            pulled.target = known.target.digest;
-        }
-        pulled.elapsed = started.elapsed();
         Ok(pulled)
     }
 
-    /// Everything but the name.
-    async fn bring(&self, lease: &Lease, plan: &Plan) -> Result<Pulled, PullError> {
-        self.put_documents(lease, plan).await?;
-        let mut traffic = self.fetch(lease, plan).await?;
-        traffic.bytes_fetched += plan.image.bytes_fetched;
+    /// What a pull would bring of an image that is whole, named and unpacked already: nothing, and
+    /// without a lease or any other write. `None` where there is something to do.
+    async fn standing(&self, plan: &Plan) -> Result<Option<Pulled>, PullError> {
+        let blobs = plan::blobs(plan.parts.iter().map(|part| &part.manifest));
+        let documents = plan.documents(&self.limits);
+        let all: Vec<&Descriptor> = documents.iter().chain(blobs.iter().map(|blob| &blob.descriptor)).collect();
+        if !self.store.stands(&plan.record(), &all).await? {
+            return Ok(None);
+        }
         let (mut unpacked, mut warnings) = (Vec::new(), Vec::new());
-        for part in &plan.parts {
-            // Attestations and other artifacts travel along; there is nothing in them to run.
-            if part.choice.descriptor.is_attestation() || !part.manifest.config.media_type.is_config() {
-                continue;
-            }
+        for part in plan.runnable() {
             let config = self.config_of(part).await?;
             warnings.extend(label_warning(part, &config));
             if let Some(unpacker) = self.unpacker {
-                let image = Unpackable { manifest: &part.manifest, config: &config };
-                let total = part.manifest.layers.len();
+                if !unpacker.is_unpacked(&part.manifest, &config).await? {
+                    return Ok(None);
+                }
+                unpacked.extend(chain_ids(&config.rootfs.diff_ids).pop());
+            }
+        }
+        let mut traffic = Traffic { bytes_fetched: plan.image.bytes_fetched, ..Traffic::default() };
+        for blob in &blobs {
+            self.observer.notify(Event::Present(&blob.descriptor));
+            traffic = traffic.with(Landed::Present, blob.descriptor.size);
+        }
+        let target = plan.image.root.digest.clone();
+        Ok(Some(Pulled { traffic, target, unpacked, warnings, elapsed: Duration::ZERO }))
+    }
+
+    /// Everything but the name. Layers are unpacked while they arrive; the first error stops all.
+    async fn bring(&self, lease: &Lease, plan: &Plan) -> Result<Pulled, PullError> {
+        self.put_documents(lease, plan).await?;
+        let arrivals = Arrivals::of(plan);
+        let fetching = self.fetch(lease, plan, &arrivals);
+        let unpacking = self.unpack(lease, plan, &arrivals);
+        let (mut traffic, (unpacked, warnings)) = tokio::try_join!(fetching, unpacking)?;
+        traffic.bytes_fetched += plan.image.bytes_fetched;
+        let target = plan.image.root.digest.clone();
+        Ok(Pulled { traffic, target, unpacked, warnings, elapsed: Duration::ZERO })
+    }
+
+    /// Every image of the plan, one after the other; chain IDs, and what the user should know.
+    async fn unpack(
+        &self,
+        lease: &Lease,
+        plan: &Plan,
+        arrivals: &Arrivals,
+    ) -> Result<(Vec<Digest>, Vec<String>), PullError> {
+        let (mut unpacked, mut warnings) = (Vec::new(), Vec::new());
+        for part in plan.runnable() {
+            arrivals.present(&part.manifest.config.digest).await;
+            let config = self.config_of(part).await?;
+            warnings.extend(label_warning(part, &config));
+            if let Some(unpacker) = self.unpacker {
+                let layers: Vec<_> = part.manifest.layers.iter().map(|layer| arrivals.follow(&layer.digest)).collect();
+                let image = Unpackable { manifest: &part.manifest, config: &config, arrivals: &layers };
+                let total = layers.len();
                 let tell = |unpacked: LayerUnpacked<'_>| {
                     self.observer.notify(Event::Unpacked { done: unpacked.index + 1, total });
                 };
                 unpacked.extend(unpacker.unpack(lease, image, &tell).await?);
             }
         }
-        let target = plan.image.root.digest.clone();
-        Ok(Pulled { traffic, target, unpacked, warnings, elapsed: Duration::ZERO })
+        Ok((unpacked, warnings))
     }
 
     /// Indexes and manifests go in first, so that the store knows what keeps the blobs alive.
@@ -233,13 +282,12 @@ impl Puller<'_> {
     }
 
     /// All blobs at once, as many at a time as the limits allow; the first error stops them all.
-    async fn fetch(&self, lease: &Lease, plan: &Plan) -> Result<Traffic, PullError> {
+    async fn fetch(&self, lease: &Lease, plan: &Plan, arrivals: &Arrivals) -> Result<Traffic, PullError> {
         let job = Job { reference: &plan.image.reference, store: self.store, lease };
-        let blobs = plan::blobs(plan.parts.iter().map(|part| &part.manifest));
-        stream::iter(&blobs)
-            .map(|blob| async {
+        stream::iter(&arrivals.blobs)
+            .map(|(blob, arrival)| async move {
                 let belongs = Belongs { role: role_of(blob), source: &plan.image.reference };
-                let landed = self.fetcher.blob(&job, &blob.descriptor, belongs).await?;
+                let landed = self.fetcher.blob(&job, &blob.descriptor, belongs, arrival).await?;
                 Ok::<_, PullError>((landed, blob.descriptor.size))
             })
             .buffer_unordered(self.limits.concurrent_downloads)
@@ -254,6 +302,31 @@ impl Puller<'_> {
         ImageConfig::parse(document.content(), &self.limits).map_err(|source| {
             PullError::Resolve(ResolveError::Document { what: descriptor.digest.to_string(), source })
         })
+    }
+}
+
+/// Every blob of a plan, in the order in which they are best fetched, with how it is getting here.
+struct Arrivals {
+    blobs: Vec<(Blob, watch::Sender<Arrival>)>,
+}
+
+impl Arrivals {
+    fn of(plan: &Plan) -> Self {
+        let blobs = plan::blobs(plan.parts.iter().map(|part| &part.manifest));
+        Self { blobs: blobs.into_iter().map(|blob| (blob, watch::Sender::new(Arrival::Awaited))).collect() }
+    }
+
+    fn follow(&self, digest: &Digest) -> watch::Receiver<Arrival> {
+        match self.blobs.iter().find(|(blob, _)| blob.descriptor.digest == *digest) {
+            Some((_, arrival)) => arrival.subscribe(),
+            // Every blob of the plan's manifests is here.
+            None => watch::channel(Arrival::Awaited).1,
+        }
+    }
+
+    async fn present(&self, digest: &Digest) {
+        // The senders live as long as we do, so that waiting cannot fail.
+        let _ = self.follow(digest).wait_for(|arrival| matches!(arrival, Arrival::Present)).await;
     }
 }
 
@@ -292,6 +365,24 @@ impl Plan {
             }
         }
         indexes
+    }
+
+    /// Descriptors of every index and manifest that belongs into the store.
+    fn documents(&self, limits: &Limits) -> Vec<Descriptor> {
+        let indexes = self.indexes(limits).into_iter().map(|(digest, _)| digest);
+        let manifests = self.parts.iter().map(|part| part.choice.descriptor.digest.clone());
+        let document = |digest: Digest| {
+            let size = self.image.document(&digest)?.size();
+            Some(Descriptor::new(MediaType::Other(String::new()), digest, size))
+        };
+        indexes.chain(manifests).filter_map(document).collect()
+    }
+
+    /// The parts that hold something to run: attestations and other artifacts travel along.
+    fn runnable(&self) -> impl Iterator<Item = &Part> {
+        self.parts
+            .iter()
+            .filter(|part| !part.choice.descriptor.is_attestation() && part.manifest.config.media_type.is_config())
     }
 
     fn record(&self) -> ImageRecord {

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use crate::config::FileConfig;
+use crate::unpack::options::{Extractor, Start};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -215,7 +216,23 @@ pub(super) struct PullArgs {
     #[arg(long, value_name = "DIR")]
     pub(super) staging_dir: Option<PathBuf>,
     #[command(flatten)]
+    pub(super) unpack: UnpackArgs,
+    #[command(flatten)]
     pub(super) registry: RegistryArgs,
+}
+
+/// How layers become snapshots of containerd.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct UnpackArgs {
+    /// When to unpack a layer: while it arrives, or once its digest held [default: arriving]
+    #[arg(long, value_name = "WHEN", hide_possible_values = true)]
+    pub(super) unpack: Option<Start>,
+    /// Who extracts layers: lighterman, or containerd's diff-service [default: lighterman]
+    #[arg(long, value_name = "WHO", hide_possible_values = true)]
+    pub(super) extract_with: Option<Extractor>,
+    /// Write unpacked layers through to the disk before the image gets its name
+    #[arg(long)]
+    pub(super) sync_snapshots: bool,
 }
 
 #[derive(Debug, Args)]

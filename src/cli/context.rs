@@ -10,6 +10,8 @@ use crate::config::{ConfigError, FileConfig};
 use crate::core::limits::Limits;
 use crate::core::platform::{Platform, PlatformError};
 use crate::core::reference::Reference;
+#[cfg(feature = "containerd")]
+use crate::cpu::Cpu;
 use crate::fetch::Fetcher;
 use crate::fetch::progress::Observer;
 use crate::host::{LocalHost, System};
@@ -24,9 +26,13 @@ use crate::store::layout::Layout;
 #[cfg(feature = "containerd")]
 use crate::store::staging::Staging;
 use crate::unpack::Unpack;
+#[cfg(feature = "containerd")]
+use crate::unpack::containerd::Unpacker;
+#[cfg(feature = "containerd")]
+use crate::unpack::options::{Durability, Options};
 
 use super::Failure;
-use super::args::{Global, MatchArgs, RegistryArgs};
+use super::args::{Global, MatchArgs, RegistryArgs, UnpackArgs};
 
 #[cfg(feature = "containerd")]
 const CONTAINERD_ADDRESS: &str = "/run/containerd/containerd.sock";
@@ -66,6 +72,7 @@ pub(super) struct ContainerdFlags {
     pub(super) namespace: Option<String>,
     pub(super) snapshotter: Option<String>,
     pub(super) staging_dir: Option<PathBuf>,
+    pub(super) unpack: UnpackArgs,
 }
 
 impl Place {
@@ -134,8 +141,21 @@ impl Context {
 
     #[cfg(feature = "containerd")]
     async fn open_containerd(&self, namespace: Option<String>, flags: ContainerdFlags) -> Result<Opened, Failure> {
+        let options = self.unpack_options(&flags.unpack);
         let containerd = self.containerd(namespace, flags).await?;
-        Ok(Opened { store: Box::new(containerd.clone()), unpacker: Some(Box::new(containerd)) })
+        let unpacker = Unpacker::new(containerd.clone(), Cpu::new(), options, Limits::default());
+        Ok(Opened { store: Box::new(containerd), unpacker: Some(Box::new(unpacker)) })
+    }
+
+    #[cfg(feature = "containerd")]
+    fn unpack_options(&self, args: &UnpackArgs) -> Options {
+        let file = &self.file;
+        let synced = args.sync_snapshots || file.sync_snapshots.unwrap_or(false);
+        Options {
+            extractor: args.extract_with.or(file.extract_with).unwrap_or_default(),
+            start: args.unpack.or(file.unpack).unwrap_or_default(),
+            durability: if synced { Durability::Synced } else { Durability::Cached },
+        }
     }
 
     #[cfg(feature = "containerd")]

@@ -29,6 +29,7 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
         namespace: args.namespace.clone(),
         snapshotter: args.snapshotter.clone(),
         staging_dir: args.staging_dir.clone(),
+        unpack: args.unpack.clone(),
     };
     let opened = context.open(&place, flags, Access::Write).await?;
     let limits = context::limits(context, args.max_concurrent_downloads);

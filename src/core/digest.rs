@@ -253,6 +253,25 @@ impl Verifier {
     }
 }
 
+/// Hashes a stream whose length nobody promised: the tar inside a layer, for its diffID.
+#[derive(Debug, Clone, Default)]
+pub struct Digester {
+    hasher: sha2::Sha256,
+}
+
+impl Digester {
+    /// Takes the next bytes of the stream.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// The sha256 digest of all that was taken.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest { algorithm: Algorithm::Sha256, hex: hex(&self.hasher.finalize()) }
+    }
+}
+
 /// Content whose size and digest held. Only [`Verifier::finish`] makes one.
 #[derive(Debug, Clone)]
 pub struct Verified<T> {
@@ -320,6 +339,11 @@ mod tests {
         assert_eq!(digest.to_string(), EMPTY);
         assert_eq!(digest, Digest::of(b""));
         assert_eq!(digest.short(), "e3b0c44298fc");
+        let mut digester = Digester::default();
+        for bytes in [&b"car"[..], b"", b"go"] {
+            digester.update(bytes);
+        }
+        assert_eq!(digester.finish(), Digest::of(b"cargo"));
     }
 
     #[test]

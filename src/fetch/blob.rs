@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::descriptor::Descriptor;
@@ -16,6 +16,7 @@ use crate::store::staging::{Partial, PartialError, Staged, Turn};
 use crate::store::{Belongs, Lease, Store, StoreError};
 
 use super::Fetcher;
+use super::arrival::Arrival;
 use super::attempts::Attempts;
 use super::error::{Cause, FetchError};
 use super::progress::Event;
@@ -48,7 +49,13 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`FetchError`] with every attempt. What was downloaded stays in staging.
-    pub async fn blob(&self, job: &Job<'_>, blob: &Descriptor, belongs: Belongs<'_>) -> Result<Landed, FetchError> {
+    pub async fn blob(
+        &self,
+        job: &Job<'_>,
+        blob: &Descriptor,
+        belongs: Belongs<'_>,
+        arrival: &watch::Sender<Arrival>,
+    ) -> Result<Landed, FetchError> {
         let refused = |error: StoreError| FetchError::refused(blob.digest.to_string(), error.into());
         let mut attempts = self.attempts(blob.digest.to_string(), Operation::Pull)?;
         let mut received = 0;
@@ -57,6 +64,7 @@ impl Fetcher {
             if job.store.claim(job.lease, blob, belongs).await.map_err(refused)? {
                 job.store.staging().forget(&blob.digest);
                 self.observer.notify(Event::Present(blob));
+                arrival.send_replace(Arrival::Present);
                 return Ok(Landed::Present);
             }
             let Some(partial) = begin(job.store, blob).await.map_err(refused)? else {
@@ -72,9 +80,11 @@ impl Fetcher {
                 continue;
             }
             let source = Source { reference: job.reference, blob };
+            arrival.send_replace(Arrival::Arriving(partial.follow()));
             if let Some(staged) = self.complete(&source, &mut attempts, &partial, &mut received).await? {
                 job.store.adopt(job.lease, &staged, belongs).await.map_err(refused)?;
                 self.observer.notify(Event::Finished(blob));
+                arrival.send_replace(Arrival::Present);
                 return Ok(Landed::Fetched(received));
             }
         }

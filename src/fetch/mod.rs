@@ -7,6 +7,7 @@
 //!
 //! This room decides nothing about images: which blobs are wanted is the caller's affair.
 
+mod arrival;
 mod attempts;
 mod blob;
 mod error;
@@ -30,6 +31,7 @@ use attempts::Attempts;
 use health::Health;
 use progress::Observer;
 
+pub use arrival::Arrival;
 pub use blob::{Job, Landed};
 pub use error::{Cause, FetchError};
 

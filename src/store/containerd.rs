@@ -26,9 +26,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use containerd_client::services::v1::Info;
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
+use futures_util::future::try_join_all;
 
 use super::staging::{Staged, Staging};
 use super::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
@@ -218,6 +220,15 @@ impl Store for Containerd {
 
     async fn name(&self, lease: &Lease, record: &ImageRecord) -> Result<(), StoreError> {
         self.write_records(lease, record).await
+    }
+
+    async fn stands(&self, record: &ImageRecord, blobs: &[&Descriptor]) -> Result<bool, StoreError> {
+        let infos = try_join_all(blobs.iter().map(|blob| self.info(&blob.digest))).await?;
+        let whole = |(info, blob): (&Option<Info>, &&Descriptor)| {
+            info.as_ref().is_some_and(|info| u64::try_from(info.size) == Ok(blob.size))
+        };
+        // The names come last: as long as they are there, so is what they stand for.
+        Ok(infos.iter().zip(blobs).all(whole) && self.has_records(record).await?)
     }
 
     async fn lookup(&self, name: &str) -> Result<Option<Known>, StoreError> {

@@ -173,6 +173,28 @@ impl Store for Layout {
         .await
     }
 
+    async fn stands(&self, record: &ImageRecord, blobs: &[&Descriptor]) -> Result<bool, StoreError> {
+        let target = record.manifest.as_ref().unwrap_or(&record.root);
+        match self.lookup(&record.reference.to_string()).await? {
+            Some(known) if known.target.digest == target.digest && known.platform == target.platform => {
+                if known.root.as_ref().unwrap_or(&target.digest) != &record.root.digest {
+                    return Ok(false);
+                }
+            }
+            _ => return Ok(false),
+        }
+        let paths: Vec<_> = blobs.iter().map(|blob| (self.blob_path(&blob.digest), blob.size)).collect();
+        let whole = move |_| {
+            for (path, size) in &paths {
+                if !files::is_whole(path, *size)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        self.blocking(whole).await
+    }
+
     async fn lookup(&self, name: &str) -> Result<Option<Known>, StoreError> {
         let name = name.to_owned();
         self.blocking(move |layout| {

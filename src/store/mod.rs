@@ -137,6 +137,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Makes the image visible under its name. Everything it needs has to be there.
     async fn name(&self, lease: &Lease, record: &ImageRecord) -> Result<(), StoreError>;
 
+    /// Whether all of `blobs` are there and [`Store::name`] would change nothing: the pull of an
+    /// image that has not changed. Only its own name protects it meanwhile.
+    async fn stands(&self, record: &ImageRecord, blobs: &[&Descriptor]) -> Result<bool, StoreError>;
+
     /// What a name stands for, or `None`. Names are normalised references, or whatever else
     /// other tools have put there.
     async fn lookup(&self, name: &str) -> Result<Option<Known>, StoreError>;

@@ -1,264 +1,298 @@
-//! Unpacking with containerd's Snapshots and Diff services, one layer after the other.
+//! Unpacking into containerd: all layers at once where its snapshotter is overlayfs, by its
+//! own Diff service where it is anything else.
 //!
-//! This works with every snapshotter on every version, because containerd extracts the
-//! layer itself. Snapshots are made under the pull's lease; the config's label keeps them
-//! once the image has a name.
+//! Layers grow side by side while they download; snapshots are committed in their order,
+//! each only after its blob digest and its diffID held. Whatever we cannot do as
+//! containerd would (an unfamiliar snapshotter, a decoder that needs too much memory) is
+//! left to containerd, and said so in the log.
 
-use std::collections::HashMap;
+mod diff;
+mod overlay;
+mod snapshots;
 
 use async_trait::async_trait;
-use containerd_client::services::v1::ApplyRequest;
-use containerd_client::services::v1::diff_client::DiffClient;
-use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
-use containerd_client::services::v1::snapshots::{
-    CommitSnapshotRequest, PrepareSnapshotRequest, RemoveSnapshotRequest, StatSnapshotRequest,
-};
-use containerd_client::tonic::Code;
-use containerd_client::tonic::transport::Channel;
-use containerd_client::types::{self, Mount};
+use futures_util::future::try_join_all;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::layer::{self, Layer, LayerError, Order, Source};
+use super::options::{Durability, Extractor, Options, Start};
 use super::plan::{Step, plan};
-use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable};
+use super::tree::Whiteouts;
+use super::workspace::Workspace;
+use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable, inflate::InflateError};
+use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
-use crate::store::containerd::{Containerd, labels, unique};
+use crate::core::limits::Limits;
+use crate::core::manifest::{ImageConfig, Manifest};
+use crate::cpu::Cpu;
+use crate::fetch::Arrival;
+use crate::store::containerd::{Containerd, labels};
 use crate::store::error::RemoteCode;
-use crate::store::{Lease, StoreError};
+use crate::store::staging::FollowError;
+use crate::store::{Lease, Store, StoreError};
+use overlay::{Ground, Site};
+use snapshots::{Prepared, Snapshots};
 
-/// Tells containerd which snapshot an active one will become, so that it can refuse at once
-/// where that one exists.
-const TARGET: &str = "containerd.io/snapshot.ref";
-/// What the layer is by itself, and what lies below it: for snapshotters that are programs of
-/// their own. containerd's unpacker tells them so since 2.3; older ones pass it on unread.
-const DIFF_ID: &str = "containerd.io/snapshot/diff-id";
-const PARENT: &str = "containerd.io/snapshot/parent-chain-id";
 /// Tries when a snapshot vanishes between two calls, which the collector can do once.
 const TRIES: usize = 3;
 
-/// Unpacks `image`, whose blobs are all in `store` and under `lease`, and ties the result to
-/// its config. Layers that are unpacked already are left alone. Returns the chain ID of the
-/// top layer, which a container's root file system is made from; none for an image without layers.
-///
-/// # Errors
-/// [`UnpackError`]; snapshots of the layers below the one that failed stay under the lease.
-pub async fn unpack(
-    store: &Containerd,
-    lease: &Lease,
-    image: Unpackable<'_>,
-    observer: &(dyn for<'l> Fn(LayerUnpacked<'l>) + Sync),
-) -> Result<Option<Digest>, UnpackError> {
-    let steps = plan(image)?;
-    let Some(top) = steps.last().map(|step| &step.chain_id) else { return Ok(None) };
-    store.check_snapshotter().await?;
-    let unpacker = Unpacker { store, lease };
-    let done = unpacker.hold(top).await?;
-    for (index, step) in steps.iter().enumerate() {
-        let outcome = if done { Outcome::Present } else { unpacker.unpack(step).await? };
-        observer(LayerUnpacked { index, layer: step.layer, outcome });
+/// Unpacks images into one namespace of a containerd.
+#[derive(Debug, Clone)]
+pub struct Unpacker {
+    store: Containerd,
+    cpu: Cpu,
+    options: Options,
+    limits: Limits,
+}
+
+impl Unpacker {
+    /// An unpacker for the images in `store`.
+    #[must_use]
+    pub fn new(store: Containerd, cpu: Cpu, options: Options, limits: Limits) -> Self {
+        Self { store, cpu, options, limits }
     }
-    let config = &image.manifest.config.digest;
-    if store.set_labels(config, labels::snapshot(store.snapshotter(), top)).await? {
-        return Ok(Some(top.clone()));
-    }
-    let message = format!("{config} is not there");
-    Err(StoreError::Containerd { action: "label the image's config", message, code: RemoteCode::NotFound }.into())
 }
 
 #[async_trait]
-impl Unpack for Containerd {
+impl Unpack for Unpacker {
+    async fn is_unpacked(&self, manifest: &Manifest, config: &ImageConfig) -> Result<bool, UnpackError> {
+        let steps = plan(manifest, config)?;
+        let Some(top) = steps.last().map(|step| &step.chain_id) else { return Ok(true) };
+        let tie = labels::snapshot(self.store.snapshotter(), top);
+        let tied = self.store.has_labels(&manifest.config.digest, &tie);
+        let (tied, there) = tokio::try_join!(tied, snapshots::exists(&self.store, top))?;
+        Ok(tied && there)
+    }
+
     async fn unpack(
         &self,
         lease: &Lease,
         image: Unpackable<'_>,
         observer: &(dyn for<'l> Fn(LayerUnpacked<'l>) + Sync),
     ) -> Result<Option<Digest>, UnpackError> {
-        unpack(self, lease, image, observer).await
+        let steps = plan(image.manifest, image.config)?;
+        let Some(top) = steps.last().map(|step| &step.chain_id) else { return Ok(None) };
+        let snapshots = Snapshots { store: &self.store, lease };
+        let present = present(snapshots, &steps).await?;
+        let ground = if present < steps.len() { self.ground().await? } else { None };
+        let growing: Vec<_> = steps
+            .iter()
+            .zip(image.arrivals)
+            .enumerate()
+            .map(|(index, (step, arrival))| {
+                let ground = ground.as_ref().filter(|_| index >= present)?;
+                Some(self.start(index, step, arrival.clone(), ground.workspace.clone()))
+            })
+            .collect();
+        for (index, (step, growing)) in steps.iter().zip(growing).enumerate() {
+            let outcome = if index < present {
+                Outcome::Present
+            } else {
+                let landing =
+                    Landing { snapshots, step, arrival: image.arrivals[index].clone(), ground: ground.as_ref() };
+                landing.run(growing).await?
+            };
+            observer(LayerUnpacked { index, layer: step.layer, outcome });
+        }
+        if let (Some(ground), Durability::Synced) = (&ground, self.options.durability) {
+            sync(ground).await?;
+        }
+        self.label(&steps[present..], &image.arrivals[present..]).await?;
+        let config = &image.manifest.config.digest;
+        if self.store.set_labels(config, labels::snapshot(self.store.snapshotter(), top)).await? {
+            return Ok(Some(top.clone()));
+        }
+        let message = format!("{config} is not there");
+        Err(StoreError::Containerd { action: "label the image's config", message, code: RemoteCode::NotFound }.into())
     }
 }
 
-struct Unpacker<'a> {
-    store: &'a Containerd,
-    lease: &'a Lease,
-}
+impl Unpacker {
+    /// Where trees can be grafted, or `None` where containerd has to extract.
+    async fn ground(&self) -> Result<Option<Ground>, StoreError> {
+        if self.options.extractor == Extractor::DiffService {
+            return Ok(None);
+        }
+        Ok(match Ground::find(&self.store).await? {
+            Ok(ground) => Some(ground),
+            Err(reason) => {
+                tracing::warn!(%reason, "containerd extracts the layers itself, one after the other");
+                None
+            }
+        })
+    }
 
-/// The answer to a preparation.
-enum Prepared {
-    /// An empty snapshot on top of its parent, to extract into.
-    Mounts(Vec<Mount>),
-    /// What it would become exists already.
-    Exists,
-}
+    /// Lets a layer grow, from whenever its bytes arrive.
+    fn start(
+        &self,
+        index: usize,
+        step: &Step<'_>,
+        arrival: watch::Receiver<Arrival>,
+        workspace: Workspace,
+    ) -> AbortOnDropHandle<Result<Option<Layer>, UnpackError>> {
+        let order = Order {
+            index,
+            media_type: step.layer.media_type.clone(),
+            diff_id: step.diff_id.clone(),
+            whiteouts: if step.parent.is_some() { Whiteouts::Overlay } else { Whiteouts::Plain },
+            limits: self.limits,
+        };
+        let (unpacker, blob) = (self.clone(), step.layer.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            match unpacker.grow(&blob, order.clone(), arrival, workspace).await {
+                Err(LayerError::Inflate(error @ InflateError::Window)) => {
+                    tracing::warn!(layer = %blob.digest, %error, "containerd extracts this layer itself");
+                    Ok(None)
+                }
+                grown => grown.map(Some).map_err(|error| UnpackError::of_layer(&blob.digest, &order.diff_id, error)),
+            }
+        }))
+    }
 
-impl Unpacker<'_> {
-    async fn unpack(&self, step: &Step<'_>) -> Result<Outcome, UnpackError> {
-        for _ in 0..TRIES {
-            let key = format!("extract-{}-{} {}", self.store.namespace(), unique(), step.chain_id);
-            match self.prepare(step, &key).await? {
-                Prepared::Exists if self.hold(&step.chain_id).await? => return Ok(Outcome::Present),
-                Prepared::Exists => {}
-                Prepared::Mounts(mounts) => {
-                    let result = self.extract(step, &key, mounts).await;
-                    if result.is_err() {
-                        self.remove(&key).await;
+    /// Follows a blob through as many downloads as it takes.
+    async fn grow(
+        &self,
+        blob: &Descriptor,
+        order: Order,
+        mut arrival: watch::Receiver<Arrival>,
+        workspace: Workspace,
+    ) -> Result<Layer, LayerError> {
+        loop {
+            let now = arrival.wait_for(|arrival| !matches!(arrival, Arrival::Awaited)).await;
+            let now = now.map_err(|_| FollowError::Abandoned)?.clone();
+            let grown = async {
+                let source = match now {
+                    Arrival::Arriving(mut follower) => {
+                        if self.options.start == Start::Verified {
+                            follower.verified().await?;
+                        }
+                        Source::Arriving(follower)
                     }
-                    return result;
+                    _ => Source::Stored(self.store.open(blob).await?.ok_or_else(|| lost(&blob.digest))?),
+                };
+                let scratch = workspace.scratch().map_err(|error| StoreError::io("create", workspace.root(), error))?;
+                layer::grow(&self.cpu, source, order.clone(), scratch).await
+            };
+            match grown.await {
+                // Wrong bytes, or a download that another one takes up.
+                Err(LayerError::Follow(FollowError::Discarded | FollowError::Abandoned)) => {
+                    arrival.changed().await.map_err(|_| FollowError::Abandoned)?;
+                }
+                grown => return grown,
+            }
+        }
+    }
+
+    /// Says of every blob which tar is in it, now that it is proven.
+    async fn label(&self, steps: &[Step<'_>], arrivals: &[watch::Receiver<Arrival>]) -> Result<(), UnpackError> {
+        let labelled = steps.iter().zip(arrivals).map(|(step, arrival)| async {
+            wait_until_present(arrival.clone()).await?;
+            let proven = labels::Labels::from([(labels::UNCOMPRESSED.to_owned(), step.diff_id.to_string())]);
+            // Nothing depends on the label if the blob is gone meanwhile.
+            self.store.set_labels(&step.layer.digest, proven).await?;
+            Ok::<_, UnpackError>(())
+        });
+        try_join_all(labelled).await.map(drop)
+    }
+}
+
+/// How many layers from the bottom are there, and under the lease now.
+async fn present(snapshots: Snapshots<'_>, steps: &[Step<'_>]) -> Result<usize, StoreError> {
+    if let Some(top) = steps.last()
+        && snapshots.hold(&top.chain_id).await?
+    {
+        return Ok(steps.len());
+    }
+    for (index, step) in steps.iter().enumerate() {
+        if !snapshots.hold(&step.chain_id).await? {
+            return Ok(index);
+        }
+    }
+    Ok(steps.len())
+}
+
+/// One layer's way into its snapshot.
+struct Landing<'a> {
+    snapshots: Snapshots<'a>,
+    step: &'a Step<'a>,
+    arrival: watch::Receiver<Arrival>,
+    ground: Option<&'a Ground>,
+}
+
+impl Landing<'_> {
+    async fn run(
+        &self,
+        growing: Option<AbortOnDropHandle<Result<Option<Layer>, UnpackError>>>,
+    ) -> Result<Outcome, UnpackError> {
+        let mut layer = match growing {
+            Some(growing) => growing.await.map_err(|error| StoreError::thread(&error))??,
+            None => None,
+        };
+        for _ in 0..TRIES {
+            match self.snapshots.prepare(self.step).await? {
+                Prepared::Exists if self.snapshots.hold(&self.step.chain_id).await? => return Ok(Outcome::Present),
+                Prepared::Exists => {}
+                Prepared::Active { key, mounts } => {
+                    let site = self.ground.and_then(|ground| ground.site(&mounts));
+                    let filled = self.fill(layer.take().zip(site), mounts).await;
+                    let landed = match filled {
+                        Ok(outcome) => match self.snapshots.commit(self.step, &key).await {
+                            Ok(Outcome::Present) => Ok(Outcome::Present),
+                            committed => committed.map(|_| outcome).map_err(UnpackError::from),
+                        },
+                        Err(error) => Err(error),
+                    };
+                    if landed.is_err() {
+                        self.snapshots.remove(&key).await;
+                    }
+                    return landed;
                 }
             }
         }
-        let message = format!("snapshot {} disappeared {TRIES} times", step.chain_id);
+        let message = format!("snapshot {} disappeared {TRIES} times", self.step.chain_id);
         Err(StoreError::Containerd { action: "prepare a snapshot", message, code: RemoteCode::Other }.into())
     }
 
-    async fn extract(&self, step: &Step<'_>, key: &str, mounts: Vec<Mount>) -> Result<Outcome, UnpackError> {
-        let actual = self.apply(step, mounts).await?;
-        if actual != step.diff_id.to_string() {
-            let (layer, expected) = (step.layer.digest.clone(), step.diff_id.clone());
-            return Err(UnpackError::DiffId { layer, expected, actual });
-        }
-        let outcome = self.commit(step, key).await?;
-        // Only now is it proven. Nothing depends on the label if the blob is gone meanwhile.
-        let proven = labels::Labels::from([(labels::UNCOMPRESSED.to_owned(), actual)]);
-        self.store.set_labels(&step.layer.digest, proven).await?;
-        Ok(outcome)
-    }
-
-    async fn prepare(&self, step: &Step<'_>, key: &str) -> Result<Prepared, StoreError> {
-        let request = PrepareSnapshotRequest {
-            snapshotter: self.store.snapshotter().into(),
-            key: key.into(),
-            parent: step.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
-            labels: labels_of(step),
-        };
-        match self.snapshots().prepare(self.store.leased(self.lease, request)?).await {
-            Ok(reply) => Ok(Prepared::Mounts(reply.into_inner().mounts)),
-            Err(status) if status.code() == Code::AlreadyExists => Ok(Prepared::Exists),
-            Err(status) => Err(self.store.failure("prepare a snapshot", &status)),
-        }
-    }
-
-    /// Extracts the layer; the digest of its tar as containerd saw it.
-    async fn apply(&self, step: &Step<'_>, mounts: Vec<Mount>) -> Result<String, UnpackError> {
-        let layer = step.layer;
-        let diff = types::Descriptor {
-            media_type: layer.media_type.to_string(),
-            digest: layer.digest.to_string(),
-            size: i64::try_from(layer.size).unwrap_or(i64::MAX),
-            annotations: layer.annotations.clone().into_iter().collect(),
-        };
-        let request = ApplyRequest { diff: Some(diff), mounts, ..ApplyRequest::default() };
-        let mut client = DiffClient::new(self.store.channel());
-        match client.apply(self.store.leased(self.lease, request)?).await {
-            Ok(reply) => Ok(reply.into_inner().applied.map(|applied| applied.digest).unwrap_or_default()),
-            Err(status) => Err(match self.store.failure("unpack a layer", &status) {
-                StoreError::Containerd { code: RemoteCode::Other, message, .. } if blames_archive(&message) => {
-                    UnpackError::Archive { layer: layer.digest.clone(), reason: message }
+    /// Gets the layer's files into a prepared snapshot.
+    async fn fill(
+        &self,
+        grafting: Option<(Layer, Site)>,
+        mounts: Vec<containerd_client::types::Mount>,
+    ) -> Result<Outcome, UnpackError> {
+        if let Some((layer, site)) = grafting {
+            let grafted = tokio::task::spawn_blocking(move || overlay::graft(&layer, &site)).await;
+            match grafted.map_err(|error| StoreError::thread(&error))? {
+                Ok(()) => return Ok(Outcome::Grafted),
+                Err(error) => {
+                    tracing::warn!(layer = %self.step.layer.digest, %error, "containerd extracts this layer itself");
                 }
-                error => error.into(),
-            }),
-        }
-    }
-
-    async fn commit(&self, step: &Step<'_>, key: &str) -> Result<Outcome, StoreError> {
-        let request = CommitSnapshotRequest {
-            snapshotter: self.store.snapshotter().into(),
-            name: step.chain_id.to_string(),
-            key: key.into(),
-            labels: labels_of(step),
-        };
-        match self.snapshots().commit(self.store.leased(self.lease, request)?).await {
-            Ok(_) => Ok(Outcome::Applied),
-            Err(status) if status.code() == Code::AlreadyExists && self.hold(&step.chain_id).await? => {
-                // Somebody else was faster with the same layers.
-                self.remove(key).await;
-                Ok(Outcome::Present)
             }
-            Err(status) => Err(self.store.failure("commit a snapshot", &status)),
         }
-    }
-
-    /// Keeps a snapshot that is there under the lease; `false` where there is none.
-    async fn hold(&self, chain_id: &Digest) -> Result<bool, StoreError> {
-        if !self.exists(chain_id).await? {
-            return Ok(false);
-        }
-        self.store.add_snapshot(self.lease, chain_id).await?;
-        // The collector may have taken it just before the lease held it: what is there now, stays.
-        self.exists(chain_id).await
-    }
-
-    async fn exists(&self, chain_id: &Digest) -> Result<bool, StoreError> {
-        let request = StatSnapshotRequest { snapshotter: self.store.snapshotter().into(), key: chain_id.to_string() };
-        match self.snapshots().stat(self.store.request(request)).await {
-            Ok(_) => Ok(true),
-            Err(status) if status.code() == Code::NotFound => Ok(false),
-            Err(status) => Err(self.store.failure("look a snapshot up", &status)),
-        }
-    }
-
-    /// Removes an active snapshot. One that stays is collected with the lease.
-    async fn remove(&self, key: &str) {
-        let request = RemoveSnapshotRequest { snapshotter: self.store.snapshotter().into(), key: key.into() };
-        if let Err(status) = self.snapshots().remove(self.store.request(request)).await {
-            tracing::debug!(key, message = status.message(), "cannot remove an unfinished snapshot");
-        }
-    }
-
-    fn snapshots(&self) -> SnapshotsClient<Channel> {
-        SnapshotsClient::new(self.store.channel())
+        wait_until_present(self.arrival.clone()).await?;
+        diff::apply(self.snapshots, self.step, mounts).await?;
+        Ok(Outcome::Applied)
     }
 }
 
-/// What a snapshot is told about itself, when it is prepared and again when it is committed:
-/// the second set of labels replaces the first.
-fn labels_of(step: &Step<'_>) -> HashMap<String, String> {
-    let own = [(TARGET, &step.chain_id), (DIFF_ID, step.diff_id)];
-    let parent = step.parent.as_ref().map(|parent| (PARENT, parent));
-    own.into_iter().chain(parent).map(|(key, digest)| (key.to_owned(), digest.to_string())).collect()
+async fn wait_until_present(mut arrival: watch::Receiver<Arrival>) -> Result<(), UnpackError> {
+    let present = arrival.wait_for(|arrival| matches!(arrival, Arrival::Present)).await;
+    present.map(|_| ()).map_err(|_| UnpackError::Abandoned)
 }
 
-/// Whether containerd's words are those of its tar reader or a decompressor. The bytes had
-/// the right digest, so they are what was published.
-fn blames_archive(message: &str) -> bool {
-    let words = ["archive/tar:", "invalid tar header", "gzip:", "flate:", "unpigz", "igzip", "magic number mismatch"];
-    words.iter().any(|word| message.contains(word)) || message.ends_with("unexpected EOF")
+fn lost(digest: &Digest) -> StoreError {
+    let message = format!("{digest} is not there any more");
+    StoreError::Containerd { action: "read content", message, code: RemoteCode::NotFound }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::descriptor::{Descriptor, MediaType};
-
-    #[test]
-    fn a_snapshot_is_told_what_it_is_made_of() {
-        let [chain_id, diff_id, below] = ["chain", "diff", "below"].map(|text| Digest::of(text.as_bytes()));
-        let layer = Descriptor::new(MediaType::parse("application/vnd.oci.image.layer.v1.tar"), diff_id.clone(), 1);
-        let mut step = Step { layer: &layer, diff_id: &diff_id, chain_id: chain_id.clone(), parent: None };
-        let mut expected = HashMap::from([
-            ("containerd.io/snapshot.ref".to_owned(), chain_id.to_string()),
-            ("containerd.io/snapshot/diff-id".to_owned(), diff_id.to_string()),
-        ]);
-        assert_eq!(labels_of(&step), expected);
-        expected.insert("containerd.io/snapshot/parent-chain-id".to_owned(), below.to_string());
-        step.parent = Some(below);
-        assert_eq!(labels_of(&step), expected);
-    }
-
-    #[test]
-    fn archives_are_told_from_disks() {
-        for message in [
-            "archive/tar: invalid tar header",
-            "failed to extract: gzip: invalid checksum",
-            "exit status 1: unpigz: skipping: <stdin>: corrupted",
-            "failed to init decompressor: magic number mismatch",
-            "unexpected EOF",
-        ] {
-            assert!(blames_archive(message), "{message}");
-        }
-        for message in [
-            "write /x: no space left on device",
-            "failed to mount: operation not permitted",
-            "unexpected EOF on socket",
-        ] {
-            assert!(!blames_archive(message), "{message}");
-        }
-    }
+/// Everything on the snapshots' file system, ours or not: there is no smaller unit that
+/// holds directories as well.
+async fn sync(ground: &Ground) -> Result<(), StoreError> {
+    let path = ground.snapshots().to_owned();
+    let synced = tokio::task::spawn_blocking(move || {
+        let failed = |error| StoreError::io("sync", &path, error);
+        let folder = std::fs::File::open(&path).map_err(failed)?;
+        rustix::fs::syncfs(&folder).map_err(|errno| failed(errno.into()))
+    });
+    synced.await.map_err(|error| StoreError::thread(&error))?
 }

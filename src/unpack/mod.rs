@@ -1,42 +1,58 @@
 //! Layers to snapshots: what makes a fetched image ready to run.
 //!
-//! A layer is applied on top of the ones below it and named by its chain ID, and only
-//! after the tar inside it proved to be the one that the config names (its diffID). The
-//! plan is pure; who applies is a matter of the store: here [`containerd`], through
-//! containerd's own services. This room neither fetches nor names images.
+//! A layer is unpacked into a private tree while its bytes arrive: [`inflate`], then
+//! [`archive`] (what a tar says), then [`tree`] (what that makes of a directory), put together
+//! in [`layer`]. It becomes a snapshot on top of the ones below it, named by its chain ID,
+//! only after the blob's digest held and the tar inside proved to be the one that the
+//! config names (its diffID); see [`containerd`]. This room neither fetches nor names images.
 //!
 //! Specification: OCI image-spec, config.md, "Layer DiffID" and "Layer ChainID".
 
 pub mod archive;
 #[cfg(feature = "containerd")]
 pub mod containerd;
+pub mod inflate;
+pub mod layer;
+pub mod options;
 #[cfg(feature = "containerd")]
 mod plan;
 pub mod tree;
+pub mod workspace;
 
 use std::fmt;
+use std::path::Path;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
-use crate::core::error::{Classify, Kind};
+use crate::core::error::{Blame, Classify, Kind};
 use crate::core::manifest::{ImageConfig, Manifest};
+use crate::fetch::Arrival;
+use crate::store::staging::FollowError;
 use crate::store::{Lease, StoreError};
+use archive::ArchiveError;
+use layer::LayerError;
+use tree::TreeError;
 
-/// One image whose content is whole in the store.
+/// One image whose config is in the store, and whose layers are there or on their way.
 #[derive(Debug, Clone, Copy)]
 pub struct Unpackable<'a> {
     /// Names the layers, lowest first, and the config blob.
     pub manifest: &'a Manifest,
     /// The content of that config blob.
     pub config: &'a ImageConfig,
+    /// How each layer of the manifest is getting into the store.
+    pub arrivals: &'a [watch::Receiver<Arrival>],
 }
 
 /// How a layer got to be a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was unpacked now.
+    /// We extracted it, and put it in place.
+    Grafted,
+    /// containerd extracted it.
     Applied,
     /// Its snapshot was there already.
     Present,
@@ -56,8 +72,13 @@ pub struct LayerUnpacked<'a> {
 /// What makes images in one store ready to run.
 #[async_trait]
 pub trait Unpack: fmt::Debug + Send + Sync {
-    /// Unpacks an image whose blobs are all in the store and under `lease`. Returns the chain
-    /// ID of the top layer; none for an image without layers.
+    /// Whether an image is unpacked already, and will stay so for as long as its config does.
+    async fn is_unpacked(&self, manifest: &Manifest, config: &ImageConfig) -> Result<bool, UnpackError>;
+
+    /// Unpacks an image under `lease`, following its layers as they arrive. Returns the chain ID
+    /// of the top layer once all of them are in the store and unpacked; none for an image
+    /// without layers. Whoever lets them arrive ends this by dropping it: a layer that never
+    /// comes is waited for.
     async fn unpack(
         &self,
         lease: &Lease,
@@ -106,6 +127,37 @@ pub enum UnpackError {
         /// What the decompressor or the tar reader says.
         reason: String,
     },
+    /// The files of a layer cannot be written here.
+    #[error("layer {layer} cannot be unpacked: {source}")]
+    Tree {
+        /// The layer.
+        layer: Digest,
+        /// What could not be made.
+        source: TreeError,
+    },
+    /// Nobody lets the layers arrive any more.
+    #[error("the download of a layer ended before it was whole")]
+    Abandoned,
+}
+
+impl UnpackError {
+    /// What went wrong with one layer, whose tar was to have `expected` as its diffID.
+    fn of_layer(layer: &Digest, expected: &Digest, error: LayerError) -> Self {
+        let layer = layer.clone();
+        match error {
+            LayerError::Follow(FollowError::Io(source)) | LayerError::Read(source) => {
+                StoreError::io("read", Path::new(&layer.to_string()), source).into()
+            }
+            LayerError::Follow(_) | LayerError::CutOff => Self::Abandoned,
+            LayerError::Store(error) => error.into(),
+            LayerError::Inflate(error) => Self::Archive { layer, reason: error.to_string() },
+            LayerError::Archive(ArchiveError::Sink(source)) | LayerError::Tree(source) => Self::Tree { layer, source },
+            LayerError::Archive(error) => Self::Archive { layer, reason: error.to_string() },
+            LayerError::DiffId { actual } => {
+                Self::DiffId { layer, expected: expected.clone(), actual: actual.to_string() }
+            }
+        }
+    }
 }
 
 impl Classify for UnpackError {
@@ -114,12 +166,24 @@ impl Classify for UnpackError {
             Self::Store(error) => error.kind(),
             Self::UnknownLayer { .. } => Kind::Unsupported,
             Self::LayerCount { .. } | Self::DiffId { .. } | Self::Archive { .. } => Kind::InvalidContent,
+            Self::Tree { source, .. } => source.kind(),
+            Self::Abandoned => Kind::Internal,
+        }
+    }
+
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Store(error) => error.blame(),
+            Self::Tree { source, .. } => source.blame(),
+            _ => self.kind().blame(),
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Store(error) => return error.hint(),
+            Self::Tree { source, .. } => return source.hint(),
+            Self::Abandoned => return None,
             Self::UnknownLayer { .. } => {
                 "the image is an artifact or encrypted; it can be pulled with --to oci:DIR".into()
             }

@@ -1,9 +1,9 @@
 //! Which layer is applied when, on what, and named how. Pure.
 
-use super::{UnpackError, Unpackable};
+use super::UnpackError;
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
-use crate::core::manifest::chain_ids;
+use crate::core::manifest::{ImageConfig, Manifest, chain_ids};
 
 /// One layer's turn.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub(super) struct Step<'a> {
 }
 
 /// The layers in the order in which they are applied, or why they cannot be.
-pub(super) fn plan(image: Unpackable<'_>) -> Result<Vec<Step<'_>>, UnpackError> {
-    let (layers, diff_ids) = (&image.manifest.layers, &image.config.rootfs.diff_ids);
+pub(super) fn plan<'a>(manifest: &'a Manifest, config: &'a ImageConfig) -> Result<Vec<Step<'a>>, UnpackError> {
+    let (layers, diff_ids) = (&manifest.layers, &config.rootfs.diff_ids);
     if layers.len() != diff_ids.len() {
         return Err(UnpackError::LayerCount { layers: layers.len(), diff_ids: diff_ids.len() });
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use crate::core::descriptor::Annotations;
     use crate::core::error::{Classify, Kind};
-    use crate::core::manifest::{ImageConfig, Manifest, RootFs};
+    use crate::core::manifest::RootFs;
 
     const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn each_layer_stands_on_the_one_below() {
         let (manifest, config) = image(&[GZIP, GZIP, GZIP], 3);
-        let steps = plan(Unpackable { manifest: &manifest, config: &config }).expect("a plan");
+        let steps = plan(&manifest, &config).expect("a plan");
         assert_eq!(steps[0].parent, None);
         assert_eq!(&steps[0].chain_id, steps[0].diff_id);
         for pair in steps.windows(2) {
@@ -86,12 +86,12 @@ mod tests {
     #[test]
     fn contradictions_are_the_images_fault() {
         let (manifest, config) = image(&[GZIP, GZIP], 1);
-        let error = plan(Unpackable { manifest: &manifest, config: &config }).expect_err("two are not one");
+        let error = plan(&manifest, &config).expect_err("two are not one");
         assert!(matches!(error, UnpackError::LayerCount { layers: 2, diff_ids: 1 }));
         assert_eq!(error.kind(), Kind::InvalidContent);
 
         let (manifest, config) = image(&[GZIP, "application/vnd.example.model"], 2);
-        let error = plan(Unpackable { manifest: &manifest, config: &config }).expect_err("a model is no tar");
+        let error = plan(&manifest, &config).expect_err("a model is no tar");
         assert_eq!(error.kind(), Kind::Unsupported);
         assert!(error.to_string().contains("application/vnd.example.model"), "{error}");
     }
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn an_image_without_layers_needs_nothing() {
         let (manifest, config) = image(&[], 0);
-        assert_eq!(plan(Unpackable { manifest: &manifest, config: &config }).expect("a plan"), []);
+        assert_eq!(plan(&manifest, &config).expect("a plan"), []);
     }
 
     #[test]

@@ -7,13 +7,18 @@ mod likeness;
 use std::collections::BTreeSet;
 
 use lighterman::core::digest::{Digest, Verified};
+use lighterman::core::limits::Limits;
 use lighterman::core::platform::Platform;
+use lighterman::cpu::Cpu;
+use lighterman::fetch::Arrival;
 use lighterman::store::containerd::{Containerd, ContainerdOptions};
 use lighterman::store::staging::Staging;
-use lighterman::store::{Belongs, ImageRecord, Role, Store, StoreError};
-use lighterman::unpack::containerd::unpack;
-use lighterman::unpack::{Outcome, UnpackError, Unpackable};
+use lighterman::store::{Belongs, ImageRecord, Lease, Role, Store, StoreError};
+use lighterman::unpack::containerd::Unpacker;
+use lighterman::unpack::options::Options;
+use lighterman::unpack::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable};
 use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
 
 use crate::support::containerd::ContainerdDaemon;
 use fixture::{Image, stage};
@@ -39,16 +44,28 @@ async fn land(store: &Containerd, image: &Image, reference: &str) -> Result<Vec<
     let lease = store.lease().await?;
     fixture::write(store, &lease, image, &source).await?;
     let outcomes = std::sync::Mutex::new(Vec::new());
-    let unpackable = Unpackable { manifest: &image.manifest, config: &image.config };
-    let observer = |layer: lighterman::unpack::LayerUnpacked<'_>| {
+    let observer = |layer: LayerUnpacked<'_>| {
         outcomes.lock().expect("no panic").push(layer.outcome);
     };
-    let unpacked = unpack(store, &lease, unpackable, &observer).await;
+    let unpacked = unpack(store, &lease, image, &observer).await;
     if unpacked.is_ok() {
         store.name(&lease, &record(image, reference, false)).await?;
     }
     store.release(lease).await?;
     unpacked.map(|_| outcomes.into_inner().expect("no panic"))
+}
+
+/// Unpacks an image whose blobs are all in the store.
+async fn unpack(
+    store: &Containerd,
+    lease: &Lease,
+    image: &Image,
+    observer: &(dyn for<'l> Fn(LayerUnpacked<'l>) + Sync),
+) -> Result<Option<Digest>, UnpackError> {
+    let arrivals: Vec<_> = image.manifest.layers.iter().map(|_| watch::channel(Arrival::Present).1).collect();
+    let unpackable = Unpackable { manifest: &image.manifest, config: &image.config, arrivals: &arrivals };
+    let unpacker = Unpacker::new(store.clone(), Cpu::new(), Options::default(), Limits::default());
+    unpacker.unpack(lease, unpackable, observer).await
 }
 
 fn record(image: &Image, reference: &str, pin_manifest: bool) -> ImageRecord {
@@ -100,7 +117,7 @@ async fn an_image_lands_runs_and_goes_without_a_trace() {
     store.release(lease).await.expect("releases");
 
     let outcomes = land(&store, &image, REFERENCE).await.expect("lands");
-    assert_eq!(outcomes, [Outcome::Applied, Outcome::Applied]);
+    assert_eq!(outcomes, [Outcome::Grafted, Outcome::Grafted]);
     assert_eq!(rows(&daemon, &["-n", "test-ns", "leases", "ls"]), BTreeSet::new());
     let digests: BTreeSet<String> = content(&daemon, "test-ns").into_iter().map(|(digest, _)| digest).collect();
     assert_eq!(digests, image.blobs.keys().map(ToString::to_string).collect());

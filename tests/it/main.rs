@@ -10,6 +10,8 @@ mod cli;
 mod containerd_pull;
 #[cfg(feature = "containerd")]
 mod containerd_store;
+#[cfg(feature = "containerd")]
+mod containerd_unpack;
 mod demo;
 mod hosts;
 mod interrupt;

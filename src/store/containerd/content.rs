@@ -118,6 +118,12 @@ impl Containerd {
         self.set_labels(digest, labels::missing(belongs, &info.labels)).await
     }
 
+    /// Whether a blob is there and has these labels.
+    pub(crate) async fn has_labels(&self, digest: &Digest, labels: &Labels) -> Result<bool, StoreError> {
+        let info = self.info(digest).await?;
+        Ok(info.is_some_and(|info| labels.iter().all(|(key, value)| info.labels.get(key) == Some(value))))
+    }
+
     /// Sets labels on a blob and leaves its other labels alone; `false` if the blob is gone.
     pub(crate) async fn set_labels(&self, digest: &Digest, labels: Labels) -> Result<bool, StoreError> {
         if labels.is_empty() {

@@ -130,6 +130,17 @@ impl Containerd {
         Ok(())
     }
 
+    /// Whether [`Containerd::write_records`] would change nothing.
+    pub(super) async fn has_records(&self, record: &ImageRecord) -> Result<bool, StoreError> {
+        for image in records(self.namespace(), record) {
+            match self.image(&image.name).await? {
+                Some(there) if says_the_same(&there, &image) => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
     async fn write_image(&self, lease: &Lease, image: Image) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             if self.create_image(lease, &image).await? {

@@ -75,6 +75,16 @@ impl Containerd {
         Ok(plugins.into_iter().find_map(|mut plugin| plugin.exports.remove("root")).map(PathBuf::from))
     }
 
+    /// The directory of the chosen snapshotter, where it tells.
+    ///
+    /// # Errors
+    /// [`StoreError`] where containerd does not answer.
+    pub(crate) async fn snapshotter_root(&self) -> Result<Option<PathBuf>, StoreError> {
+        let mut plugins = self.plugins(SNAPSHOTTER).await?.into_iter();
+        let own = plugins.find(|plugin| plugin.id == self.snapshotter());
+        Ok(own.and_then(|mut plugin| plugin.exports.remove("root")).map(PathBuf::from))
+    }
+
     async fn plugins(&self, kind: &str) -> Result<Vec<Plugin>, StoreError> {
         let mut client = IntrospectionClient::new(self.channel());
         let request = self.request(PluginsRequest { filters: vec![format!("type=={kind}")] });

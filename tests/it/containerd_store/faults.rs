@@ -10,11 +10,9 @@ use lighterman::core::error::{Classify, Kind};
 use lighterman::store::containerd::{Containerd, ContainerdOptions};
 use lighterman::store::staging::Staging;
 use lighterman::store::{Belongs, Role, Store, StoreError};
-use lighterman::unpack::Unpackable;
-use lighterman::unpack::containerd::unpack;
 
 use super::fixture::{self, Image, stage};
-use super::{REFERENCE, assert_nothing_left, connect, connect_with, land, rows};
+use super::{REFERENCE, assert_nothing_left, connect, connect_with, land, rows, unpack};
 use crate::support::containerd::ContainerdDaemon;
 
 /// Writes `bytes` as somebody who then neither commits nor leaves.
@@ -65,8 +63,7 @@ async fn images_that_contradict_themselves_leave_no_snapshot() {
     for (image, kind, words, committed) in cases {
         let lease = store.lease().await.expect("a lease");
         fixture::write(&store, &lease, &image, &source).await.expect("is written");
-        let unpackable = Unpackable { manifest: &image.manifest, config: &image.config };
-        let error = unpack(&store, &lease, unpackable, &|_| {}).await.expect_err(words);
+        let error = unpack(&store, &lease, &image, &|_| {}).await.expect_err(words);
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(words), "{error}");
         let snapshots = rows(&daemon, &["snapshots", "ls"]);
@@ -185,8 +182,7 @@ async fn a_containerd_that_dies_midway_is_named() {
 
     let later = fixture::write(&store, &lease, &image, &source).await.expect_err("nobody is there");
     assert_eq!(later.kind(), Kind::StoreUnavailable, "{later}");
-    let unpackable = Unpackable { manifest: &image.manifest, config: &image.config };
-    let unpacked = unpack(&store, &lease, unpackable, &|_| {}).await.expect_err("nobody is there");
+    let unpacked = unpack(&store, &lease, &image, &|_| {}).await.expect_err("nobody is there");
     assert_eq!(unpacked.kind(), Kind::StoreUnavailable, "{unpacked}");
 }
 

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lighterman::store::Store;
-use lighterman::unpack::Unpackable;
-use lighterman::unpack::containerd::unpack;
 
 use super::fixture::{self, Image, Registry};
-use super::{connect, content, land, record, rows};
+use super::{connect, content, land, record, rows, unpack};
 use crate::support::containerd::{ContainerdDaemon, Cri};
 use crate::support::cri::{CriImage, CriImages};
 
@@ -98,8 +96,7 @@ async fn kubernetes_finds_images_that_stand_for_one_manifest() {
         let lease = store.lease().await.expect("a lease");
         let source = reference.parse().expect("well formed");
         fixture::write(&store, &lease, &image, &source).await.expect("is written");
-        let unpackable = Unpackable { manifest: &image.manifest, config: &image.config };
-        unpack(&store, &lease, unpackable, &|_| {}).await.expect("unpacks");
+        unpack(&store, &lease, &image, &|_| {}).await.expect("unpacks");
         store.name(&lease, &record(&image, reference, true)).await.expect("names");
         store.release(lease).await.expect("releases");
         digests += names.iter().filter(|name| name.contains('@')).count();

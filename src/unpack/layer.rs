@@ -1,0 +1,226 @@
+//! One layer, from its bytes as they arrive to a private tree.
+//!
+//! Two stages on the CPU pool, so that a single large layer has two cores: one inflates
+//! behind the frontier of the download, the other hashes the tar for its diffID and writes
+//! the files. A few buffers go round between them, and neither stage holds a thread while
+//! it waits. Nothing that is made here has a name that a container could use, and
+//! [`grow`] only returns once blob digest and diffID both held.
+
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::archive::{Archive, ArchiveError};
+use super::inflate::{InflateError, Inflater, Progress};
+use super::tree::{Grown, Tree, TreeError, Whiteouts};
+use super::workspace::Scratch;
+use crate::core::descriptor::MediaType;
+use crate::core::digest::{Digest, Digester};
+use crate::core::limits::Limits;
+use crate::cpu::{self, Cpu, Priority};
+use crate::store::staging::{FollowError, Follower};
+use crate::store::{BlobReader, StoreError};
+
+/// Bytes read at a time; smaller ones slow the decoders down.
+const INPUT: usize = 256 * 1024;
+/// Bytes of one buffer between the stages, and how many of them go round.
+const BUFFER: usize = 256 * 1024;
+const BUFFERS: usize = 4;
+
+/// What one layer holds in memory while it grows: buffers, and the window of a decoder.
+pub const MEMORY: usize = INPUT + BUFFER * BUFFERS + (1 << 20);
+
+/// Where the bytes of a layer come from.
+pub enum Source {
+    /// Staging, where they may still be arriving.
+    Arriving(Follower),
+    /// A store that had the blob before.
+    Stored(BlobReader),
+}
+
+/// What is to be made of a layer.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Position in the image, lowest first.
+    pub index: usize,
+    /// What the manifest says it is.
+    pub media_type: MediaType,
+    /// What the tar inside has to hash to.
+    pub diff_id: Digest,
+    /// How files are taken away from lower layers.
+    pub whiteouts: Whiteouts,
+    /// Every bound.
+    pub limits: Limits,
+}
+
+/// A private tree that was proven to be the layer it is meant to be.
+#[derive(Debug)]
+pub struct Layer {
+    /// Where it is; it is removed when this is dropped.
+    pub scratch: Scratch,
+    /// What its commit has to know of it.
+    pub grown: Grown,
+}
+
+/// Why a layer did not become a tree.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// Its blob cannot be read any further.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    /// The store stopped giving its bytes.
+    #[error("cannot read the layer from the store: {0}")]
+    Read(#[source] std::io::Error),
+    /// The store does not give its bytes at all.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It does not inflate.
+    #[error(transparent)]
+    Inflate(#[from] InflateError),
+    /// It is no archive, or has entries that cannot be made.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError<TreeError>),
+    /// The tree cannot be finished.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// It holds another tar than the config promises.
+    #[error("it unpacks to {actual}")]
+    DiffId {
+        /// What it holds.
+        actual: Digest,
+    },
+    /// The other stage stopped first, and says why.
+    #[error("the layer was cut off")]
+    CutOff,
+}
+
+/// What goes from the first stage to the second; a channel that ends without an end was cut off.
+enum Piece {
+    Bytes(Vec<u8>),
+    End,
+}
+
+/// Unpacks a layer into `scratch`.
+///
+/// # Errors
+/// [`LayerError`]; what was written is removed with it.
+pub async fn grow(cpu: &Cpu, source: Source, order: Order, scratch: Scratch) -> Result<Layer, LayerError> {
+    let priority = Priority::layer(order.index);
+    let mut verdict = match &source {
+        Source::Arriving(follower) => Some(follower.clone()),
+        // What a store has was verified when it went in.
+        Source::Stored(_) => None,
+    };
+    let (pieces, arriving) = channel(BUFFERS);
+    let (returned, spare) = channel(BUFFERS);
+    for _ in 0..BUFFERS {
+        // As many as the channel has room for.
+        let _ = returned.try_send(vec![0; BUFFER]);
+    }
+    let inflater = Inflater::new(&order.media_type);
+    let inflating = cpu.spawn(priority, inflate(source, inflater, pieces, spare));
+    let writing = cpu.spawn(priority, write(order, scratch, arriving, returned));
+    let (inflated, written) = tokio::join!(inflating, writing);
+    let layer = match (inflated, written) {
+        (Err(error), Err(LayerError::CutOff)) | (_, Err(error)) | (Err(error), _) => return Err(error),
+        (Ok(()), Ok(layer)) => layer,
+    };
+    if let Some(verdict) = &mut verdict {
+        verdict.verified().await?;
+    }
+    Ok(layer)
+}
+
+/// The first stage: reads and inflates.
+async fn inflate(
+    mut source: Source,
+    mut inflater: Inflater,
+    pieces: Sender<Piece>,
+    mut spare: Receiver<Vec<u8>>,
+) -> Result<(), LayerError> {
+    let mut input = vec![0; INPUT];
+    let mut output = next(&mut spare).await?;
+    let mut filled = 0;
+    loop {
+        let count = source.read(&mut input).await?;
+        if count == 0 {
+            inflater.end_of_input()?;
+        }
+        let mut rest = &input[..count];
+        loop {
+            let progress = inflater.step(rest, &mut output[filled..])?;
+            rest = &rest[progress.consumed..];
+            filled += progress.produced;
+            if filled == output.len() {
+                let full = std::mem::take(&mut output);
+                pieces.send(Piece::Bytes(full)).await.map_err(|_| LayerError::CutOff)?;
+                output = next(&mut spare).await?;
+                filled = 0;
+            } else if progress == Progress::NONE {
+                break;
+            }
+        }
+        if count == 0 {
+            break;
+        }
+        cpu::yield_now().await;
+    }
+    inflater.finish()?;
+    output.truncate(filled);
+    pieces.send(Piece::Bytes(output)).await.map_err(|_| LayerError::CutOff)?;
+    pieces.send(Piece::End).await.map_err(|_| LayerError::CutOff)
+}
+
+async fn next(spare: &mut Receiver<Vec<u8>>) -> Result<Vec<u8>, LayerError> {
+    spare.recv().await.ok_or(LayerError::CutOff)
+}
+
+/// The second stage: hashes the tar and writes the files.
+async fn write(
+    order: Order,
+    scratch: Scratch,
+    mut pieces: Receiver<Piece>,
+    returned: Sender<Vec<u8>>,
+) -> Result<Layer, LayerError> {
+    let mut digester = Digester::default();
+    let mut archive = Archive::new(&order.limits);
+    let mut tree = Tree::create(scratch.path(), order.whiteouts, &order.limits)?;
+    while let Some(piece) = pieces.recv().await {
+        let Piece::Bytes(bytes) = piece else {
+            archive.finish().map_err(ArchiveError::Archive)?;
+            let grown = tree.finish()?;
+            let actual = digester.finish();
+            return if actual == order.diff_id {
+                Ok(Layer { scratch, grown })
+            } else {
+                Err(LayerError::DiffId { actual })
+            };
+        };
+        digester.update(&bytes);
+        archive.push(&bytes, &mut tree)?;
+        // The first stage may be through and want no more.
+        let _ = returned.try_send(bytes);
+        cpu::yield_now().await;
+    }
+    Err(LayerError::CutOff)
+}
+
+impl Source {
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, LayerError> {
+        match self {
+            Self::Arriving(follower) => Ok(follower.read(buffer).await?),
+            Self::Stored(reader) => reader.read(buffer).await.map_err(LayerError::Read),
+        }
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Arriving(_) => "Arriving",
+            Self::Stored(_) => "Stored",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

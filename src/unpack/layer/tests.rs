@@ -1,0 +1,162 @@
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::*;
+use crate::core::error::Classify;
+use crate::store::staging::Extent;
+use crate::unpack::workspace::Workspace;
+
+const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// A tar of files that need no right to be made.
+fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_uid(nix::unistd::geteuid().as_raw().into());
+        header.set_gid(nix::unistd::getegid().as_raw().into());
+        header.set_mtime(1_000_000);
+        builder.append_data(&mut header, path, *content).expect("is appended");
+    }
+    builder.into_inner().expect("is whole")
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(content).expect("compresses");
+    encoder.finish().expect("compresses")
+}
+
+/// A staged blob that arrives at the test's pace.
+struct Blob {
+    file: Arc<File>,
+    bytes: Vec<u8>,
+    extent: watch::Sender<Extent>,
+}
+
+impl Blob {
+    fn new(bytes: Vec<u8>) -> Self {
+        let file = Arc::new(tempfile::tempfile().expect("a temporary file"));
+        Self { file, bytes, extent: watch::Sender::new(Extent::Written(0)) }
+    }
+
+    fn follow(&self) -> Source {
+        Source::Arriving(Follower::new(Arc::clone(&self.file), self.bytes.len() as u64, self.extent.subscribe()))
+    }
+
+    fn arrives_up_to(&self, end: usize) {
+        self.file.write_all_at(&self.bytes[..end], 0).expect("writes");
+        self.extent.send_replace(Extent::Written(end as u64));
+    }
+
+    fn is_whole(&self) {
+        self.arrives_up_to(self.bytes.len());
+        self.extent.send_replace(Extent::Verified);
+    }
+}
+
+fn order(tar: &[u8]) -> Order {
+    Order {
+        index: 0,
+        media_type: MediaType::parse(GZIP),
+        diff_id: Digest::of(tar),
+        whiteouts: Whiteouts::Plain,
+        limits: Limits::default(),
+    }
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Grows one whole blob.
+async fn grown(bytes: Vec<u8>, order: Order, folder: &Path) -> Result<Layer, LayerError> {
+    let workspace = Workspace::open(folder).expect("opens");
+    let blob = Blob::new(bytes);
+    blob.is_whole();
+    grow(&Cpu::new(), blob.follow(), order, workspace.scratch().expect("makes")).await
+}
+
+#[tokio::test]
+async fn files_are_there_before_the_last_byte_has_come_and_the_verdict_is_awaited() {
+    let folder = tempfile::tempdir().expect("folder");
+    let workspace = Workspace::open(folder.path()).expect("opens");
+    // More than the buffers between the stages hold, so that the first file has to be written.
+    let noise: Vec<u8> = (0..4_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let tar = tar(&[("first", b"cargo"), ("second", &noise)]);
+    let blob = Blob::new(gzip(&tar));
+    let scratch = workspace.scratch().expect("makes");
+    let path = scratch.path().to_owned();
+    let cpu = Cpu::new();
+    let growing = tokio::spawn({
+        let (source, order) = (blob.follow(), order(&tar));
+        async move { grow(&cpu, source, order, scratch).await }
+    });
+    blob.arrives_up_to(blob.bytes.len() - 9);
+    while std::fs::read(path.join("first")).ok().as_deref() != Some(b"cargo") {
+        tokio::task::yield_now().await;
+    }
+    blob.arrives_up_to(blob.bytes.len());
+    assert!(!growing.is_finished(), "nobody has said that the digest held");
+    blob.is_whole();
+    let layer = growing.await.expect("no panic").expect("is proven");
+    assert_eq!(names(layer.scratch.path()), ["first", "second"]);
+    assert!(std::fs::read(path.join("second")).expect("reads") == noise);
+    drop(layer);
+    assert!(!path.exists(), "nobody wanted the tree");
+}
+
+#[tokio::test]
+async fn what_cannot_be_proven_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("folder");
+    let tar = tar(&[("etc/passwd", b"root:x:0:0"), ("etc/group", &[7; 100_000])]);
+    let whole = gzip(&tar);
+    let cut = whole[..whole.len() - 20].to_vec();
+    let other = Order { diff_id: Digest::of(b"another tar"), ..order(&tar) };
+    let garbage = b"no tar at all, and not a whole block either".to_vec();
+    let errors = [
+        grown(whole, other, folder.path()).await,
+        grown(cut, order(&tar), folder.path()).await,
+        grown(garbage.clone(), order(&garbage), folder.path()).await,
+    ]
+    .map(|result| result.map(drop).expect_err("is refused"));
+    assert!(matches!(&errors[0], LayerError::DiffId { actual } if *actual == Digest::of(&tar)), "{errors:?}");
+    assert!(matches!(&errors[1], LayerError::Inflate(InflateError::Truncated { .. })), "{errors:?}");
+    assert!(matches!(&errors[2], LayerError::Archive(_)), "{errors:?}");
+    let unpack_error = crate::unpack::UnpackError::of_layer(&Digest::of(b""), &Digest::of(b""), LayerError::CutOff);
+    assert_eq!(unpack_error.kind(), crate::core::error::Kind::Internal);
+    assert_eq!(names(folder.path()), [""; 0]);
+}
+
+#[tokio::test]
+async fn wrong_bytes_end_the_layer_even_after_its_last_entry() {
+    let folder = tempfile::tempdir().expect("folder");
+    let workspace = Workspace::open(folder.path()).expect("opens");
+    let tar = tar(&[("file", b"cargo")]);
+    let blob = Blob::new(gzip(&tar));
+    blob.arrives_up_to(blob.bytes.len());
+    blob.extent.send_replace(Extent::Discarded);
+    let scratch = workspace.scratch().expect("makes");
+    let result = grow(&Cpu::new(), blob.follow(), order(&tar), scratch).await;
+    assert!(matches!(result, Err(LayerError::Follow(FollowError::Discarded))), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_layer_that_the_store_has_is_read_from_there() {
+    let folder = tempfile::tempdir().expect("folder");
+    let workspace = Workspace::open(folder.path()).expect("opens");
+    let tar = tar(&[("file", b"cargo")]);
+    let source = Source::Stored(Box::pin(std::io::Cursor::new(gzip(&tar))));
+    let layer = grow(&Cpu::new(), source, order(&tar), workspace.scratch().expect("makes")).await.expect("grows");
+    assert_eq!(std::fs::read(layer.scratch.path().join("file")).expect("reads"), b"cargo");
+}

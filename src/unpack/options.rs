@@ -1,0 +1,44 @@
+//! How layers are unpacked, as a user may choose it.
+
+use clap::ValueEnum;
+
+/// How layers are unpacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Who extracts them.
+    pub extractor: Extractor,
+    /// When it starts.
+    pub start: Start,
+    /// Whether the trees are on disk before the image has a name.
+    pub durability: Durability,
+}
+
+/// Who extracts layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Extractor {
+    /// We do, where the snapshotter is containerd's overlayfs.
+    #[default]
+    Lighterman,
+    /// containerd's Diff service, always.
+    DiffService,
+}
+
+/// When the extraction of a layer starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Start {
+    /// With its first bytes, into a private tree that goes if they turn out to be wrong.
+    #[default]
+    Arriving,
+    /// Once the digest of the whole blob held.
+    Verified,
+}
+
+/// Whether trees are written through to the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The kernel writes them when it likes, as with containerd's own pull.
+    #[default]
+    Cached,
+    /// Before the image has a name, so that a loss of power leaves no image of empty files.
+    Synced,
+}

@@ -1,0 +1,179 @@
+//! Private directories in which layers grow until they are proven and wanted.
+//!
+//! A workspace lies on the file system of the snapshotter that it works for, since a tree
+//! gets into a snapshot by a rename, and belongs to root alone, since trees hold setuid files
+//! and devices that nobody has vouched for. Every process has a session of its own in it, and a
+//! lock on the session says that the process lives: what a killed one left is removed by
+//! the next.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::tree;
+
+/// Tries to start a session: another process may take a new one for a leftover.
+const TRIES: usize = 10;
+
+/// Room for the trees of this process. Clones share it; the last one removes it.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    session: Arc<Session>,
+}
+
+#[derive(Debug)]
+struct Session {
+    root: PathBuf,
+    path: PathBuf,
+    /// Held for as long as we live.
+    _lock: File,
+    /// Names what is made here.
+    next: AtomicU64,
+}
+
+/// A directory for one tree, empty at first, removed with all that is in it when this is dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    _workspace: Workspace,
+}
+
+impl Workspace {
+    /// Opens a session in `root`, which is made if need be, and removes what processes left
+    /// there that live no more.
+    ///
+    /// # Errors
+    /// Whatever keeps directories from being made there.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        sweep(root);
+        for _ in 0..TRIES {
+            DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+            let path = root.join(unique());
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {}
+                // Removed by one that ended, or taken.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => continue,
+                Err(error) => return Err(error),
+            }
+            if let Some(lock) = lock(&path)? {
+                let session = Session { root: root.into(), path, _lock: lock, next: AtomicU64::new(0) };
+                return Ok(Self { session: Arc::new(session) });
+            }
+        }
+        Err(io::Error::other("other processes keep removing it"))
+    }
+
+    /// A fresh directory for one tree.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being made.
+    pub fn scratch(&self) -> io::Result<Scratch> {
+        let number = self.session.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.session.path.join(number.to_string());
+        DirBuilder::new().mode(0o755).create(&path)?;
+        Ok(Scratch { path, _workspace: self.clone() })
+    }
+
+    /// The directory that all sessions share.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.session.root
+    }
+}
+
+impl Scratch {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A tree that was renamed away is no longer here.
+        if let Err(error) = tree::remove(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove an unfinished tree; the next start will");
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept by the next process.
+        let _ = tree::remove(&self.path);
+        // Others may be working beside us.
+        let _ = std::fs::remove_dir(&self.root);
+    }
+}
+
+/// Locks a session's directory; `None` where somebody else has it, or it is gone.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let (open, named) = (file.metadata()?, std::fs::symlink_metadata(path));
+    Ok(named.is_ok_and(|named| (named.dev(), named.ino()) == (open.dev(), open.ino())).then_some(file))
+}
+
+/// Removes the sessions of processes that are gone.
+fn sweep(root: &Path) {
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        if let Ok(Some(_lock)) = lock(&entry.path()) {
+            tracing::info!(path = %entry.path().display(), "removing unfinished trees of a process that is gone");
+            let _ = tree::remove(&entry.path());
+        }
+    }
+}
+
+fn unique() -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(path: &Path) -> usize {
+        std::fs::read_dir(path).map_or(0, Iterator::count)
+    }
+
+    #[test]
+    fn nothing_stays_of_a_session_that_ends() {
+        let folder = tempfile::tempdir().expect("folder");
+        let root = folder.path().join("trees");
+        let workspace = Workspace::open(&root).expect("opens");
+        let (scratch, moved) = (workspace.scratch().expect("makes"), workspace.scratch().expect("makes"));
+        std::fs::write(scratch.path().join("file"), b"x").expect("writes");
+        std::fs::rename(moved.path(), folder.path().join("snapshot")).expect("moves");
+        let other = Workspace::open(&root).expect("opens beside it");
+        assert!(scratch.path().exists(), "a living session is left alone");
+        drop((scratch, moved, workspace));
+        assert_eq!(entries(&root), 1);
+        drop(other);
+        assert!(!root.exists());
+        assert!(folder.path().join("snapshot").exists());
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_removed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let left = folder.path().join("1-dead/0/etc");
+        std::fs::create_dir_all(&left).expect("makes");
+        std::fs::write(left.join("shadow"), b"x").expect("writes");
+        let workspace = Workspace::open(folder.path()).expect("opens");
+        assert!(!folder.path().join("1-dead").exists());
+        assert_eq!(entries(workspace.root()), 1);
+    }
+}
