@@ -142,7 +142,8 @@ pub enum UnpackError {
 
 impl UnpackError {
     /// What went wrong with one layer, whose tar was to have `expected` as its diffID.
-    fn of_layer(layer: &Digest, expected: &Digest, error: LayerError) -> Self {
+    #[must_use]
+    pub fn of_layer(layer: &Digest, expected: &Digest, error: LayerError) -> Self {
         let layer = layer.clone();
         match error {
             LayerError::Follow(FollowError::Io(source)) | LayerError::Read(source) => {
