@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod plan;
 pub mod platform;
 pub mod predict;
+pub mod ramp;
 pub mod reference;
 pub mod retry;
 pub mod select;

@@ -131,13 +131,14 @@ impl Fetcher {
         if partial.offset() == source.blob.size {
             return Ok((partial, Ok(())));
         }
-        let stream = match self.client.blob(host, source.reference, source.blob, partial.offset()).await {
+        let rest = (partial.offset() > 0).then(|| partial.offset()..source.blob.size);
+        let stream = match self.client.source(host, source.reference, source.blob).open(rest).await {
             Ok(stream) => stream,
             Err(error) => return Ok((partial, Err(error.into()))),
         };
         // A server that ignores ranges starts again from the first byte; what is here is not taken twice.
-        let skip = partial.offset().saturating_sub(stream.offset);
-        let (sender, receiver) = mpsc::channel(self.limits.chunks_in_flight);
+        let skip = partial.offset().saturating_sub(stream.range().start);
+        let (sender, receiver) = mpsc::channel(16);
         // Its own task, so that TLS of several blobs runs on several cores; it ends with us.
         let network = AbortOnDropHandle::new(tokio::spawn(pump(stream, skip, sender)));
         let (observer, digest) = (Arc::clone(&self.observer), source.blob.digest.clone());

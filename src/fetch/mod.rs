@@ -158,7 +158,7 @@ impl Fetcher {
                 self.client.manifest(host, reference, &target).await?.bytes
             }
             Endpoint::Blobs => {
-                let mut stream = self.client.blob(host, reference, descriptor, 0).await?;
+                let mut stream = self.client.blob(host, reference, descriptor).await?;
                 let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size).unwrap_or_default());
                 while let Some(chunk) = stream.next().await? {
                     bytes.extend_from_slice(&chunk);
