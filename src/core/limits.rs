@@ -61,6 +61,12 @@ pub struct Limits {
     /// Over how long that is averaged. Registries that have to ask their own upstream, and TCP
     /// after a lost burst, are silent for some seconds.
     pub stall_window: Duration,
+    /// Seconds for which a download that was broken off is kept: who has not come back for it
+    /// after a week will hardly want that version any more.
+    pub staging_age_seconds: u64,
+    /// Bytes of broken-off downloads kept in one staging directory: two of the largest images
+    /// in common use, and little of a node's disk.
+    pub staging_bytes: u64,
     /// Bytes that one layer may inflate to while we look for a file in it. Deflate shrinks at
     /// most 1:1032, so a bomb costs time only; the largest layers in public images are below.
     pub layer_inflated_bytes: u64,
@@ -99,6 +105,8 @@ impl Default for Limits {
             bandwidth: None,
             stall_rate: 1024,
             stall_window: Duration::from_secs(10),
+            staging_age_seconds: 7 * 24 * 60 * 60,
+            staging_bytes: 20 * 1024 * 1024 * 1024,
             layer_inflated_bytes: 64 * 1024 * 1024 * 1024,
             tar_name_bytes: 4096,
             tar_pax_bytes: 1024 * 1024,

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod platform;
 pub mod predict;
 pub mod ramp;
+pub mod ranges;
 pub mod reference;
 pub mod retry;
 pub mod select;

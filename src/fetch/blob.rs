@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::descriptor::Descriptor;
-use crate::core::digest::Verified;
+use crate::core::digest::{Mismatch, Verified};
 use crate::core::reference::Reference;
+use crate::cpu::Priority;
 use crate::registry::{BlobStream, Host, Operation, RegistryError};
 use crate::store::staging::{Partial, PartialError, Staged, Turn};
 use crate::store::{Belongs, Lease, Store, StoreError};
@@ -66,13 +67,13 @@ impl Fetcher {
                 continue;
             };
             // Between looking and locking, another pull may have finished the very same blob.
-            if partial.offset() == 0 && job.store.claim(job.lease, blob, belongs).await.map_err(refused)? {
+            if partial.written() == 0 && job.store.claim(job.lease, blob, belongs).await.map_err(refused)? {
                 partial.discard();
                 continue;
             }
             let source = Source { reference: job.reference, blob };
-            if let Some(staged) = self.complete(&source, &mut attempts, partial, &mut received).await? {
-                job.store.adopt(job.lease, staged, belongs).await.map_err(refused)?;
+            if let Some(staged) = self.complete(&source, &mut attempts, &partial, &mut received).await? {
+                job.store.adopt(job.lease, &staged, belongs).await.map_err(refused)?;
                 self.observer.notify(Event::Finished(blob));
                 return Ok(Landed::Fetched(received));
             }
@@ -85,72 +86,73 @@ impl Fetcher {
         &self,
         source: &Source<'_>,
         attempts: &mut Attempts<'_>,
-        mut partial: Box<Partial>,
+        partial: &Arc<Partial>,
         received: &mut u64,
     ) -> Result<Option<Verified<Staged>>, FetchError> {
-        let inherited = partial.offset() > 0;
-        self.observer.notify(Event::Started { blob: source.blob, offset: partial.offset() });
+        self.observer.notify(Event::Started { blob: source.blob, offset: partial.frontier() });
+        let mut verdict = self.cpu.spawn(Priority::HASH, partial.verify());
         loop {
-            attempts.start_at(partial.offset());
-            let outcome;
-            (partial, outcome) = self
-                .attempt(source, attempts.host(), partial, received)
-                .await
-                .map_err(|error| source.refused(error))?;
-            attempts.ended_at(partial.offset());
-            match outcome {
-                Ok(()) => match partial.finish() {
+            attempts.start_at(partial.frontier());
+            let outcome = self.attempt(source, attempts.host(), partial, received).await;
+            let outcome = outcome.map_err(|error| source.refused(error))?;
+            attempts.ended_at(partial.frontier());
+            let cause = match outcome {
+                Ok(()) if partial.missing().is_empty() => match (&mut verdict).await {
                     Ok(staged) => return Ok(Some(staged)),
-                    // A torn write of an earlier run costs one more download, and blames nobody.
-                    Err(_) if inherited => return Ok(None),
-                    Err(mismatch) => {
-                        attempts.failed(mismatch.into()).await?;
-                        return Ok(None);
-                    }
+                    Err(error) => error.into(),
                 },
-                // Too many bytes: the right ones cannot be told from the wrong ones.
-                Err(cause) if cause.spoils_what_came() => {
-                    partial.discard();
-                    attempts.failed(cause).await?;
-                    return Ok(None);
-                }
-                Err(cause) => attempts.failed(cause).await?,
+                Ok(()) => source.too_short(partial.frontier()).into(),
+                Err(cause) => cause,
+            };
+            // Too many bytes or wrong ones: the right ones cannot be told from the others.
+            let spoilt = cause.spoils_what_came();
+            if spoilt {
+                partial.discard();
+            }
+            // A torn write of an earlier run costs one more download, and blames nobody.
+            if !spoilt || partial.inherited() == 0 {
+                attempts.failed(cause).await?;
+            }
+            if spoilt {
+                return Ok(None);
             }
         }
     }
 
-    /// One request to one host: streams into the partial blob until the body ends. The
-    /// partial blob comes back with how it went; only a broken thread loses it.
+    /// One request to one host: streams into the partial blob until the body ends, and tells
+    /// how that went.
     async fn attempt(
         &self,
         source: &Source<'_>,
         host: &Host,
-        mut partial: Box<Partial>,
+        partial: &Arc<Partial>,
         received: &mut u64,
-    ) -> Result<(Box<Partial>, Result<(), Cause>), StoreError> {
-        if partial.offset() == source.blob.size {
-            return Ok((partial, Ok(())));
+    ) -> Result<Result<(), Cause>, StoreError> {
+        let frontier = partial.frontier();
+        if frontier == source.blob.size {
+            return Ok(Ok(()));
         }
-        let rest = (partial.offset() > 0).then(|| partial.offset()..source.blob.size);
+        let rest = (frontier > 0).then_some(frontier..source.blob.size);
         let stream = match self.client.source(host, source.reference, source.blob).open(rest).await {
             Ok(stream) => stream,
-            Err(error) => return Ok((partial, Err(error.into()))),
+            Err(error) => return Ok(Err(error.into())),
         };
         // A server that ignores ranges starts again from the first byte; what is here is not taken twice.
-        let skip = partial.offset().saturating_sub(stream.range().start);
+        let start = frontier.max(stream.range().start);
         let (sender, receiver) = mpsc::channel(16);
+        let skip = start - stream.range().start;
         // Its own task, so that TLS of several blobs runs on several cores; it ends with us.
         let network = AbortOnDropHandle::new(tokio::spawn(pump(stream, skip, sender)));
         let (observer, digest) = (Arc::clone(&self.observer), source.blob.digest.clone());
+        let (partial, host) = (Arc::clone(partial), host.to_string());
         let disk = tokio::task::spawn_blocking(move || {
             let advanced = |bytes| observer.notify(Event::Advanced { digest: &digest, bytes });
-            let written = drain(&mut partial, receiver, advanced);
-            (partial, written)
+            drain(receiver, advanced, |at, chunk| partial.write_at(start + at, chunk, &host))
         });
-        let (partial, written) = disk.await.map_err(|error| StoreError::thread(&error))?;
+        let written = disk.await.map_err(|error| StoreError::thread(&error))?;
         let (bytes, brought) = network.await.map_err(|error| StoreError::thread(&error))?;
         *received += bytes;
-        Ok((partial, written.map_err(Cause::from).and(brought.map_err(Cause::from))))
+        Ok(written.map_err(Cause::from).and(brought.map_err(Cause::from)))
     }
 }
 
@@ -162,13 +164,17 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
+    fn too_short(&self, actual: u64) -> Mismatch {
+        Mismatch::TooShort { digest: self.blob.digest.clone(), expected: self.blob.size, actual }
+    }
+
     fn refused(&self, error: StoreError) -> FetchError {
         FetchError::refused(self.blob.digest.to_string(), error.into())
     }
 }
 
 /// Takes up or starts the staged file; `None` while another process writes it.
-async fn begin(store: &dyn Store, blob: &Descriptor) -> Result<Option<Box<Partial>>, StoreError> {
+async fn begin(store: &dyn Store, blob: &Descriptor) -> Result<Option<Arc<Partial>>, StoreError> {
     let (staging, descriptor) = (store.staging().clone(), blob.clone());
     let turn = tokio::task::spawn_blocking(move || staging.begin(&descriptor)).await;
     match turn.map_err(|error| StoreError::thread(&error))?? {
@@ -198,10 +204,16 @@ async fn pump(mut stream: BlobStream, mut skip: u64, sender: mpsc::Sender<Bytes>
     }
 }
 
-/// Channel to disk, hashing on the way.
-fn drain(partial: &mut Partial, mut chunks: mpsc::Receiver<Bytes>, advanced: impl Fn(u64)) -> Result<(), PartialError> {
+/// Channel to disk; `write` is told where in the stream each chunk stands.
+fn drain(
+    mut chunks: mpsc::Receiver<Bytes>,
+    advanced: impl Fn(u64),
+    write: impl Fn(u64, &[u8]) -> Result<(), PartialError>,
+) -> Result<(), PartialError> {
+    let mut at = 0;
     while let Some(chunk) = chunks.blocking_recv() {
-        partial.write(&chunk)?;
+        write(at, &chunk)?;
+        at += chunk.len() as u64;
         advanced(chunk.len() as u64);
     }
     Ok(())

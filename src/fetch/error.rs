@@ -79,6 +79,7 @@ impl Cause {
     /// The bytes that came cannot be the blob's; a mere claim about its size says nothing of them.
     pub(super) fn spoils_what_came(&self) -> bool {
         match self {
+            Self::Mismatch(Mismatch::TooShort { .. }) => false,
             Self::Mismatch(_) => true,
             Self::Registry(error) => matches!(error.reason(), Reason::Size { claim: SizeClaim::Exceeded, .. }),
             _ => false,

@@ -1,8 +1,8 @@
 //! The engine: descriptors in, verified content in a store out.
 //!
 //! A blob flows one way: hosts (with the one retry loop, `attempts`) to a network task,
-//! through a bounded channel, to a thread that hashes and writes it in order
-//! (`blob`), and only as [`Verified`] into the store. Whatever interrupts that, the bytes
+//! through a bounded channel, to a thread that writes it (`blob`), while it is hashed on the
+//! CPU pool, and only as [`Verified`] into the store. Whatever interrupts that, the bytes
 //! on disk stay and the next attempt goes on behind them.
 //!
 //! This room decides nothing about images: which blobs are wanted is the caller's affair.
@@ -23,6 +23,7 @@ use crate::core::limits::Limits;
 use crate::core::manifest::ManifestError;
 use crate::core::reference::Reference;
 use crate::core::retry::Policy;
+use crate::cpu::Cpu;
 use crate::registry::{Client, Host, Operation};
 
 use attempts::Attempts;
@@ -38,6 +39,7 @@ pub struct Fetcher {
     client: Client,
     hosts: Arc<[Host]>,
     health: Arc<Health>,
+    cpu: Cpu,
     limits: Limits,
     policy: Policy,
     observer: Arc<dyn Observer>,
@@ -74,7 +76,15 @@ impl Fetcher {
     /// A fetcher over `hosts`, in the order in which they are to be asked.
     #[must_use]
     pub fn new(client: Client, hosts: Vec<Host>, limits: Limits, observer: Arc<dyn Observer>) -> Self {
-        Self { client, hosts: hosts.into(), health: Arc::default(), limits, policy: Policy::default(), observer }
+        Self {
+            client,
+            hosts: hosts.into(),
+            health: Arc::default(),
+            cpu: Cpu::new(),
+            limits,
+            policy: Policy::default(),
+            observer,
+        }
     }
 
     /// Asks what a reference stands for, without fetching it; `None` where no host can say so

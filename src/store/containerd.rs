@@ -21,6 +21,7 @@ mod wire;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -186,13 +187,13 @@ impl Store for Containerd {
         }
     }
 
-    async fn adopt(&self, lease: &Lease, blob: Verified<Staged>, belongs: Belongs<'_>) -> Result<(), StoreError> {
+    async fn adopt(&self, lease: &Lease, blob: &Verified<Staged>, belongs: Belongs<'_>) -> Result<(), StoreError> {
         self.check_algorithm(blob.digest())?;
         let staged = blob.content();
-        let file = staged.file().try_clone().map_err(|error| StoreError::io("read", staged.path(), error))?;
-        let source = Source::File { file: file.into(), path: staged.path().into() };
+        let source = Source::File { file: Arc::clone(staged.file()), path: staged.path().into() };
         self.write(lease, (blob.digest(), blob.size()), source, belongs).await?;
-        blob.into_content().remove()
+        staged.adopted();
+        Ok(())
     }
 
     async fn put(&self, lease: &Lease, document: Verified<Bytes>, belongs: Belongs<'_>) -> Result<(), StoreError> {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
+
 use crate::core::digest::{Digest, Mismatch};
 use crate::core::error::{Classify, Kind};
 
@@ -45,6 +47,22 @@ pub enum StoreError {
         store: String,
         /// The digest.
         digest: String,
+    },
+    /// A staged blob was given up while somebody still worked on it.
+    #[error("{digest} was given up while it was written")]
+    Discarded {
+        /// Which.
+        digest: Digest,
+    },
+    /// What is to be fetched does not fit.
+    #[error("{needed} are needed in {path} and {free} are free", path = path.display(), needed = ByteSize(*needed).display().iec(), free = ByteSize(*free).display().iec())]
+    NoRoom {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes that this user may still write there.
+        free: u64,
+        /// A directory of the file system.
+        path: PathBuf,
     },
     /// A thread of ours died.
     #[error("a worker thread failed: {0}")]
@@ -139,7 +157,8 @@ impl Classify for StoreError {
             },
             Self::NotALayout { .. } | Self::NotWritable { .. } => Kind::StoreInvalid,
             Self::Damaged(_) => Kind::StoreFailed,
-            Self::Thread(_) => Kind::Internal,
+            Self::Thread(_) | Self::Discarded { .. } => Kind::Internal,
+            Self::NoRoom { .. } => Kind::StoreFull,
             Self::UnsupportedDigest { .. } => Kind::Unsupported,
             Self::InvalidNamespace { .. } | Self::UnknownSnapshotter { .. } => Kind::InvalidArgument,
             Self::TooLarge { .. } => Kind::InvalidContent,
@@ -165,6 +184,10 @@ impl Classify for StoreError {
             }
             Self::NotALayout { .. } => Some("name an empty or new directory, or one that has an oci-layout file".into()),
             Self::NotWritable { .. } => Some("choose a directory that you may write to, or run as root".into()),
+            Self::NoRoom { path, .. } => Some(format!(
+                "free some space on the file system of {}, or choose another one with --staging-dir or --to",
+                path.display()
+            )),
             Self::Damaged(_) => Some("remove the damaged blob and pull again".into()),
             _ if self.kind() == Kind::StoreFull => {
                 Some("free some space and run the same command again; what was downloaded is kept and continued".into())

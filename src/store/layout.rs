@@ -20,6 +20,7 @@ mod index;
 mod wrapper;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -114,9 +115,13 @@ impl Store for Layout {
         self.blocking(move |_| files::is_whole(&path, size)).await
     }
 
-    async fn adopt(&self, _lease: &Lease, blob: Verified<Staged>, _belongs: Belongs<'_>) -> Result<(), StoreError> {
-        let path = self.blob_path(blob.digest());
-        self.blocking(move |_| files::link_into_place(blob.into_content(), &path)).await
+    async fn adopt(&self, _lease: &Lease, blob: &Verified<Staged>, _belongs: Belongs<'_>) -> Result<(), StoreError> {
+        let staged = blob.content();
+        let (path, size) = (self.blob_path(blob.digest()), blob.size());
+        let (file, from) = (Arc::clone(staged.file()), staged.path().to_owned());
+        self.blocking(move |_| files::link_into_place((&file, &from), &path, size)).await?;
+        staged.adopted();
+        Ok(())
     }
 
     async fn put(&self, _lease: &Lease, document: Verified<Bytes>, _belongs: Belongs<'_>) -> Result<(), StoreError> {

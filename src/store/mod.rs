@@ -118,9 +118,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// the lease and recorded as belonging to the image, as if it had just been adopted.
     async fn claim(&self, lease: &Lease, blob: &Descriptor, belongs: Belongs<'_>) -> Result<bool, StoreError>;
 
-    /// Takes a staged file over. The staged file is gone afterwards. Content that is already
-    /// there is no error.
-    async fn adopt(&self, lease: &Lease, blob: Verified<Staged>, belongs: Belongs<'_>) -> Result<(), StoreError>;
+    /// Takes a staged blob over and marks it [`Staged::adopted`]. Content that is already
+    /// there is no error, so that several pulls can adopt one download.
+    async fn adopt(&self, lease: &Lease, blob: &Verified<Staged>, belongs: Belongs<'_>) -> Result<(), StoreError>;
 
     /// Writes a document that is whole in memory. Content that is already there is no error.
     async fn put(&self, lease: &Lease, document: Verified<Bytes>, belongs: Belongs<'_>) -> Result<(), StoreError>;

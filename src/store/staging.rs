@@ -1,26 +1,42 @@
 //! Where blobs wait until they are whole: one private directory per store.
 //!
-//! A partial blob is a file `ALGORITHM-HEX` here. One process writes it at a time, a lock
-//! on the file says which, and the next one goes on after an interruption: the bytes on
-//! disk are hashed again before more are asked for. Nothing here has a name that a store
-//! would show, and the directory is readable by its owner only, since blobs may be private.
+//! A partial blob is a file `ALGORITHM-HEX` here, with a journal of what was written beside
+//! it. One process writes it at a time, a lock on the file says which, and the next one goes
+//! on after an interruption: it asks for what the journal lacks, and every byte on disk is
+//! hashed again. Nothing here has a name that a store would show, and the directory is
+//! readable by its owner only, since blobs may be private.
+//!
+//! ```text
+//! sha256-9f86d0…            a blob, with gaps; written by `partial`, read while it grows by `follow`
+//! sha256-9f86d0….journal    what is there of it, and who gave it
+//! sha256-9f86d0….suspect    a download whose digest did not hold, until `suspect` has compared it
+//! ```
+//!
+//! What nobody comes back for is removed by age and above a quota. This room fetches nothing
+//! and makes nothing visible.
 
 mod follow;
+mod journal;
+mod partial;
+mod quota;
+mod suspect;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::core::descriptor::Descriptor;
-use crate::core::digest::{Digest, Mismatch, Verified, Verifier};
+use crate::core::digest::Digest;
 
 use super::StoreError;
+use journal::Journal;
 
 pub use follow::{Extent, FollowError, Follower};
-
-/// Bytes hashed at a time when a partial blob is taken up again.
-const REHASH_BUFFER: usize = 256 * 1024;
+pub use partial::{Partial, PartialError, Staged};
+pub use quota::enough;
+pub use suspect::{Culprit, Suspect};
 
 /// A staging directory.
 #[derive(Debug, Clone)]
@@ -32,37 +48,9 @@ pub struct Staging {
 #[derive(Debug)]
 pub enum Turn {
     /// The blob is ours to write.
-    Ours(Box<Partial>),
+    Ours(Arc<Partial>),
     /// Another pull is writing it; ask again later, it may be whole by then.
     Taken,
-}
-
-/// A blob being written, from as far as an earlier attempt got.
-#[derive(Debug)]
-pub struct Partial {
-    file: File,
-    path: PathBuf,
-    descriptor: Descriptor,
-    verifier: Verifier,
-}
-
-/// Why a partial blob did not become whole.
-#[derive(Debug, thiserror::Error)]
-pub enum PartialError {
-    /// The disk.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The bytes. The partial blob was removed: a prefix of wrong bytes is worth nothing.
-    #[error(transparent)]
-    Mismatch(#[from] Mismatch),
-}
-
-/// A whole blob in a staging directory, with every writer gone. The lock is held until it
-/// is removed or dropped, so that nobody goes on writing to what was verified.
-#[derive(Debug)]
-pub struct Staged {
-    file: File,
-    path: PathBuf,
 }
 
 impl Staging {
@@ -78,8 +66,8 @@ impl Staging {
         &self.root
     }
 
-    /// Starts or takes up a blob. Reads and hashes what an earlier attempt left, so this
-    /// blocks for as long as the disk takes.
+    /// Starts a blob, or takes it up where an earlier run left it. What that run wrote is not
+    /// read here: [`Partial::verify`] does that.
     ///
     /// # Errors
     /// [`StoreError`] where the directory or file cannot be used.
@@ -90,32 +78,31 @@ impl Staging {
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => self.open(&path)?,
             opened => opened?,
         };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(Turn::Taken),
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path, error)),
-        }
-        // Between our open and our lock the blob may have been adopted and removed: then this
-        // file is the store's now, or nobody's.
-        if !names(&path, &file) {
+        if !lock(&path, &file)? {
             return Ok(Turn::Taken);
         }
-        let verifier = Verifier::new(descriptor.digest.clone(), descriptor.size);
-        let mut partial = Partial { file, path, descriptor: descriptor.clone(), verifier };
-        partial.take_up().map_err(|error| StoreError::io("read", &partial.path, error))?;
-        Ok(Turn::Ours(Box::new(partial)))
+        let found = take_up(&path, &file, descriptor).map_err(|error| StoreError::io("read", &path, error))?;
+        let (file, journal) = match found {
+            Found::Part(journal) => (file, journal),
+            Found::Nothing => (file, Journal::new(journal_of(&path), descriptor)),
+            Found::Garbage => match self.replace(&path)? {
+                Some(file) => (file, Journal::new(journal_of(&path), descriptor)),
+                None => return Ok(Turn::Taken),
+            },
+        };
+        remove_unless_locked(&suspect_of(&path));
+        let partial = Partial::new(file, path, descriptor.clone(), journal);
+        partial.reserve()?;
+        Ok(Turn::Ours(Arc::new(partial)))
     }
 
     /// Removes what an earlier attempt left of a blob that the store has by now: a process
     /// that is killed between linking and unlinking leaves a second name.
     pub fn forget(&self, digest: &Digest) {
         let path = self.path_of(digest);
-        if let Ok(file) = File::open(&path)
-            && file.try_lock().is_ok()
-            && names(&path, &file)
-        {
-            // A leftover only costs space; the next pull that sees it tries again.
-            let _ = std::fs::remove_file(&path);
+        remove_unless_locked(&suspect_of(&path));
+        if remove_unless_locked(&path) {
+            let _ = std::fs::remove_file(journal_of(&path));
         }
     }
 
@@ -125,11 +112,29 @@ impl Staging {
         let _ = std::fs::remove_dir(&self.root);
     }
 
+    /// Puts an empty file in the place of one that nothing can be made of. That one is not
+    /// emptied, since it may be a second name of what a store has.
+    fn replace(&self, path: &Path) -> Result<Option<File>, StoreError> {
+        let removed = std::fs::remove_file(journal_of(path)).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        });
+        removed.and_then(|()| std::fs::remove_file(path)).map_err(|error| StoreError::io("remove", path, error))?;
+        let file = self.open(path)?;
+        Ok(lock(path, &file)?.then_some(file))
+    }
+
     fn open(&self, path: &Path) -> Result<File, StoreError> {
-        self.create()?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
-        options.open(path).map_err(|error| StoreError::io("open", path, error))
+        let opened = options.open(path).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                self.create().map_err(io::Error::other)?;
+                options.open(path)
+            }
+            _ => Err(error),
+        });
+        opened.map_err(|error| StoreError::io("open", path, error))
     }
 
     /// Makes the directory, for its owner only.
@@ -143,6 +148,39 @@ impl Staging {
     }
 }
 
+/// What an earlier run left of a blob.
+enum Found {
+    Nothing,
+    Part(Journal),
+    /// Bytes of which nobody says what they are.
+    Garbage,
+}
+
+fn take_up(path: &Path, file: &File, descriptor: &Descriptor) -> io::Result<Found> {
+    let metadata = file.metadata()?;
+    let (length, names) = (metadata.len(), metadata.nlink());
+    if length == 0 && names == 1 {
+        return Ok(Found::Nothing);
+    }
+    let Some(journal) = Journal::resume(journal_of(path), descriptor)? else { return Ok(Found::Garbage) };
+    let end = journal.records().iter().map(|record| record.range.end).max().unwrap_or_default();
+    let written: u64 = journal.records().iter().map(|record| record.range.end - record.range.start).sum();
+    // Bytes that a store has too are not written to.
+    let shared = names > 1 && written < descriptor.size;
+    let sound = end <= length && length <= descriptor.size && !shared;
+    Ok(if sound { Found::Part(journal) } else { Found::Garbage })
+}
+
+/// Takes the lock of a file that was just opened. Between the two the blob may have been
+/// adopted and removed: then this file is the store's now, or nobody's, and not ours.
+fn lock(path: &Path, file: &File) -> Result<bool, StoreError> {
+    match file.try_lock() {
+        Ok(()) => Ok(names(path, file)),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path, error)),
+    }
+}
+
 /// Whether `path` still leads to `file`.
 fn names(path: &Path, file: &File) -> bool {
     match (std::fs::symlink_metadata(path), file.metadata()) {
@@ -151,183 +189,21 @@ fn names(path: &Path, file: &File) -> bool {
     }
 }
 
-impl Partial {
-    /// Bytes that are here already; the next one to fetch.
-    #[must_use]
-    pub fn offset(&self) -> u64 {
-        self.verifier.seen()
-    }
-
-    /// Takes the next bytes.
-    ///
-    /// # Errors
-    /// [`PartialError::Mismatch`] where they exceed the blob's size, [`PartialError::Store`]
-    /// where the disk fails; whole chunks that were written before stay.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), PartialError> {
-        if let Err(mismatch) = self.verifier.update(bytes) {
-            self.discard();
-            return Err(mismatch.into());
-        }
-        self.file.write_all(bytes).map_err(|error| StoreError::io("write", &self.path, error).into())
-    }
-
-    /// Ends the blob.
-    ///
-    /// # Errors
-    /// [`Mismatch`] where digest or size differ. Bytes that are wrong are removed; a blob
-    /// that is merely short stays, to be continued.
-    pub fn finish(self) -> Result<Verified<Staged>, Mismatch> {
-        let Self { file, path, verifier, .. } = self;
-        let kept = path.clone();
-        verifier.finish(Staged { file, path }).inspect_err(|mismatch| {
-            if !matches!(mismatch, Mismatch::TooShort { .. }) {
-                let _ = std::fs::remove_file(kept);
-            }
-        })
-    }
-
-    /// Removes what is here, because it cannot be right.
-    pub fn discard(&self) {
-        // It would be found again and refused again; failing to remove it costs only that.
-        let _ = std::fs::remove_file(&self.path);
-    }
-
-    /// Hashes what is on disk. More bytes than the blob has cannot be right: start over.
-    fn take_up(&mut self) -> io::Result<()> {
-        if self.file.metadata()?.len() > self.descriptor.size {
-            self.file.set_len(0)?;
-        }
-        let mut buffer = vec![0; REHASH_BUFFER];
-        loop {
-            match self.file.read(&mut buffer)? {
-                0 => return Ok(()),
-                count => self.verifier.update(&buffer[..count]).map_err(io::Error::other)?,
-            }
-        }
-    }
+/// Removes a leftover that nobody works on; whether it is gone. A leftover only costs space:
+/// the next one that meets it tries again.
+fn remove_unless_locked(path: &Path) -> bool {
+    let mut options = OpenOptions::new();
+    let Ok(file) = options.read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) else { return false };
+    file.try_lock().is_ok() && names(path, &file) && std::fs::remove_file(path).is_ok()
 }
 
-impl Staged {
-    /// The file, for reading; its position is at the end.
-    #[must_use]
-    pub fn file(&self) -> &File {
-        &self.file
-    }
+fn journal_of(path: &Path) -> PathBuf {
+    path.with_extension("journal")
+}
 
-    /// Where it is, for linking.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Removes the staging name; what was linked elsewhere stays.
-    ///
-    /// # Errors
-    /// [`StoreError`] where the file cannot be removed.
-    pub fn remove(self) -> Result<(), StoreError> {
-        std::fs::remove_file(&self.path).map_err(|error| StoreError::io("remove", &self.path, error))
-    }
+fn suspect_of(path: &Path) -> PathBuf {
+    path.with_extension("suspect")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::descriptor::MediaType;
-
-    fn descriptor(content: &[u8]) -> Descriptor {
-        Descriptor::new(MediaType::Other("x".into()), Digest::of(content), content.len() as u64)
-    }
-
-    fn begin(staging: &Staging, blob: &Descriptor) -> Partial {
-        match staging.begin(blob).expect("begins") {
-            Turn::Ours(partial) => *partial,
-            Turn::Taken => panic!("the blob is taken"),
-        }
-    }
-
-    #[test]
-    fn continues_where_it_was_interrupted() {
-        let folder = tempfile::tempdir().expect("folder");
-        let staging = Staging::new(folder.path().join("staging"));
-        let blob = descriptor(b"a barge on the river");
-        let mut partial = begin(&staging, &blob);
-        partial.write(b"a barge ").expect("writes");
-        drop(partial);
-        let mut partial = begin(&staging, &blob);
-        assert_eq!(partial.offset(), 8);
-        partial.write(b"on the river").expect("writes");
-        let staged = partial.finish().expect("is whole").into_content();
-        assert_eq!(std::fs::read(staged.path()).expect("reads"), b"a barge on the river");
-        staged.remove().expect("removes");
-        staging.tidy();
-        assert!(!staging.root().exists());
-    }
-
-    #[test]
-    fn a_second_name_of_an_adopted_blob_is_forgotten_unless_somebody_writes_it() {
-        let folder = tempfile::tempdir().expect("folder");
-        let staging = Staging::new(folder.path().join("staging"));
-        let blob = descriptor(b"cargo");
-        let writing = begin(&staging, &blob);
-        staging.forget(&blob.digest);
-        assert!(staging.path_of(&blob.digest).exists(), "it is being written");
-        drop(writing);
-        staging.forget(&blob.digest);
-        staging.tidy();
-        assert!(!staging.root().exists());
-    }
-
-    #[test]
-    fn one_writer_at_a_time() {
-        let folder = tempfile::tempdir().expect("folder");
-        let staging = Staging::new(folder.path().into());
-        let blob = descriptor(b"cargo");
-        let first = begin(&staging, &blob);
-        assert!(matches!(staging.begin(&blob), Ok(Turn::Taken)));
-        drop(first);
-        assert!(matches!(staging.begin(&blob), Ok(Turn::Ours(_))));
-    }
-
-    #[test]
-    fn a_file_that_was_adopted_meanwhile_is_not_written_to() {
-        let folder = tempfile::tempdir().expect("folder");
-        let staging = Staging::new(folder.path().join("staging"));
-        let blob = descriptor(b"cargo");
-        let mut first = begin(&staging, &blob);
-        first.write(b"cargo").expect("writes");
-        let staged = first.finish().expect("is whole").into_content();
-        let waiting = File::open(staged.path()).expect("opens");
-        std::fs::hard_link(staged.path(), folder.path().join("adopted")).expect("links");
-        let path = staged.path().to_owned();
-        staged.remove().expect("removes");
-        assert!(!names(&path, &waiting));
-    }
-
-    #[test]
-    fn wrong_bytes_leave_nothing_behind_and_missing_ones_stay() {
-        let folder = tempfile::tempdir().expect("folder");
-        let staging = Staging::new(folder.path().join("staging"));
-        let blob = descriptor(b"cargo");
-        let mut wrong = begin(&staging, &blob);
-        wrong.write(b"barge").expect("writes");
-        assert!(matches!(wrong.finish(), Err(Mismatch::Digest { .. })));
-        let mut long = begin(&staging, &blob);
-        assert!(matches!(long.write(b"cargoes"), Err(PartialError::Mismatch(_))));
-        drop(long);
-        staging.tidy();
-        assert!(!staging.root().exists());
-        let mut short = begin(&staging, &blob);
-        short.write(b"car").expect("writes");
-        assert!(matches!(short.finish(), Err(Mismatch::TooShort { .. })));
-        assert_eq!(begin(&staging, &blob).offset(), 3);
-    }
-
-    #[test]
-    fn an_overlong_leftover_is_started_again() {
-        let folder = tempfile::tempdir().expect("folder");
-        let staging = Staging::new(folder.path().into());
-        let blob = descriptor(b"cargo");
-        std::fs::write(staging.path_of(&blob.digest), b"cargo and more").expect("writes");
-        assert_eq!(begin(&staging, &blob).offset(), 0);
-    }
-}
+mod tests;

@@ -233,7 +233,7 @@ async fn sizes_around_a_message_arrive_whole() {
     let belongs = Belongs { role: Role::Layer(None), source: &source };
     for size in [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 40 << 20] {
         let content: Vec<u8> = (0..size).map(|position: usize| (position % 251).to_le_bytes()[0]).collect();
-        store.adopt(&lease, stage(&store, &content), belongs).await.expect("adopts");
+        store.adopt(&lease, &stage(&store, &content).await, belongs).await.expect("adopts");
         let document = Verified::seal(bytes::Bytes::from(content.clone()));
         let descriptor = fixture::descriptor("application/octet-stream", &content);
         assert!(store.claim(&lease, &descriptor, belongs).await.expect("answers"));

@@ -1,14 +1,14 @@
 //! The layout's files: every one whole before it has a name, and on disk before it is told of.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
 
 use crate::store::StoreError;
-use crate::store::staging::{Staged, Staging};
+use crate::store::staging::Staging;
 
 /// The content of `oci-layout`; the version is of the layout, not of the specification.
 const MARKER: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
@@ -138,32 +138,21 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Option<Bytes>, Sto
     Ok(Some(bytes.into()))
 }
 
-/// Gives a staged blob its name: synced, readable for all, never replacing what is there.
-pub(super) fn link_into_place(staged: Staged, path: &Path) -> Result<(), StoreError> {
+/// Gives a staged blob of `size` bytes its name: synced, readable for all, never replacing
+/// what is whole. It keeps the name that it has.
+pub(super) fn link_into_place((file, staged): (&File, &Path), path: &Path, size: u64) -> Result<(), StoreError> {
     let folder = make_parent(path)?;
-    let at_staged = |action| move |error| StoreError::io(action, path, error);
-    staged.file().set_permissions(Permissions::from_mode(0o644)).map_err(at_staged("set the mode of"))?;
-    staged.file().sync_data().map_err(at_staged("sync"))?;
-    match fs::hard_link(staged.path(), path) {
+    let at_path = |action| move |error| StoreError::io(action, path, error);
+    file.set_permissions(Permissions::from_mode(0o644)).map_err(at_path("set the mode of"))?;
+    file.sync_data().map_err(at_path("sync"))?;
+    match fs::hard_link(staged, path) {
         Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => replace_if_damaged(&staged, path)?,
-        // File systems without hard links (FAT on an SD card, some network mounts).
-        Err(_) => fs::rename(staged.path(), path).map_err(at_staged("rename to"))?,
+        Err(_) if is_whole(path, size)? => {}
+        // A blob of the right name and the wrong size (an unclean stop of some tool) gives way;
+        // and there are file systems without hard links (FAT on an SD card, some network mounts).
+        Err(_) => fs::rename(staged, path).map_err(at_path("rename to"))?,
     }
-    sync_folder(folder)?;
-    match staged.remove() {
-        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-/// A blob of the right name and the wrong size (an unclean stop of some tool) gives way.
-fn replace_if_damaged(staged: &Staged, path: &Path) -> Result<(), StoreError> {
-    let size = |result: io::Result<fs::Metadata>| result.map(|metadata| metadata.len()).ok();
-    if size(fs::metadata(path)) == size(staged.file().metadata()) {
-        return Ok(());
-    }
-    fs::rename(staged.path(), path).map_err(|error| StoreError::io("replace", path, error))
+    sync_folder(folder)
 }
 
 /// Writes a file that appears whole or not at all. Until then it is in the staging directory,

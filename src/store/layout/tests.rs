@@ -13,12 +13,10 @@ fn reference() -> Reference {
     "busybox:1".parse().expect("parses")
 }
 
-fn stage(layout: &Layout, content: &[u8]) -> Verified<Staged> {
-    let Turn::Ours(mut partial) = layout.staging().begin(&descriptor(content)).expect("begins") else {
-        panic!("taken")
-    };
-    partial.write(content).expect("writes");
-    partial.finish().expect("is whole")
+async fn stage(layout: &Layout, content: &[u8]) -> Verified<Staged> {
+    let Turn::Ours(partial) = layout.staging().begin(&descriptor(content)).expect("begins") else { panic!("taken") };
+    partial.write_at(0, content, "here").expect("writes");
+    partial.verify().await.expect("is whole")
 }
 
 fn record(root: &[u8], manifest: Option<Descriptor>) -> ImageRecord {
@@ -35,8 +33,8 @@ async fn holds_what_was_adopted_and_named() {
     let belongs = Belongs { role: Role::Config, source: &reference };
     let lease = layout.lease().await.expect("leases");
     assert!(!layout.claim(&lease, &descriptor(b"cargo"), belongs).await.expect("claims"));
-    layout.adopt(&lease, stage(&layout, b"cargo"), belongs).await.expect("adopts");
-    layout.adopt(&lease, stage(&layout, b"cargo"), belongs).await.expect("adopting twice is no error");
+    layout.adopt(&lease, &stage(&layout, b"cargo").await, belongs).await.expect("adopts");
+    layout.adopt(&lease, &stage(&layout, b"cargo").await, belongs).await.expect("adopting twice is no error");
     layout.put(&lease, Verified::seal(Bytes::from_static(b"papers")), belongs).await.expect("puts");
     assert!(layout.claim(&lease, &descriptor(b"cargo"), belongs).await.expect("claims"));
     let manifest = Descriptor { platform: Some(Platform::linux("arm", "v7")), ..descriptor(b"cargo") };
@@ -82,7 +80,7 @@ async fn damaged_content_is_noticed() {
     assert!(matches!(layout.document(&descriptor(b"papers")).await, Err(StoreError::Damaged(_))));
     std::fs::write(&path, b"pap").expect("writes");
     assert!(!layout.claim(&lease, &descriptor(b"papers"), belongs).await.expect("claims"));
-    layout.adopt(&lease, stage(&layout, b"papers"), belongs).await.expect("replaces a truncated blob");
+    layout.adopt(&lease, &stage(&layout, b"papers").await, belongs).await.expect("replaces a truncated blob");
     assert!(layout.document(&descriptor(b"papers")).await.expect("reads").is_some());
 }
 

@@ -101,17 +101,17 @@ async fn leftovers_and_locks_of_an_earlier_attempt_are_overcome() {
 
     let half = Digest::of(blobs[0]);
     drop(unfinished(&store, &daemon.address(), &half, (&blobs[0][..7], blobs[0].len())).await.expect("writes"));
-    store.adopt(&lease, stage(&store, blobs[0]), belongs).await.expect("starts again");
+    store.adopt(&lease, &stage(&store, blobs[0]).await, belongs).await.expect("starts again");
 
     let wrong = vec![b'x'; blobs[1].len()];
     drop(unfinished(&store, &daemon.address(), &Digest::of(blobs[1]), (&wrong, wrong.len())).await.expect("writes"));
-    store.adopt(&lease, stage(&store, blobs[1]), belongs).await.expect("starts again");
+    store.adopt(&lease, &stage(&store, blobs[1]).await, belongs).await.expect("starts again");
 
     let holder =
         unfinished(&store, &daemon.address(), &Digest::of(blobs[2]), (b"was", blobs[2].len())).await.expect("writes");
     let freed = AtomicBool::new(false);
     let waiting = async {
-        store.adopt(&lease, stage(&store, blobs[2]), belongs).await.expect("waits for its turn");
+        store.adopt(&lease, &stage(&store, blobs[2]).await, belongs).await.expect("waits for its turn");
         assert!(freed.load(Ordering::SeqCst), "was adopted while somebody else wrote it");
     };
     let freeing = async {
@@ -172,8 +172,8 @@ async fn a_containerd_that_dies_midway_is_named() {
     let source = REFERENCE.parse().expect("well formed");
     let lease = store.lease().await.expect("a lease");
     let large = vec![7; 256 << 20];
-    let staged = stage(&store, &large);
-    let adopting = store.adopt(&lease, staged, Belongs { role: Role::Layer(None), source: &source });
+    let staged = stage(&store, &large).await;
+    let adopting = store.adopt(&lease, &staged, Belongs { role: Role::Layer(None), source: &source });
     let dying = async {
         // The ingest exists as soon as the first message was taken.
         while daemon.ctr_prints(&["content", "active"]).lines().count() < 2 {}
@@ -196,10 +196,10 @@ async fn a_full_disk_is_named_and_what_was_downloaded_stays() {
     let store = connect(&daemon, "default").await;
     let source = REFERENCE.parse().expect("well formed");
     let lease = store.lease().await.expect("a lease");
-    let staged = stage(&store, &vec![7; 32 << 20]);
+    let staged = stage(&store, &vec![7; 32 << 20]).await;
     let path = staged.content().path().to_owned();
     let belongs = Belongs { role: Role::Layer(None), source: &source };
-    let error = store.adopt(&lease, staged, belongs).await.expect_err("does not fit");
+    let error = store.adopt(&lease, &staged, belongs).await.expect_err("does not fit");
     assert_eq!(error.kind(), Kind::StoreFull, "{error}");
     assert!(path.exists(), "the staged file is gone");
     store.release(lease).await.expect("releases");

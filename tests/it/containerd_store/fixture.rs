@@ -151,15 +151,13 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 }
 
 /// A blob as the engine leaves it: whole, verified, staged.
-pub(super) fn stage(store: &dyn Store, content: &[u8]) -> Verified<Staged> {
+pub(super) async fn stage(store: &dyn Store, content: &[u8]) -> Verified<Staged> {
     let descriptor = descriptor("application/octet-stream", content);
-    let Turn::Ours(mut partial) = store.staging().begin(&descriptor).expect("begins") else {
+    let Turn::Ours(partial) = store.staging().begin(&descriptor).expect("begins") else {
         panic!("the blob is taken");
     };
-    // An earlier stage of the same content may have been left whole.
-    let here = usize::try_from(partial.offset()).expect("small");
-    partial.write(&content[here..]).expect("writes");
-    partial.finish().expect("is whole")
+    partial.write_at(0, content, "here").expect("writes");
+    partial.verify().await.expect("is whole")
 }
 
 /// Everything but names and snapshots, in the order of a pull.
@@ -176,7 +174,7 @@ pub(super) async fn write(
     let layers = image.manifest.layers.iter().map(|layer| (layer, Role::Layer(None)));
     for (blob, role) in std::iter::once((&image.manifest.config, Role::Config)).chain(layers) {
         if !store.claim(lease, blob, belongs(role)).await? {
-            store.adopt(lease, stage(store, &image.blobs[&blob.digest]), belongs(role)).await?;
+            store.adopt(lease, &stage(store, &image.blobs[&blob.digest]).await, belongs(role)).await?;
         }
     }
     Ok(())
