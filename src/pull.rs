@@ -9,6 +9,7 @@ mod error;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::descriptor::Descriptor;
@@ -20,7 +21,7 @@ use crate::core::platform::{Matcher, Platform};
 use crate::core::reference::Reference;
 use crate::core::select::{self, Eligible, EntryPath, Inner};
 use crate::fetch::progress::{Event, Observer};
-use crate::fetch::{Fetcher, Job, Landed};
+use crate::fetch::{Arrival, Fetcher, Job, Landed};
 use crate::host::{Execution, LocalHost};
 use crate::resolve::choice::{self, Choice, Level, OnMismatch, Wish};
 use crate::resolve::{Image, Reading, ResolveError, Resolver, Root};
@@ -239,7 +240,8 @@ impl Puller<'_> {
         stream::iter(&blobs)
             .map(|blob| async {
                 let belongs = Belongs { role: role_of(blob), source: &plan.image.reference };
-                let landed = self.fetcher.blob(&job, &blob.descriptor, belongs).await?;
+                let arrival = watch::Sender::new(Arrival::Awaited);
+                let landed = self.fetcher.blob(&job, &blob.descriptor, belongs, &arrival).await?;
                 Ok::<_, PullError>((landed, blob.descriptor.size))
             })
             .buffer_unordered(self.limits.concurrent_downloads)

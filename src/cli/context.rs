@@ -1,6 +1,7 @@
 //! From flags and configuration to the things that commands work with.
 
 use std::io::Read;
+use std::num::NonZeroU64;
 #[cfg(feature = "containerd")]
 use std::path::Path;
 use std::path::PathBuf;
@@ -10,8 +11,9 @@ use crate::config::{ConfigError, FileConfig};
 use crate::core::limits::Limits;
 use crate::core::platform::{Platform, PlatformError};
 use crate::core::reference::Reference;
-use crate::fetch::Fetcher;
+use crate::cpu::Cpu;
 use crate::fetch::progress::Observer;
+use crate::fetch::{Engine, Fetcher};
 use crate::host::{LocalHost, System};
 use crate::registry::{Client, ClientCertificate, Credentials, HostOptions, Secret, hosts_for};
 use crate::resolve::choice::{Level, OnMismatch};
@@ -171,7 +173,7 @@ impl Context {
     ) -> Result<Fetcher, Failure> {
         let hosts = hosts_for(reference, &self.host_options(args))?;
         let client = Client::new(self.credentials(args)?, limits)?;
-        Ok(Fetcher::new(client, hosts, limits, observer))
+        Ok(Fetcher::new(Engine::new(client, Cpu::new(), limits), hosts, observer))
     }
 
     fn host_options(&self, args: &RegistryArgs) -> HostOptions {
@@ -232,10 +234,18 @@ pub(super) fn platform(text: &str, host: &LocalHost) -> Result<Platform, Platfor
 }
 
 /// The limits that flags and file leave.
-pub(super) fn limits(context: &Context, downloads: Option<u16>) -> Limits {
-    let defaults = Limits::default();
-    let downloads = downloads.map(usize::from).or(context.file.max_concurrent_downloads);
-    Limits { concurrent_downloads: downloads.unwrap_or(defaults.concurrent_downloads), ..defaults }
+pub(super) fn limits(context: &Context, downloads: Option<u16>, bandwidth: Option<NonZeroU64>) -> Limits {
+    let (defaults, file) = (Limits::default(), &context.file);
+    Limits {
+        concurrent_downloads: downloads
+            .map(usize::from)
+            .or(file.max_concurrent_downloads)
+            .unwrap_or(defaults.concurrent_downloads),
+        connections_per_host: file.max_connections_per_host.unwrap_or(defaults.connections_per_host),
+        connections: file.max_connections.unwrap_or(defaults.connections),
+        bandwidth: bandwidth.or(file.max_bandwidth),
+        ..defaults
+    }
 }
 
 impl MatchArgs {

@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
         staging_dir: args.staging_dir.clone(),
     };
     let opened = context.open(&place, flags, Access::Write).await?;
-    let limits = context::limits(context, args.max_concurrent_downloads);
+    let limits = context::limits(context, args.max_concurrent_downloads, args.max_bandwidth);
     let progress = Arc::new(Progress::new(context.global.json));
     let observer: Arc<dyn Observer> = Arc::<Progress>::clone(&progress);
     let fetcher = context.fetcher(&request.reference, &args.registry, limits, observer)?;

@@ -282,7 +282,8 @@ mod tests {
             let status = StatusCode::from_u16(code).expect("a status");
             blob_range(status, &headers(rows), part.as_ref(), 100)
         };
-        let good: &[(u16, Rows<'_>, Option<Range<u64>>, Range<u64>)] = &[
+        type Case<'a> = (u16, Rows<'a>, Option<Range<u64>>, Range<u64>);
+        let good: &[Case<'_>] = &[
             (200, &[], None, 0..100),
             (200, &[("content-length", "100")], Some(40..60), 0..100),
             (206, &[("content-range", "bytes 40-59/100"), ("content-length", "20")], Some(40..60), 40..60),
