@@ -4,8 +4,10 @@
 //! variables (both are read by the command line), those over the file, the file over the
 //! defaults. This module only reads; [`FileConfig::load`] is its one touch of the disk.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use clap::ValueEnum;
 use toml::{Table, Value};
 
@@ -38,6 +40,12 @@ pub struct FileConfig {
     pub max_concurrent_downloads: Option<usize>,
     /// `unpack`.
     pub unpack: Option<Start>,
+    /// `max-connections-per-host`, at least 1.
+    pub max_connections_per_host: Option<usize>,
+    /// `max-connections`, at least 1.
+    pub max_connections: Option<usize>,
+    /// `max-bandwidth`, in bytes per second.
+    pub max_bandwidth: Option<NonZeroU64>,
     /// `containerd.address`.
     pub containerd_address: Option<PathBuf>,
     /// `containerd.namespace`.
@@ -143,6 +151,9 @@ impl FileConfig {
             tlskey: top.text("tlskey").map(PathBuf::from),
             max_concurrent_downloads: top.count("max-concurrent-downloads"),
             unpack: top.choice("unpack"),
+            max_connections_per_host: top.count("max-connections-per-host"),
+            max_connections: top.count("max-connections"),
+            max_bandwidth: top.rate("max-bandwidth"),
             containerd_address: containerd.text("address").map(PathBuf::from),
             namespace: containerd.text("namespace"),
             snapshotter: containerd.text("snapshotter"),
@@ -153,6 +164,14 @@ impl FileConfig {
         let mistakes: Vec<String> = top.finish().into_iter().chain(containerd.finish()).collect();
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes { path: path.into(), mistakes }) }
     }
+}
+
+/// What [`rate`] reads, for messages.
+pub(crate) const RATE: &str = "a number of bytes per second of at least 1, as in 20MB or 16MiB";
+
+/// Reads a number of bytes per second, with or without a unit.
+pub(crate) fn rate(text: &str) -> Option<NonZeroU64> {
+    NonZeroU64::new(text.parse::<ByteSize>().ok()?.as_u64())
 }
 
 /// A table being emptied key by key; what is left over is a mistake.
@@ -216,6 +235,14 @@ impl Section {
         })
     }
 
+    fn rate(&mut self, key: &str) -> Option<NonZeroU64> {
+        self.take(key, RATE, |value| match value {
+            Value::String(text) => rate(&text),
+            Value::Integer(number) => u64::try_from(number).ok().and_then(NonZeroU64::new),
+            _ => None,
+        })
+    }
+
     fn finish(mut self) -> Vec<String> {
         let prefix = self.prefix;
         self.mistakes.extend(self.table.keys().map(|key| format!("{prefix}{key} is not a setting")));
@@ -240,6 +267,9 @@ mod tests {
             tlskey = "/key.pem"
             max-concurrent-downloads = 4
             unpack = "verified"
+            max-connections-per-host = 8
+            max-connections = 20
+            max-bandwidth = "20MB"
             [containerd]
             address = "/run/containerd/containerd.sock"
             namespace = "k8s.io"
@@ -251,10 +281,25 @@ mod tests {
         let config = FileConfig::parse(Path::new("x"), text).expect("reads");
         assert_eq!(config.hosts_dirs, Some(vec!["/etc/containerd/certs.d".into()]));
         assert_eq!(config.max_concurrent_downloads, Some(4));
+        assert_eq!((config.max_connections_per_host, config.max_connections), (Some(8), Some(20)));
+        assert_eq!(config.max_bandwidth.map(NonZeroU64::get), Some(20_000_000));
         assert_eq!(config.namespace.as_deref(), Some("k8s.io"));
         assert_eq!(config.unpack, Some(Start::Verified));
         assert_eq!((config.extract_with, config.sync_snapshots), (Some(Extractor::DiffService), Some(true)));
         assert_eq!(FileConfig::parse(Path::new("x"), "").expect("reads"), FileConfig::default());
+    }
+
+    #[test]
+    fn rates_have_units_and_are_not_nothing() {
+        let cases =
+            [("1", Some(1)), ("20MB", Some(20_000_000)), ("16 MiB", Some(16 << 20)), ("0", None), ("fast", None)];
+        for (text, expected) in cases {
+            assert_eq!(rate(text).map(NonZeroU64::get), expected, "{text}");
+        }
+        let Err(ConfigError::Mistakes { mistakes, .. }) = FileConfig::parse(Path::new("x"), "max-bandwidth = 0") else {
+            panic!("no bytes at all were accepted");
+        };
+        assert!(mistakes[0].contains("at least 1"), "{mistakes:?}");
     }
 
     #[test]

@@ -230,7 +230,9 @@ impl Puller<'_> {
     async fn bring(&self, lease: &Lease, plan: &Plan) -> Result<Pulled, PullError> {
         self.put_documents(lease, plan).await?;
         let arrivals = Arrivals::of(plan);
-        let fetching = self.fetch(lease, plan, &arrivals);
+        let job = Job { reference: &plan.image.reference, store: self.store, lease };
+        self.fetcher.make_room(&job, &arrivals.wanted(&plan.image.reference)).await?;
+        let fetching = self.fetch(&job, &arrivals);
         let unpacking = self.unpack(lease, plan, &arrivals);
         let (mut traffic, (unpacked, warnings)) = tokio::try_join!(fetching, unpacking)?;
         traffic.bytes_fetched += plan.image.bytes_fetched;
@@ -282,12 +284,11 @@ impl Puller<'_> {
     }
 
     /// All blobs at once, as many at a time as the limits allow; the first error stops them all.
-    async fn fetch(&self, lease: &Lease, plan: &Plan, arrivals: &Arrivals) -> Result<Traffic, PullError> {
-        let job = Job { reference: &plan.image.reference, store: self.store, lease };
+    async fn fetch(&self, job: &Job<'_>, arrivals: &Arrivals) -> Result<Traffic, PullError> {
         stream::iter(&arrivals.blobs)
             .map(|(blob, arrival)| async move {
-                let belongs = Belongs { role: role_of(blob), source: &plan.image.reference };
-                let landed = self.fetcher.blob(&job, &blob.descriptor, belongs, arrival).await?;
+                let belongs = Belongs { role: role_of(blob), source: job.reference };
+                let landed = self.fetcher.blob(job, &blob.descriptor, belongs, arrival).await?;
                 Ok::<_, PullError>((landed, blob.descriptor.size))
             })
             .buffer_unordered(self.limits.concurrent_downloads)
@@ -314,6 +315,10 @@ impl Arrivals {
     fn of(plan: &Plan) -> Self {
         let blobs = plan::blobs(plan.parts.iter().map(|part| &part.manifest));
         Self { blobs: blobs.into_iter().map(|blob| (blob, watch::Sender::new(Arrival::Awaited))).collect() }
+    }
+
+    fn wanted<'a>(&'a self, source: &'a Reference) -> Vec<(&'a Descriptor, Belongs<'a>)> {
+        self.blobs.iter().map(|(blob, _)| (&blob.descriptor, Belongs { role: role_of(blob), source })).collect()
     }
 
     fn follow(&self, digest: &Digest) -> watch::Receiver<Arrival> {

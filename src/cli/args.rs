@@ -1,11 +1,12 @@
 //! Every flag, called what ctr, crane and kubectl call it.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use crate::config::FileConfig;
+use crate::config::{self, FileConfig};
 use crate::unpack::options::{Extractor, Start};
 
 const EXIT_CODES: &str = "\
@@ -81,6 +82,11 @@ impl Color {
             Self::Never => set_colors(false),
         }
     }
+}
+
+/// Bytes per second that a person typed.
+fn rate(text: &str) -> Result<NonZeroU64, String> {
+    config::rate(text).ok_or_else(|| format!("has to be {}", config::RATE))
 }
 
 fn set_colors(enabled: bool) {
@@ -212,6 +218,9 @@ pub(super) struct PullArgs {
     /// Blobs downloaded at a time [default: 6]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(super) max_concurrent_downloads: Option<u16>,
+    /// Bytes per second that all downloads together may take, as in 20MB [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    pub(super) max_bandwidth: Option<NonZeroU64>,
     /// Where partial downloads for containerd are kept [default: /var/lib/lighterman/staging]
     #[arg(long, value_name = "DIR")]
     pub(super) staging_dir: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! From flags and configuration to the things that commands work with.
 
 use std::io::Read;
+use std::num::NonZeroU64;
 #[cfg(feature = "containerd")]
 use std::path::Path;
 use std::path::PathBuf;
@@ -10,10 +11,9 @@ use crate::config::{ConfigError, FileConfig};
 use crate::core::limits::Limits;
 use crate::core::platform::{Platform, PlatformError};
 use crate::core::reference::Reference;
-#[cfg(feature = "containerd")]
 use crate::cpu::Cpu;
-use crate::fetch::Fetcher;
 use crate::fetch::progress::Observer;
+use crate::fetch::{Engine, Fetcher};
 use crate::host::{LocalHost, System};
 use crate::registry::{Client, ClientCertificate, Credentials, HostOptions, Secret, hosts_for};
 use crate::resolve::choice::{Level, OnMismatch};
@@ -128,23 +128,36 @@ impl Context {
     }
 
     /// Opens a place to read from or to pull into.
-    pub(super) async fn open(&self, place: &Place, flags: ContainerdFlags, access: Access) -> Result<Opened, Failure> {
+    pub(super) async fn open(
+        &self,
+        place: &Place,
+        flags: ContainerdFlags,
+        access: Access<'_>,
+    ) -> Result<Opened, Failure> {
         match (place, access) {
             (Place::Layout(dir), Access::Read) => Ok(Opened { store: Box::new(Layout::open(dir)?), unpacker: None }),
-            (Place::Layout(dir), Access::Write) => {
+            (Place::Layout(dir), Access::Write(_)) => {
                 Ok(Opened { store: Box::new(Layout::open_or_create(dir)?), unpacker: None })
             }
             // What is written behind the colon wins over a flag, and over the environment.
-            (Place::Containerd(namespace), _) => self.open_containerd(namespace.clone(), flags).await,
+            (Place::Containerd(namespace), access) => self.open_containerd(namespace.clone(), flags, access).await,
         }
     }
 
     #[cfg(feature = "containerd")]
-    async fn open_containerd(&self, namespace: Option<String>, flags: ContainerdFlags) -> Result<Opened, Failure> {
+    async fn open_containerd(
+        &self,
+        namespace: Option<String>,
+        flags: ContainerdFlags,
+        access: Access<'_>,
+    ) -> Result<Opened, Failure> {
         let options = self.unpack_options(&flags.unpack);
         let containerd = self.containerd(namespace, flags).await?;
-        let unpacker = Unpacker::new(containerd.clone(), Cpu::new(), options, Limits::default());
-        Ok(Opened { store: Box::new(containerd), unpacker: Some(Box::new(unpacker)) })
+        let unpacker: Option<Box<dyn Unpack>> = match access {
+            Access::Read => None,
+            Access::Write(engine) => Some(Box::new(Unpacker::new(containerd.clone(), engine.clone(), options))),
+        };
+        Ok(Opened { store: Box::new(containerd), unpacker })
     }
 
     #[cfg(feature = "containerd")]
@@ -174,24 +187,34 @@ impl Context {
     }
 
     #[cfg(not(feature = "containerd"))]
-    async fn open_containerd(&self, _namespace: Option<String>, _flags: ContainerdFlags) -> Result<Opened, Failure> {
+    async fn open_containerd(
+        &self,
+        _namespace: Option<String>,
+        _flags: ContainerdFlags,
+        _access: Access<'_>,
+    ) -> Result<Opened, Failure> {
         Err(ConfigError::Contradiction(
             "this lighterman was built without containerd (feature \"containerd\"): use --to oci:DIR".into(),
         )
         .into())
     }
 
+    /// What all fetching and unpacking of this process shares.
+    pub(super) fn engine(&self, args: &RegistryArgs, limits: Limits) -> Result<Engine, Failure> {
+        let client = Client::new(self.credentials(args)?, limits)?;
+        Ok(Engine::new(client, Cpu::new(), limits))
+    }
+
     /// A fetcher for the registry of a reference.
     pub(super) fn fetcher(
         &self,
+        engine: &Engine,
         reference: &Reference,
         args: &RegistryArgs,
-        limits: Limits,
         observer: Arc<dyn Observer>,
     ) -> Result<Fetcher, Failure> {
         let hosts = hosts_for(reference, &self.host_options(args))?;
-        let client = Client::new(self.credentials(args)?, limits)?;
-        Ok(Fetcher::new(client, hosts, limits, observer))
+        Ok(Fetcher::new(engine.clone(), hosts, observer))
     }
 
     fn host_options(&self, args: &RegistryArgs) -> HostOptions {
@@ -229,10 +252,11 @@ impl Context {
 }
 
 /// What a place is opened for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Access<'a> {
     Read,
-    Write,
+    /// What lands there is fetched, and unpacked, by this engine.
+    Write(&'a Engine),
 }
 
 fn read_password() -> Result<Secret, ConfigError> {
@@ -252,10 +276,18 @@ pub(super) fn platform(text: &str, host: &LocalHost) -> Result<Platform, Platfor
 }
 
 /// The limits that flags and file leave.
-pub(super) fn limits(context: &Context, downloads: Option<u16>) -> Limits {
-    let defaults = Limits::default();
-    let downloads = downloads.map(usize::from).or(context.file.max_concurrent_downloads);
-    Limits { concurrent_downloads: downloads.unwrap_or(defaults.concurrent_downloads), ..defaults }
+pub(super) fn limits(context: &Context, downloads: Option<u16>, bandwidth: Option<NonZeroU64>) -> Limits {
+    let (defaults, file) = (Limits::default(), &context.file);
+    Limits {
+        concurrent_downloads: downloads
+            .map(usize::from)
+            .or(file.max_concurrent_downloads)
+            .unwrap_or(defaults.concurrent_downloads),
+        connections_per_host: file.max_connections_per_host.unwrap_or(defaults.connections_per_host),
+        connections: file.max_connections.unwrap_or(defaults.connections),
+        bandwidth: bandwidth.or(file.max_bandwidth),
+        ..defaults
+    }
 }
 
 impl MatchArgs {

@@ -9,11 +9,12 @@ use tokio::net::TcpListener;
 use crate::core::limits::Limits;
 use crate::core::platform::Platform;
 use crate::core::reference::{Reference, ReferenceError};
+use crate::cpu::Cpu;
 use crate::demo::{DemoError, image, run as program};
 use crate::diagnose::entrypoint;
 use crate::diagnose::inspect::{Inspection, inspect};
-use crate::fetch::Fetcher;
 use crate::fetch::progress::Silent;
+use crate::fetch::{Engine, Fetcher};
 use crate::host::{Execution, LocalHost, System};
 use crate::pull::{Platforms, PullRequest, Pulled, Puller};
 use crate::registry::{Client, Credentials, HostOptions, hosts_for};
@@ -168,7 +169,7 @@ fn fetcher(reference: &Reference) -> Result<Fetcher, Failure> {
     let limits = Limits::default();
     let client = Client::new(Credentials::anonymous(), limits)?;
     let hosts = hosts_for(reference, &HostOptions::default())?;
-    Ok(Fetcher::new(client, hosts, limits, Arc::new(Silent)))
+    Ok(Fetcher::new(Engine::new(client, Cpu::new(), limits), hosts, Arc::new(Silent)))
 }
 
 fn summary(pulled: &Pulled) -> String {

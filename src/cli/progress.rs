@@ -118,7 +118,7 @@ impl Bars {
                 self.total.set_length(*total as u64);
                 self.total.set_position(*done as u64);
             }
-            Event::Shared(_) | Event::NextHost { .. } | Event::Waiting { .. } => {
+            Event::Shared(_) | Event::NextHost { .. } | Event::Waiting { .. } | Event::Blamed { .. } => {
                 if let Some(line) = as_line(event) {
                     self.all.suspend(|| report::warning(&line));
                 }
@@ -172,6 +172,9 @@ fn as_line(event: &Event<'_>) -> Option<String> {
         Event::Shared(blob) => Some(format!("{}: another pull is fetching it, waiting", blob.digest.short())),
         Event::NextHost { left, cause, .. } => Some(format!("{left} failed, asking the next host: {cause}")),
         Event::Waiting { wait, cause, .. } => Some(format!("trying again in {:.1} s: {cause}", wait.as_secs_f64())),
+        Event::Blamed { digest, host } => {
+            Some(format!("{}: {host} sent wrong bytes; it is asked last from now on", digest.short()))
+        }
         Event::Unpacked { done, total } => Some(format!("unpacked layer {done} of {total}")),
     }
 }
@@ -193,6 +196,7 @@ fn as_json(event: &Event<'_>) -> Option<Value> {
         Event::Waiting { what, wait, cause } => {
             json!({"event": "waiting", "what": what, "seconds": wait.as_secs_f64(), "kind": cause.kind().name(), "message": cause.to_string()})
         }
+        Event::Blamed { digest, host } => json!({"event": "host-blamed", "digest": digest, "host": host}),
         Event::Unpacked { done, total } => json!({"event": "layer-unpacked", "done": done, "total": total}),
     })
 }

@@ -31,11 +31,12 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
         staging_dir: args.staging_dir.clone(),
         unpack: args.unpack.clone(),
     };
-    let opened = context.open(&place, flags, Access::Write).await?;
-    let limits = context::limits(context, args.max_concurrent_downloads);
+    let limits = context::limits(context, args.max_concurrent_downloads, args.max_bandwidth);
+    let engine = context.engine(&args.registry, limits)?;
+    let opened = context.open(&place, flags, Access::Write(&engine)).await?;
     let progress = Arc::new(Progress::new(context.global.json));
     let observer: Arc<dyn Observer> = Arc::<Progress>::clone(&progress);
-    let fetcher = context.fetcher(&request.reference, &args.registry, limits, observer)?;
+    let fetcher = context.fetcher(&engine, &request.reference, &args.registry, observer)?;
     let puller = Puller {
         fetcher: &fetcher,
         store: opened.store.as_ref(),

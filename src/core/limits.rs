@@ -1,5 +1,8 @@
 //! Every bound of the program in one value, each with the reason for its default.
 
+use std::num::NonZeroU64;
+use std::time::Duration;
+
 /// Bounds on what strangers (registries, images, callers) can make us do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -25,8 +28,39 @@ pub struct Limits {
     pub error_bytes: usize,
     /// Blobs downloaded at a time for one pull. One connection rarely fills a link, ten rarely help.
     pub concurrent_downloads: usize,
-    /// Chunks in memory between the network and the disk, per blob.
-    pub chunks_in_flight: usize,
+    /// Connections to one host. Storage behind registries gives each 20 to 100 MB/s, so that
+    /// sixteen fill a fast link; load balancers begin to refuse somewhere above.
+    pub connections_per_host: usize,
+    /// Connections to all hosts together; with `connection_bytes` each they fit into half the
+    /// memory budget.
+    pub connections: usize,
+    /// Bytes from which on a blob is fetched in ranges. Below, a second request costs more
+    /// than it brings.
+    pub split_from: u64,
+    /// Bytes of the shortest range. At 20 MB/s it takes a fifth of a second, several times a
+    /// round trip to the other side of the world.
+    pub shortest_range: u64,
+    /// Bytes of the longest range, and so what a break may cost where data was not synced yet.
+    pub longest_range: u64,
+    /// How long a range should take: long beside a round trip, short beside the patience of
+    /// whoever waits for the last one.
+    pub range_time: Duration,
+    /// Bytes that one connection may hold: two buffers between network and disk of
+    /// `chunk_bytes` and what the HTTP library reads ahead.
+    pub connection_bytes: u32,
+    /// Bytes that are gathered before they are written: large enough that the cost of a write
+    /// vanishes, small enough to stay in a CPU's cache until they are hashed.
+    pub chunk_bytes: usize,
+    /// Bytes of buffers of the whole process: half for the network, half for unpacking.
+    pub buffer_bytes: u32,
+    /// Bytes per second of all downloads together; unlimited unless the operator says so.
+    pub bandwidth: Option<NonZeroU64>,
+    /// Bytes per second below which a connection counts as stalled. Nobody waits for an image
+    /// that comes at less.
+    pub stall_rate: u64,
+    /// Over how long that is averaged. Registries that have to ask their own upstream, and TCP
+    /// after a lost burst, are silent for some seconds.
+    pub stall_window: Duration,
     /// Seconds for which a download that was broken off is kept: who has not come back for it
     /// after a week will hardly want that version any more.
     pub staging_age_seconds: u64,
@@ -62,7 +96,18 @@ impl Default for Limits {
             token_bytes: 1024 * 1024,
             error_bytes: 16 * 1024,
             concurrent_downloads: 6,
-            chunks_in_flight: 16,
+            connections_per_host: 16,
+            connections: 32,
+            split_from: 8 * 1024 * 1024,
+            shortest_range: 4 * 1024 * 1024,
+            longest_range: 64 * 1024 * 1024,
+            range_time: Duration::from_millis(1500),
+            connection_bytes: 1024 * 1024,
+            chunk_bytes: 256 * 1024,
+            buffer_bytes: 64 * 1024 * 1024,
+            bandwidth: None,
+            stall_rate: 1024,
+            stall_window: Duration::from_secs(10),
             staging_age_seconds: 7 * 24 * 60 * 60,
             staging_bytes: 20 * 1024 * 1024 * 1024,
             layer_inflated_bytes: 64 * 1024 * 1024 * 1024,

@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod plan;
 pub mod platform;
 pub mod predict;
+pub mod ramp;
 pub mod ranges;
 pub mod reference;
 pub mod retry;

@@ -4,15 +4,16 @@
 //! here is only the bookkeeping, the waiting, and the record of every attempt.
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::core::error::{Attempt, Classify, Kind};
 use crate::core::retry::{Decision, Failure, is_transient};
 use crate::registry::Host;
 
-use super::Fetcher;
+use super::engine::Engine;
 use super::error::{Cause, FetchError};
-use super::progress::Event;
+use super::progress::{Event, Observer};
 
 /// Attempts that an error shows at the most.
 const MAX_ATTEMPTS_KEPT: usize = 50;
@@ -32,17 +33,24 @@ pub(super) struct Attempts<'a> {
     started: Instant,
     offset: u64,
     past: Vec<Attempt>,
-    fetcher: &'a Fetcher,
+    engine: &'a Engine,
+    observer: &'a dyn Observer,
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) fn new(what: String, hosts: Vec<&'a Host>, fetcher: &'a Fetcher) -> Result<Self, FetchError> {
+    /// To ask `hosts`, those that failed lately last.
+    pub(super) fn new(
+        what: String,
+        hosts: Vec<&'a Host>,
+        engine: &'a Engine,
+        observer: &'a dyn Observer,
+    ) -> Result<Self, FetchError> {
         if hosts.is_empty() {
             return Err(FetchError::NoHost { what });
         }
         Ok(Self {
             what,
-            hosts,
+            hosts: engine.health().order(hosts),
             current: 0,
             round: 1,
             may_heal: Vec::new(),
@@ -51,8 +59,30 @@ impl<'a> Attempts<'a> {
             started: Instant::now(),
             offset: 0,
             past: Vec::new(),
-            fetcher,
+            engine,
+            observer,
         })
+    }
+
+    /// Starts over with one host alone, because what came from `hosts` was wrong.
+    pub(super) fn only(&mut self, host: &'a Host, hosts: &[String], wrong: &Cause) {
+        self.record(hosts.join(", "), wrong);
+        let left = hosts.join(", ");
+        self.observer.notify(Event::NextHost { what: &self.what, left: &left, cause: wrong });
+        self.hosts = vec![host];
+        self.may_heal.clear();
+        (self.current, self.round, self.reached, self.progressed) = (0, 1, 0, false);
+    }
+
+    /// The error where what came from `hosts` was wrong and nobody else can be asked.
+    pub(super) fn wrong(mut self, hosts: &[String], cause: Cause) -> FetchError {
+        self.record(hosts.join(", "), &cause);
+        self.give_up(Some(hosts.join(", ")).filter(|names| !names.is_empty()), cause)
+    }
+
+    fn give_up(&mut self, host: Option<String>, cause: Cause) -> FetchError {
+        let (what, attempts) = (std::mem::take(&mut self.what), std::mem::take(&mut self.past));
+        FetchError::Failed { what, host, attempts, cause: Arc::new(cause) }
     }
 
     /// The host to ask now.
@@ -77,6 +107,11 @@ impl<'a> Attempts<'a> {
         }
     }
 
+    /// Takes note that the host answered.
+    pub(super) fn succeeded(&self) {
+        self.engine.health().note_success(self.host());
+    }
+
     /// Takes note of a failure, and waits or moves on to the next host.
     ///
     /// # Errors
@@ -84,16 +119,9 @@ impl<'a> Attempts<'a> {
     pub(super) async fn failed(&mut self, cause: Cause) -> Result<(), FetchError> {
         let decision = self.decide(&cause);
         let host = self.host().to_string();
-        let observer = &self.fetcher.observer;
+        let observer = self.observer;
         match decision {
-            Decision::GiveUp => {
-                return Err(FetchError::Failed {
-                    what: std::mem::take(&mut self.what),
-                    host: Some(host),
-                    attempts: std::mem::take(&mut self.past),
-                    cause: Box::new(cause),
-                });
-            }
+            Decision::GiveUp => return Err(self.give_up(Some(host), cause)),
             Decision::NextHost => {
                 observer.notify(Event::NextHost { what: &self.what, left: &host, cause: &cause });
                 self.current += 1;
@@ -118,20 +146,8 @@ impl<'a> Attempts<'a> {
     /// Records the attempt and asks the policy.
     fn decide(&mut self, cause: &Cause) -> Decision {
         let (kind, host) = (cause.kind(), self.host());
-        self.past.push(Attempt {
-            host: host.to_string(),
-            kind,
-            message: cause.to_string(),
-            elapsed: self.started.elapsed(),
-            offset: self.offset,
-        });
-        // Thousands of breaks on a bad link are one story; its end is what is told.
-        if self.past.len() > MAX_ATTEMPTS_KEPT {
-            self.past.remove(0);
-        }
-        if matches!(kind, Kind::RegistryUnavailable | Kind::DeadlineExceeded | Kind::TlsUntrusted) {
-            self.fetcher.health.note_failure(&host.to_string());
-        }
+        self.record(host.to_string(), cause);
+        self.note_health(host, cause);
         let failure = Failure {
             kind,
             retry_after: cause.retry_after(),
@@ -140,11 +156,40 @@ impl<'a> Attempts<'a> {
             worth_another_round: self.may_heal.len() + usize::from(is_transient(kind)),
             round: self.round,
         };
-        let decision = self.fetcher.policy.decide(&failure, jitter());
+        let decision = self.engine.policy().decide(&failure, jitter());
         if is_transient(kind) && !matches!(decision, Decision::Retry(_)) {
             self.may_heal.push(host);
         }
         decision
+    }
+
+    /// A host that delivered until it broke off is no dead one.
+    fn note_health(&self, host: &Host, cause: &Cause) {
+        match cause.kind() {
+            Kind::RateLimited => {
+                if let Some(wait) = cause.retry_after() {
+                    self.engine.health().note_rest(host, wait);
+                }
+            }
+            Kind::RegistryUnavailable | Kind::DeadlineExceeded | Kind::TlsUntrusted if !self.progressed => {
+                self.engine.health().note_failure(host);
+            }
+            _ => {}
+        }
+    }
+
+    fn record(&mut self, host: String, cause: &Cause) {
+        self.past.push(Attempt {
+            host,
+            kind: cause.kind(),
+            message: cause.to_string(),
+            elapsed: self.started.elapsed(),
+            offset: self.offset,
+        });
+        // Thousands of breaks on a bad link are one story; its end is what is told.
+        if self.past.len() > MAX_ATTEMPTS_KEPT {
+            self.past.remove(0);
+        }
     }
 }
 

@@ -1,28 +1,22 @@
-//! One blob: from whichever host brings it, through a staged file, into the store.
+//! One blob into a store, for one caller: it may be there, be fetched, or be on its way already.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::sync::watch;
 
 use crate::core::descriptor::Descriptor;
-use crate::core::digest::{Mismatch, Verified};
+use crate::core::digest::{Digest, Verified};
+use crate::core::limits::Limits;
 use crate::core::reference::Reference;
-use crate::cpu::Priority;
-use crate::registry::{BlobStream, Host, Operation, RegistryError};
-use crate::store::staging::{Partial, PartialError, Staged, Turn};
+use crate::store::staging::{Follower, Staged, Staging};
 use crate::store::{Belongs, Lease, Store, StoreError};
 
 use super::Fetcher;
-use super::arrival::Arrival;
-use super::attempts::Attempts;
-use super::error::{Cause, FetchError};
+use super::error::FetchError;
+use super::flight::{Key, State, Waiter};
 use super::progress::Event;
-
-/// How often to look whether another process has finished a blob that both want.
-const SHARED_POLL: Duration = Duration::from_millis(100);
+use super::work::Work;
 
 /// Where fetched blobs go, for whom.
 #[derive(Debug, Clone, Copy)]
@@ -40,12 +34,60 @@ pub struct Job<'a> {
 pub enum Landed {
     /// It was there.
     Present,
-    /// It was fetched; bytes that came over the network this time.
+    /// It was fetched; bytes that came over the network meanwhile.
     Fetched(u64),
 }
 
+/// Where a blob is while it is fetched, for whoever unpacks it meanwhile.
+#[derive(Debug, Clone, Default)]
+pub enum Arrival {
+    /// Nothing of it is known yet.
+    #[default]
+    Awaited,
+    /// It can be read as it arrives. Should its bytes turn out wrong, the follower says so, and
+    /// another `Arriving` may come.
+    Arriving(Follower),
+    /// The store has it, under the lease.
+    Present,
+}
+
+/// What came of waiting for a download.
+enum Outcome {
+    Whole(Arc<Verified<Staged>>),
+    Present,
+    LookAgain,
+}
+
 impl Fetcher {
-    /// Gets a blob into the store, unless it is there.
+    /// Makes sure before a pull that what it has to fetch of `blobs` will fit, and removes what
+    /// is too old or too much of other pulls' leftovers.
+    ///
+    /// # Errors
+    /// [`FetchError`] of kind [`StoreFull`](crate::core::error::Kind::StoreFull) that says how
+    /// much is needed and how much there is.
+    pub async fn make_room(&self, job: &Job<'_>, blobs: &[(&Descriptor, Belongs<'_>)]) -> Result<(), FetchError> {
+        let what = || format!("the blobs of {}", job.reference.familiar());
+        let refused = |error: StoreError| FetchError::refused(what(), error.into());
+        let digests: Vec<Digest> = blobs.iter().map(|(blob, _)| blob.digest.clone()).collect();
+        let (staging, limits) = (job.store.staging().clone(), *self.engine.limits());
+        let sizes: Vec<u64> = blobs.iter().map(|(blob, _)| blob.size).collect();
+        let room = tokio::task::spawn_blocking(move || room(&staging, (&digests, &sizes), &limits));
+        let (free, mut needs) = room.await.unwrap_or_else(|error| Err(StoreError::thread(&error))).map_err(refused)?;
+        if sum(&needs) <= free {
+            return Ok(());
+        }
+        // It matters now which of them the store has.
+        for ((blob, belongs), need) in blobs.iter().zip(&mut needs) {
+            if job.store.claim(job.lease, blob, *belongs).await.map_err(refused)? {
+                *need = 0;
+            }
+        }
+        job.store.staging().require(sum(&needs)).map_err(refused)
+    }
+
+    /// Gets a blob into the store, unless it is there; `arrival` tells where it can be read
+    /// before that. Dropping this leaves what was downloaded in staging, and lets others who
+    /// want the same blob go on.
     ///
     /// # Errors
     /// [`FetchError`] with every attempt. What was downloaded stays in staging.
@@ -57,173 +99,101 @@ impl Fetcher {
         arrival: &watch::Sender<Arrival>,
     ) -> Result<Landed, FetchError> {
         let refused = |error: StoreError| FetchError::refused(blob.digest.to_string(), error.into());
-        let mut attempts = self.attempts(blob.digest.to_string(), Operation::Pull)?;
         let mut received = 0;
-        let mut waiting = false;
         loop {
             if job.store.claim(job.lease, blob, belongs).await.map_err(refused)? {
-                job.store.staging().forget(&blob.digest);
-                self.observer.notify(Event::Present(blob));
-                arrival.send_replace(Arrival::Present);
-                return Ok(Landed::Present);
+                return Ok(self.present(job, blob, arrival));
             }
-            let Some(partial) = begin(job.store, blob).await.map_err(refused)? else {
-                if !std::mem::replace(&mut waiting, true) {
-                    self.observer.notify(Event::Shared(blob));
+            let mut waiter = self.join(job, blob);
+            let outcome = self.wait(&mut waiter, arrival, || job.store.claim(job.lease, blob, belongs)).await;
+            received += waiter.received();
+            match outcome? {
+                Outcome::Whole(staged) => {
+                    job.store.adopt(job.lease, &staged, belongs).await.map_err(refused)?;
+                    self.observer.notify(Event::Finished(blob));
+                    arrival.send_replace(Arrival::Present);
+                    return Ok(Landed::Fetched(received));
                 }
-                tokio::time::sleep(SHARED_POLL).await;
-                continue;
-            };
-            // Between looking and locking, another pull may have finished the very same blob.
-            if partial.written() == 0 && job.store.claim(job.lease, blob, belongs).await.map_err(refused)? {
-                partial.discard();
-                continue;
-            }
-            let source = Source { reference: job.reference, blob };
-            arrival.send_replace(Arrival::Arriving(partial.follow()));
-            if let Some(staged) = self.complete(&source, &mut attempts, &partial, &mut received).await? {
-                job.store.adopt(job.lease, &staged, belongs).await.map_err(refused)?;
-                self.observer.notify(Event::Finished(blob));
-                arrival.send_replace(Arrival::Present);
-                return Ok(Landed::Fetched(received));
+                Outcome::Present => {
+                    drop(waiter);
+                    return Ok(self.present(job, blob, arrival));
+                }
+                Outcome::LookAgain => {}
             }
         }
     }
 
-    /// Downloads what is missing of a partial blob. `None` where its bytes turned out wrong
-    /// and were removed, so that it has to be begun again.
-    async fn complete(
+    fn present(&self, job: &Job<'_>, blob: &Descriptor, arrival: &watch::Sender<Arrival>) -> Landed {
+        job.store.staging().forget(&blob.digest);
+        self.observer.notify(Event::Present(blob));
+        arrival.send_replace(Arrival::Present);
+        Landed::Present
+    }
+
+    /// Joins the download of the blob, which starts with the first who wants it.
+    fn join(&self, job: &Job<'_>, blob: &Descriptor) -> Waiter {
+        let staging = job.store.staging();
+        let key = Key { staging: staging.root().to_owned(), digest: blob.digest.clone() };
+        let flights = self.engine.flights().clone();
+        let started = key.clone();
+        self.engine.flights().join(key, (blob, Arc::clone(&self.observer)), |flight| {
+            let work = Work {
+                engine: self.engine.clone(),
+                hosts: Arc::clone(&self.hosts),
+                reference: job.reference.clone(),
+                blob: blob.clone(),
+                staging: staging.clone(),
+                flight,
+            };
+            tokio::spawn(work.run(flights, started)).abort_handle()
+        })
+    }
+
+    async fn wait<Claimed>(
         &self,
-        source: &Source<'_>,
-        attempts: &mut Attempts<'_>,
-        partial: &Arc<Partial>,
-        received: &mut u64,
-    ) -> Result<Option<Verified<Staged>>, FetchError> {
-        self.observer.notify(Event::Started { blob: source.blob, offset: partial.frontier() });
-        let mut verdict = self.cpu.spawn(Priority::HASH, partial.verify());
+        waiter: &mut Waiter,
+        arrival: &watch::Sender<Arrival>,
+        claim: impl Fn() -> Claimed,
+    ) -> Result<Outcome, FetchError>
+    where
+        Claimed: Future<Output = Result<bool, StoreError>>,
+    {
         loop {
-            attempts.start_at(partial.frontier());
-            let outcome = self.attempt(source, attempts.host(), partial, received).await;
-            let outcome = outcome.map_err(|error| source.refused(error))?;
-            attempts.ended_at(partial.frontier());
-            let cause = match outcome {
-                Ok(()) if partial.missing().is_empty() => match (&mut verdict).await {
-                    Ok(staged) => return Ok(Some(staged)),
-                    Err(error) => error.into(),
+            match waiter.state() {
+                State::Preparing => {}
+                // Between looking and locking, another process may have finished the very same blob.
+                State::Begun => match claim().await {
+                    Ok(true) => return Ok(Outcome::Present),
+                    Ok(false) => waiter.confirm(),
+                    Err(error) => return Err(FetchError::refused(waiter.digest().to_string(), error.into())),
                 },
-                Ok(()) => source.too_short(partial.frontier()).into(),
-                Err(cause) => cause,
-            };
-            // Too many bytes or wrong ones: the right ones cannot be told from the others.
-            let spoilt = cause.spoils_what_came();
-            if spoilt {
-                partial.discard();
+                State::Arriving(follower) => drop(arrival.send_replace(Arrival::Arriving(follower))),
+                State::Whole(staged) => return Ok(Outcome::Whole(staged)),
+                State::Elsewhere => return Ok(Outcome::LookAgain),
+                State::Failed(error) => return Err(error),
             }
-            // A torn write of an earlier run costs one more download, and blames nobody.
-            if !spoilt || partial.inherited() == 0 {
-                attempts.failed(cause).await?;
-            }
-            if spoilt {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// One request to one host: streams into the partial blob until the body ends, and tells
-    /// how that went.
-    async fn attempt(
-        &self,
-        source: &Source<'_>,
-        host: &Host,
-        partial: &Arc<Partial>,
-        received: &mut u64,
-    ) -> Result<Result<(), Cause>, StoreError> {
-        let frontier = partial.frontier();
-        if frontier == source.blob.size {
-            return Ok(Ok(()));
-        }
-        let stream = match self.client.blob(host, source.reference, source.blob, frontier).await {
-            Ok(stream) => stream,
-            Err(error) => return Ok(Err(error.into())),
-        };
-        // A server that ignores ranges starts again from the first byte; what is here is not taken twice.
-        let start = frontier.max(stream.offset);
-        let (sender, receiver) = mpsc::channel(self.limits.chunks_in_flight);
-        let skip = start - stream.offset;
-        // Its own task, so that TLS of several blobs runs on several cores; it ends with us.
-        let network = AbortOnDropHandle::new(tokio::spawn(pump(stream, skip, sender)));
-        let (observer, digest) = (Arc::clone(&self.observer), source.blob.digest.clone());
-        let (partial, host) = (Arc::clone(partial), host.to_string());
-        let disk = tokio::task::spawn_blocking(move || {
-            let advanced = |bytes| observer.notify(Event::Advanced { digest: &digest, bytes });
-            drain(receiver, advanced, |at, chunk| partial.write_at(start + at, chunk, &host))
-        });
-        let written = disk.await.map_err(|error| StoreError::thread(&error))?;
-        let (bytes, brought) = network.await.map_err(|error| StoreError::thread(&error))?;
-        *received += bytes;
-        Ok(written.map_err(Cause::from).and(brought.map_err(Cause::from)))
-    }
-}
-
-/// A blob and where it comes from.
-#[derive(Debug, Clone, Copy)]
-struct Source<'a> {
-    reference: &'a Reference,
-    blob: &'a Descriptor,
-}
-
-impl Source<'_> {
-    fn too_short(&self, actual: u64) -> Mismatch {
-        Mismatch::TooShort { digest: self.blob.digest.clone(), expected: self.blob.size, actual }
-    }
-
-    fn refused(&self, error: StoreError) -> FetchError {
-        FetchError::refused(self.blob.digest.to_string(), error.into())
-    }
-}
-
-/// Takes up or starts the staged file; `None` while another process writes it.
-async fn begin(store: &dyn Store, blob: &Descriptor) -> Result<Option<Arc<Partial>>, StoreError> {
-    let (staging, descriptor) = (store.staging().clone(), blob.clone());
-    let turn = tokio::task::spawn_blocking(move || staging.begin(&descriptor)).await;
-    match turn.map_err(|error| StoreError::thread(&error))?? {
-        Turn::Ours(partial) => Ok(Some(partial)),
-        Turn::Taken => Ok(None),
-    }
-}
-
-/// Network to channel, without the first `skip` bytes; how many bytes came, and how it ended.
-/// The channel's bound is what slows a fast registry down to the disk.
-async fn pump(mut stream: BlobStream, mut skip: u64, sender: mpsc::Sender<Bytes>) -> (u64, Result<(), RegistryError>) {
-    let mut received = 0;
-    loop {
-        let mut chunk = match stream.next().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => return (received, Ok(())),
-            Err(error) => return (received, Err(error)),
-        };
-        received += chunk.len() as u64;
-        let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
-        skip -= skipped as u64;
-        let wanted = chunk.split_off(skipped);
-        // A writer that failed says itself why.
-        if !wanted.is_empty() && sender.send(wanted).await.is_err() {
-            return (received, Ok(()));
+            waiter.changed().await;
         }
     }
 }
 
-/// Channel to disk; `write` is told where in the stream each chunk stands.
-fn drain(
-    mut chunks: mpsc::Receiver<Bytes>,
-    advanced: impl Fn(u64),
-    write: impl Fn(u64, &[u8]) -> Result<(), PartialError>,
-) -> Result<(), PartialError> {
-    let mut at = 0;
-    while let Some(chunk) = chunks.blocking_recv() {
-        write(at, &chunk)?;
-        at += chunk.len() as u64;
-        advanced(chunk.len() as u64);
+/// Sweeps, and finds out how much space is free and how much each blob still needs.
+fn room(
+    staging: &Staging,
+    (digests, sizes): (&[Digest], &[u64]),
+    limits: &Limits,
+) -> Result<(u64, Vec<u64>), StoreError> {
+    let age = Duration::from_secs(limits.staging_age_seconds);
+    match staging.sweep(digests, limits.staging_bytes, age) {
+        Ok(0) => {}
+        Ok(freed) => tracing::info!(bytes = freed, "removed what was left of old downloads"),
+        // Whether it is in the way is seen next.
+        Err(error) => tracing::warn!(%error, "old downloads cannot be removed"),
     }
-    Ok(())
+    let needs = digests.iter().zip(sizes).map(|(digest, size)| size.saturating_sub(staging.held(digest))).collect();
+    Ok((staging.free_space()?, needs))
+}
+
+fn sum(needs: &[u64]) -> u64 {
+    needs.iter().fold(0, |sum, need| sum.saturating_add(*need))
 }

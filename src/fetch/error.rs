@@ -1,16 +1,18 @@
 //! Why something could not be fetched: the last cause, and every attempt before it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::digest::Mismatch;
 use crate::core::error::{Attempt, Blame, Classify, Kind};
 use crate::core::manifest::ManifestError;
-use crate::registry::{Reason, RegistryError, SizeClaim};
+use crate::registry::{Reason, RegistryError};
 use crate::store::StoreError;
 use crate::store::staging::PartialError;
 
-/// A fetch that failed for good.
-#[derive(Debug, thiserror::Error)]
+/// A fetch that failed for good. Cheap to clone, since everybody who waited for the same blob
+/// hears of it.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum FetchError {
     /// Every host failed, or one in a way that no other mends.
     #[error("cannot fetch {what}: {}", at_host(.host.as_deref(), .cause))]
@@ -22,7 +24,7 @@ pub enum FetchError {
         /// Every attempt, oldest first.
         attempts: Vec<Attempt>,
         /// The last failure.
-        cause: Box<Cause>,
+        cause: Arc<Cause>,
     },
     /// No host may be asked at all.
     #[error("no host may be asked for {what}: the hosts.toml of this registry grants none of them the capability")]
@@ -76,16 +78,6 @@ impl Cause {
         }
     }
 
-    /// The bytes that came cannot be the blob's; a mere claim about its size says nothing of them.
-    pub(super) fn spoils_what_came(&self) -> bool {
-        match self {
-            Self::Mismatch(Mismatch::TooShort { .. }) => false,
-            Self::Mismatch(_) => true,
-            Self::Registry(error) => matches!(error.reason(), Reason::Size { claim: SizeClaim::Exceeded, .. }),
-            _ => false,
-        }
-    }
-
     /// How long the registry asked to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -93,6 +85,24 @@ impl Cause {
             Self::Registry(error) => error.retry_after(),
             _ => None,
         }
+    }
+}
+
+impl Cause {
+    /// The host can serve fewer connections than there were, or not all of them.
+    pub(super) fn is_overload(&self) -> bool {
+        match self {
+            Self::Registry(error) => {
+                matches!(error.reason(), Reason::Stalled { .. })
+                    || error.status().is_some_and(|status| matches!(status.as_u16(), 429 | 503))
+            }
+            _ => false,
+        }
+    }
+
+    /// This node failed, and no host can help.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self, Self::Store(_))
     }
 }
 
@@ -120,7 +130,7 @@ impl Classify for Cause {
 impl FetchError {
     /// A refusal that needed no attempt.
     pub(super) fn refused(what: String, cause: Cause) -> Self {
-        Self::Failed { what, host: None, attempts: Vec::new(), cause: Box::new(cause) }
+        Self::Failed { what, host: None, attempts: Vec::new(), cause: Arc::new(cause) }
     }
 }
 

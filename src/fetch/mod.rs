@@ -1,18 +1,32 @@
 //! The engine: descriptors in, verified content in a store out.
 //!
-//! A blob flows one way: hosts (with the one retry loop, `attempts`) to a network task,
-//! through a bounded channel, to a thread that writes it (`blob`), while it is hashed on the
-//! CPU pool, and only as [`Verified`] into the store. Whatever interrupts that, the bytes
-//! on disk stay and the next attempt goes on behind them.
+//! A blob flows one way: hosts, with the one retry loop (`attempts`), to connections
+//! (`transfer`, `connection`), to a staged file, while it is hashed on the CPU pool (`work`),
+//! and only as [`Verified`] into the store (`blob`). Whatever interrupts that, the bytes on
+//! disk stay and the next attempt goes on behind them.
+//!
+//! What all downloads share is the [`Engine`]'s: connections (`lanes`), memory (`budget`),
+//! bandwidth, what is known of hosts (`health`), and the downloads themselves (`flight`).
 //!
 //! This room decides nothing about images: which blobs are wanted is the caller's affair.
 
-mod arrival;
 mod attempts;
+mod bandwidth;
 mod blob;
+mod budget;
+mod connection;
+mod engine;
 mod error;
+mod flight;
 mod health;
+mod lanes;
 pub mod progress;
+mod split;
+mod transfer;
+mod work;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -20,30 +34,23 @@ use bytes::Bytes;
 
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Verified;
-use crate::core::limits::Limits;
 use crate::core::manifest::ManifestError;
 use crate::core::reference::Reference;
-use crate::core::retry::Policy;
-use crate::cpu::Cpu;
-use crate::registry::{Client, Host, Operation};
+use crate::registry::{Host, Operation};
 
 use attempts::Attempts;
-use health::Health;
 use progress::Observer;
 
-pub use arrival::Arrival;
-pub use blob::{Job, Landed};
+pub use blob::{Arrival, Job, Landed};
+pub use budget::{Budget, Reservation};
+pub use engine::Engine;
 pub use error::{Cause, FetchError};
 
 /// Fetches from the hosts of one registry: its mirrors and itself.
 #[derive(Debug, Clone)]
 pub struct Fetcher {
-    client: Client,
+    engine: Engine,
     hosts: Arc<[Host]>,
-    health: Arc<Health>,
-    cpu: Cpu,
-    limits: Limits,
-    policy: Policy,
     observer: Arc<dyn Observer>,
 }
 
@@ -77,16 +84,14 @@ pub enum Endpoint {
 impl Fetcher {
     /// A fetcher over `hosts`, in the order in which they are to be asked.
     #[must_use]
-    pub fn new(client: Client, hosts: Vec<Host>, limits: Limits, observer: Arc<dyn Observer>) -> Self {
-        Self {
-            client,
-            hosts: hosts.into(),
-            health: Arc::default(),
-            cpu: Cpu::new(),
-            limits,
-            policy: Policy::default(),
-            observer,
-        }
+    pub fn new(engine: Engine, hosts: Vec<Host>, observer: Arc<dyn Observer>) -> Self {
+        Self { engine, hosts: hosts.into(), observer }
+    }
+
+    /// What this fetcher shares with all others.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Asks what a reference stands for, without fetching it; `None` where no host can say so
@@ -98,8 +103,11 @@ impl Fetcher {
         let target = reference.target();
         let mut attempts = self.attempts(reference.familiar(), operation_of(reference))?;
         loop {
-            match self.client.head_manifest(attempts.host(), reference, &target).await {
-                Ok(descriptor) => return Ok(descriptor),
+            match self.engine.client().head_manifest(attempts.host(), reference, &target).await {
+                Ok(descriptor) => {
+                    attempts.succeeded();
+                    return Ok(descriptor);
+                }
                 Err(error) => attempts.failed(error.into()).await?,
             }
         }
@@ -114,14 +122,17 @@ impl Fetcher {
         let mut attempts = self.attempts(reference.familiar(), operation_of(reference))?;
         loop {
             match self.root_from(attempts.host(), reference, &target).await {
-                Ok(document) => return Ok(document),
+                Ok(document) => {
+                    attempts.succeeded();
+                    return Ok(document);
+                }
                 Err(cause) => attempts.failed(cause).await?,
             }
         }
     }
 
     async fn root_from(&self, host: &Host, reference: &Reference, target: &str) -> Result<Document, Cause> {
-        let reply = self.client.manifest(host, reference, target).await?;
+        let reply = self.engine.client().manifest(host, reference, target).await?;
         // For a tag, the registry's own word is what there is to check against.
         let content = match reference.digest().or(reply.digest.as_ref()) {
             Some(digest) => {
@@ -143,7 +154,7 @@ impl Fetcher {
         descriptor: &Descriptor,
         endpoint: Endpoint,
     ) -> Result<Verified<Bytes>, FetchError> {
-        let limit = self.limits.document_bytes;
+        let limit = self.engine.limits().document_bytes;
         if descriptor.size > limit {
             let cause = Cause::Document(ManifestError::TooLarge { size: descriptor.size, limit });
             return Err(FetchError::refused(descriptor.digest.to_string(), cause));
@@ -151,7 +162,10 @@ impl Fetcher {
         let mut attempts = self.attempts(descriptor.digest.to_string(), Operation::Pull)?;
         loop {
             match self.document_from(attempts.host(), reference, descriptor, endpoint).await {
-                Ok(document) => return Ok(document),
+                Ok(document) => {
+                    attempts.succeeded();
+                    return Ok(document);
+                }
                 Err(cause) => attempts.failed(cause).await?,
             }
         }
@@ -167,10 +181,10 @@ impl Fetcher {
         let bytes = match endpoint {
             Endpoint::Manifests => {
                 let target = descriptor.digest.to_string();
-                self.client.manifest(host, reference, &target).await?.bytes
+                self.engine.client().manifest(host, reference, &target).await?.bytes
             }
             Endpoint::Blobs => {
-                let mut stream = self.client.blob(host, reference, descriptor, 0).await?;
+                let mut stream = self.engine.client().blob(host, reference, descriptor).await?;
                 let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size).unwrap_or_default());
                 while let Some(chunk) = stream.next().await? {
                     bytes.extend_from_slice(&chunk);
@@ -187,7 +201,7 @@ impl Fetcher {
     /// The hosts that may be asked for `what`, those that failed lately last.
     fn attempts(&self, what: String, operation: Operation) -> Result<Attempts<'_>, FetchError> {
         let able: Vec<&Host> = self.hosts.iter().filter(|host| host.can(operation)).collect();
-        Attempts::new(what, self.health.order(able), self)
+        Attempts::new(what, able, &self.engine, &*self.observer)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::core::digest::Digest;
 use super::error::Cause;
 
 /// Something that happened to a blob or a request.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
     /// A blob is in the store already.
     Present(&'a Descriptor),
@@ -48,6 +48,13 @@ pub enum Event<'a> {
         wait: Duration,
         /// Why.
         cause: &'a Cause,
+    },
+    /// A host sent bytes that are not the blob's. It is asked last from now on, for a while.
+    Blamed {
+        /// Which blob.
+        digest: &'a Digest,
+        /// The host.
+        host: &'a str,
     },
     /// A layer is unpacked, `done` of `total`.
     Unpacked {

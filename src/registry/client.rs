@@ -4,18 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, RANGE};
+use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Url;
 
 use super::authorizer::{Authorizer, Rejection};
-use super::blob::BlobStream;
+use super::blob::{BlobSource, BlobStream};
 use super::challenge::challenges;
 use super::credentials::Credentials;
 use super::error::{Reason, RegistryError, Stage};
 use super::hosts::Host;
 use super::reply;
 use super::transport::{Lane, Outgoing, Reply, Transport, read_all, read_some};
+use super::unranged::Unranged;
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::limits::Limits;
@@ -26,6 +27,7 @@ use crate::core::reference::Reference;
 pub struct Client {
     transport: Arc<Transport>,
     authorizer: Arc<Authorizer>,
+    unranged: Arc<Unranged>,
     limits: Limits,
 }
 
@@ -66,7 +68,7 @@ impl Client {
     pub fn new(credentials: Credentials, limits: Limits) -> Result<Self, RegistryError> {
         let transport = Arc::new(Transport::new(limits.redirects));
         let authorizer = Arc::new(Authorizer::new(credentials, limits, Arc::clone(&transport)));
-        Ok(Self { transport, authorizer, limits })
+        Ok(Self { transport, authorizer, unranged: Arc::default(), limits })
     }
 
     /// Asks by HEAD which document a tag or digest stands for. `None` where the reply does
@@ -114,36 +116,64 @@ impl Client {
         Ok(ManifestReply { media_type, bytes, digest })
     }
 
-    /// Gets a blob from byte `offset` on. The stream starts at 0 all the same where the
-    /// host ignores ranges.
+    /// Gets a whole blob in one piece.
     ///
     /// # Errors
-    /// [`RegistryError`]; a range or size other than asked for is one.
+    /// [`RegistryError`]; a size other than the descriptor's is one.
     pub async fn blob(
         &self,
         host: &Host,
         reference: &Reference,
         descriptor: &Descriptor,
-        offset: u64,
     ) -> Result<BlobStream, RegistryError> {
-        let question = Question::blob(host, reference, descriptor, offset);
-        let reply = self.ask(&question).await?;
-        let status = reply.response.status();
-        if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
-            return Err(self.status(&question.subject, reply).await);
-        }
-        let Reply { response, from, .. } = reply;
-        let size = descriptor.size;
-        let offset = reply::blob_start(status, response.headers(), offset, size)
-            .map_err(|reason| RegistryError::new(&from, &question.subject, Stage::Request, reason))?;
-        Ok(BlobStream {
-            offset,
-            size,
-            remaining: size.saturating_sub(offset),
-            response,
-            from,
-            subject: question.subject,
-        })
+        self.source(host, reference, descriptor).open(None).await
+    }
+
+    /// A blob at a host, to be fetched in parts; asks nothing yet.
+    #[must_use]
+    pub fn source(&self, host: &Host, reference: &Reference, descriptor: &Descriptor) -> BlobSource {
+        BlobSource::new(self.clone(), host.clone(), reference.clone(), descriptor.clone())
+    }
+
+    /// Asks a host for a blob, wherever it may redirect to.
+    pub(super) async fn ask_for_blob(
+        &self,
+        host: &Host,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        headers: HeaderMap,
+    ) -> Result<Reply, RegistryError> {
+        self.ask(&Question::blob(host, reference, descriptor, headers)).await
+    }
+
+    /// Asks where a host once redirected to; nothing goes there that is for the host only.
+    pub(super) async fn go_to(
+        &self,
+        host: &Host,
+        subject: &str,
+        url: &Url,
+        headers: HeaderMap,
+    ) -> Result<Reply, RegistryError> {
+        let outgoing = Outgoing {
+            host,
+            subject,
+            lane: Lane::Blobs,
+            method: Method::GET,
+            url: url.clone(),
+            strange: true,
+            headers,
+            private: HeaderMap::new(),
+            body: None,
+        };
+        self.transport.send(&outgoing).await
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) fn unranged(&self) -> &Unranged {
+        &self.unranged
     }
 
     /// Sends a question, and again with what a 401 asks for.
@@ -185,6 +215,7 @@ impl Client {
             lane: question.lane,
             method: question.method.clone(),
             url: question.url(self.transport.scheme(question.host))?,
+            strange: false,
             headers: question.headers.clone(),
             private,
             body: None,
@@ -193,7 +224,7 @@ impl Client {
     }
 
     /// The error for a status that is not the answer.
-    async fn status(&self, subject: &str, reply: Reply) -> RegistryError {
+    pub(super) async fn status(&self, subject: &str, reply: Reply) -> RegistryError {
         let (status, from) = (reply.response.status(), reply.from);
         let (headers, message) = self.words(reply.response).await;
         let reason = Reason::Status { status, message, retry_after: reply::retry_after(&headers) };
@@ -226,12 +257,7 @@ impl<'a> Question<'a> {
         Self { host, reference, subject, method, path: format!("manifests/{target}"), headers, lane: Lane::Documents }
     }
 
-    fn blob(host: &'a Host, reference: &'a Reference, descriptor: &Descriptor, offset: u64) -> Self {
-        let mut headers = HeaderMap::new();
-        // Some registries refuse any Range header, so a whole blob is asked for without one.
-        if offset > 0 {
-            headers.extend(HeaderValue::from_str(&format!("bytes={offset}-")).map(|value| (RANGE, value)));
-        }
+    fn blob(host: &'a Host, reference: &'a Reference, descriptor: &Descriptor, headers: HeaderMap) -> Self {
         let digest = &descriptor.digest;
         let subject = format!("blob {digest} of {}", reference.repository());
         let path = format!("blobs/{digest}");

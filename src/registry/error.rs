@@ -135,6 +135,14 @@ pub enum Reason {
         /// How long was waited.
         after: Duration,
     },
+    /// So little came that it is as good as nothing.
+    #[error("only {rate} bytes per second came over the last {:.0} s", .over.as_secs_f64())]
+    Stalled {
+        /// Bytes per second.
+        rate: u64,
+        /// Over how long.
+        over: Duration,
+    },
     /// A document is larger than we read.
     #[error("the document has more than the {} allowed", mebibytes(*limit))]
     TooLarge {
@@ -164,10 +172,10 @@ pub enum Reason {
         answered: Digest,
     },
     /// The answer to a range request is not the range.
-    #[error("asked for bytes from {offset}, the host answers {answered:?}")]
+    #[error("asked for {}, the host answers {answered}", bytes_asked(.asked))]
     Range {
-        /// First byte that was asked for.
-        offset: u64,
+        /// First and last byte that were asked for; `None` for the whole.
+        asked: Option<(u64, u64)>,
         /// `Content-Range`, or what stands in its place.
         answered: String,
     },
@@ -198,6 +206,10 @@ impl fmt::Display for SizeClaim {
             Self::Exceeded => f.write_str("sends more"),
         }
     }
+}
+
+fn bytes_asked(asked: &Option<(u64, u64)>) -> String {
+    asked.map_or_else(|| "the whole".into(), |(first, last)| format!("bytes {first} to {last}"))
 }
 
 /// Limits are whole MiB by default, and read best so.
@@ -278,7 +290,7 @@ impl Classify for RegistryError {
                 Kind::Unauthenticated
             }
             Reason::Untrusted { .. } => Kind::TlsUntrusted,
-            Reason::Timeout { .. } => Kind::DeadlineExceeded,
+            Reason::Timeout { .. } | Reason::Stalled { .. } => Kind::DeadlineExceeded,
             Reason::TooLarge { .. } => Kind::InvalidContent,
             Reason::Size { .. } | Reason::Digest { .. } => Kind::DigestMismatch,
             Reason::TlsSetup(_) | Reason::Credentials(_) => Kind::InvalidConfiguration,

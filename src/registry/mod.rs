@@ -5,10 +5,10 @@
 //! the reading of containerd's `hosts.toml`. It knows the OCI distribution protocol and
 //! nothing of what the bytes mean.
 //!
-//! What it must not do: retry (but for the one repeat that a 401 challenge asks for, and
-//! the one change from https to http where a host may speak either), choose between
-//! hosts, start tasks, or write anything to disk. `fetch` has the one retry loop, and it
-//! checks digests.
+//! What it must not do: retry (but for the one repeat that an answer calls for: a 401
+//! challenge, an expired redirect, ranges that are not served, plain text instead of TLS),
+//! choose between hosts, start tasks, or write anything to disk. `fetch` has the one retry
+//! loop, and it checks digests.
 //!
 //! ```text
 //! hosts_for(reference, options) -> [Host]        which remotes, in which order
@@ -16,6 +16,7 @@
 //!   authorizer: what is known of this host -> Authorization
 //!   transport:  pool, TLS, redirects by hand
 //!   reply:      status and headers -> descriptor, range, error
+//! Client::source -> BlobSource::open(range)      one blob of one of them, in parts
 //! ```
 //!
 //! Credentials go to the host that they are for and nowhere else: see [`credentials`] for
@@ -31,16 +32,18 @@ mod client;
 pub mod credentials;
 mod error;
 pub mod hosts;
+mod pace;
 mod reply;
 mod secret;
 mod tls;
 mod token;
 mod transport;
+mod unranged;
 
 #[cfg(test)]
 mod tests;
 
-pub use blob::BlobStream;
+pub use blob::{BlobSource, BlobStream};
 pub use client::{Client, ManifestReply};
 pub use credentials::{Credentials, CredentialsError};
 pub use error::{Reason, RegistryError, SizeClaim, Stage};

@@ -1,9 +1,10 @@
 //! Reading the head of a reply, and an error's body: pure decisions on what came.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use super::error::{Reason, SizeClaim};
@@ -57,29 +58,76 @@ pub(super) fn head_descriptor(headers: &HeaderMap, target: &str, limit: u64) -> 
     })
 }
 
-/// At which byte of the blob the body starts, for a request from `offset` of a blob of `size` bytes.
+/// Which bytes of a blob of `size` bytes the body holds, for a request of `part` or of all of
+/// it: what was asked for or its beginning, or the whole blob.
 ///
 /// # Errors
-/// The reason why this is not a reply to that request. Statuses other than 200 and 206 are the caller's.
-pub(super) fn blob_start(status: StatusCode, headers: &HeaderMap, offset: u64, size: u64) -> Result<u64, Reason> {
+/// The reason why this is not a reply to that request: [`Reason::Range`] where it is about the
+/// range, [`Reason::Size`] where the blob has another size. Statuses other than 200 and 206
+/// are the caller's.
+pub(super) fn blob_range(
+    status: StatusCode,
+    headers: &HeaderMap,
+    part: Option<&Range<u64>>,
+    size: u64,
+) -> Result<Range<u64>, Reason> {
     let announced = content_length(headers);
     if status != StatusCode::PARTIAL_CONTENT {
         return match announced {
             Some(length) if length != size => Err(Reason::Size { expected: size, claim: SizeClaim::Announced(length) }),
-            _ => Ok(0),
+            _ => Ok(0..size),
         };
     }
     let header = text(headers, &CONTENT_RANGE).unwrap_or_default();
-    let wrong = || Reason::Range { offset, answered: format!("206 with range {:?}", clean(header)) };
-    let range = ContentRange::parse(header).ok_or_else(wrong)?;
-    // Nobody asked for a part, or for this part. A shorter one is fine: the rest is asked for next.
-    let mismatch = offset == 0 || range.first != offset || range.last >= size;
-    if mismatch || announced.is_some_and(|length| length != range.last - range.first + 1) {
+    let wrong = || {
+        let asked = part.map(|part| (part.start, part.end.saturating_sub(1)));
+        Reason::Range { asked, answered: format!("206 with range {:?}", clean(header)) }
+    };
+    // Several ranges in one body; nobody asked for that.
+    if text(headers, &CONTENT_TYPE).is_some_and(|kind| kind.trim_start().starts_with("multipart/")) {
+        return Err(wrong());
+    }
+    let (range, part) = ContentRange::parse(header).zip(part).ok_or_else(wrong)?;
+    // A shorter range is fine: the rest is asked for next.
+    let fits = range.first == part.start && range.last < part.end && range.last < size;
+    if !fits || announced.is_some_and(|length| length != range.last - range.first + 1) {
         return Err(wrong());
     }
     match range.total {
         Some(total) if total != size => Err(Reason::Size { expected: size, claim: SizeClaim::Announced(total) }),
-        _ => Ok(offset),
+        _ => Ok(range.first..range.last + 1),
+    }
+}
+
+/// What tells one version of a resource from another, RFC 9110 section 8.8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Validator {
+    /// An `ETag` that changes with every byte.
+    Strong(HeaderValue),
+    /// `Last-Modified`, where there is no strong `ETag`.
+    Modified(HeaderValue),
+}
+
+impl Validator {
+    /// The best one that a reply has.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let strong = headers.get(ETAG).filter(|etag| etag.as_bytes().starts_with(b"\""));
+        let strong = strong.map(|etag| Self::Strong(etag.clone()));
+        strong.or_else(|| headers.get(LAST_MODIFIED).map(|date| Self::Modified(date.clone())))
+    }
+
+    /// For `If-Range`, which takes strong ones only.
+    pub(super) fn strong(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Strong(etag) => Some(etag.clone()),
+            Self::Modified(_) => None,
+        }
+    }
+
+    /// Whether two replies may be parts of the same version. Of different sorts of validator
+    /// nothing can be said.
+    pub(super) fn agrees_with(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) != std::mem::discriminant(other) || self == other
     }
 }
 
@@ -230,32 +278,63 @@ mod tests {
 
     #[test]
     fn ranges_are_what_was_asked_for() {
-        let start = |code: u16, rows: Rows<'_>, offset| {
+        let range = |code: u16, rows: Rows<'_>, part: Option<Range<u64>>| {
             let status = StatusCode::from_u16(code).expect("a status");
-            blob_start(status, &headers(rows), offset, 100).map_err(|reason| reason.to_string())
+            blob_range(status, &headers(rows), part.as_ref(), 100)
         };
-        assert_eq!(start(200, &[], 0), Ok(0));
-        assert_eq!(start(200, &[("content-length", "100")], 40), Ok(0));
-        assert_eq!(start(206, &[("content-range", "bytes 40-99/100"), ("content-length", "60")], 40), Ok(40));
-        assert_eq!(start(206, &[("content-range", "bytes 40-99/*")], 40), Ok(40));
-        assert_eq!(start(206, &[("content-range", "bytes 40-49/100")], 40), Ok(40));
-        let bad: &[(u16, Rows<'_>, u64)] = &[
-            (200, &[("content-length", "99")], 0),
-            (206, &[], 40),
-            (206, &[("content-range", "bytes 0-99/100")], 0),
-            (206, &[("content-range", "bytes 0-99/100")], 40),
-            (206, &[("content-range", "bytes 41-99/100")], 40),
-            (206, &[("content-range", "bytes 40-100/101")], 40),
-            (206, &[("content-range", "bytes 40-99/101")], 40),
-            (206, &[("content-range", "bytes 40-39/100")], 40),
-            (206, &[("content-range", "bytes */100")], 40),
-            (206, &[("content-range", "items 40-99/100")], 40),
-            (206, &[("content-range", "bytes 40-99/100"), ("content-length", "59")], 40),
-            (206, &[("content-range", "bytes 40-18446744073709551616/100")], 40),
+        type Case<'a> = (u16, Rows<'a>, Option<Range<u64>>, Range<u64>);
+        let good: &[Case<'_>] = &[
+            (200, &[], None, 0..100),
+            (200, &[("content-length", "100")], Some(40..60), 0..100),
+            (206, &[("content-range", "bytes 40-59/100"), ("content-length", "20")], Some(40..60), 40..60),
+            (206, &[("content-range", "bytes 0-99/100")], Some(0..100), 0..100),
+            (206, &[("content-range", "bytes 40-59/*")], Some(40..60), 40..60),
+            (206, &[("content-range", "bytes 40-49/100")], Some(40..60), 40..50),
         ];
-        for (code, rows, offset) in bad {
-            assert!(start(*code, rows, *offset).is_err(), "{code} {rows:?} was accepted");
+        for (code, rows, part, expected) in good {
+            assert_eq!(range(*code, rows, part.clone()).expect("fine"), *expected, "{code} {rows:?}");
         }
+        let lies: &[(Rows<'_>, Option<Range<u64>>)] = &[
+            (&[], Some(40..60)),
+            (&[("content-range", "bytes 0-99/100")], None),
+            (&[("content-range", "bytes 0-99/100")], Some(40..60)),
+            (&[("content-range", "bytes 41-59/100")], Some(40..60)),
+            (&[("content-range", "bytes 40-60/100")], Some(40..60)),
+            (&[("content-range", "bytes 40-100/101")], Some(40..101)),
+            (&[("content-range", "bytes 40-39/100")], Some(40..60)),
+            (&[("content-range", "bytes */100")], Some(40..60)),
+            (&[("content-range", "items 40-59/100")], Some(40..60)),
+            (&[("content-range", "bytes 40-59/100"), ("content-length", "59")], Some(40..60)),
+            (
+                &[("content-range", "bytes 40-59/100"), ("content-type", "multipart/byteranges; boundary=x")],
+                Some(40..60),
+            ),
+            (&[("content-range", "bytes 40-18446744073709551616/100")], Some(40..60)),
+            (&[("content-range", "bytes 0-18446744073709551615/100")], Some(0..u64::MAX)),
+        ];
+        for (rows, part) in lies {
+            let answer = range(206, rows, part.clone());
+            assert!(matches!(answer, Err(Reason::Range { .. })), "{rows:?} {part:?}: {answer:?}");
+        }
+        for (code, rows) in [(200, ("content-length", "99")), (206, ("content-range", "bytes 40-59/101"))] {
+            assert!(matches!(range(code, &[rows], Some(40..60)), Err(Reason::Size { .. })), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn versions_are_told_apart_by_the_best_validator() {
+        let of = |rows: Rows<'_>| Validator::of(&headers(rows));
+        let (monday, tuesday) = (("last-modified", "Mon"), ("last-modified", "Tue"));
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[("etag", "W/\"1\"")]), None);
+        assert_eq!(of(&[("etag", "W/\"1\""), monday]).and_then(|found| found.strong()), None);
+        let strong = of(&[("etag", "\"1\""), monday]).expect("strong");
+        assert_eq!(strong.strong().as_ref().map(HeaderValue::as_bytes), Some(&b"\"1\""[..]));
+        assert!(strong.agrees_with(&of(&[("etag", "\"1\""), tuesday]).expect("strong")), "the ETag decides");
+        assert!(!strong.agrees_with(&of(&[("etag", "\"2\""), monday]).expect("strong")));
+        let dated = of(&[monday]).expect("a date");
+        assert!(!dated.agrees_with(&of(&[tuesday]).expect("a date")));
+        assert!(dated.agrees_with(&strong), "nothing can be said");
     }
 
     #[test]
@@ -319,11 +398,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_a_stranger_sends_panics(value in "[ -~]{0,80}", offset in 0_u64..200, size in 0_u64..200) {
+        fn nothing_that_a_stranger_sends_panics(
+            value in "[ -~]{0,80}|bytes [0-9]{1,20}-[0-9]{1,20}/[0-9*]{1,20}", first in 0_u64..200, length in 1_u64..200, size in 0_u64..200,
+        ) {
             let rows = headers(&[("content-range", &value), ("retry-after", &value), ("date", &value), ("content-length", &value)]);
             let _ = (retry_after(&rows), message(&rows, value.as_bytes()), head_descriptor(&rows, &value, 10));
-            if let Ok(start) = blob_start(StatusCode::PARTIAL_CONTENT, &rows, offset, size) {
-                prop_assert_eq!(start, offset);
+            let part = first..first + length;
+            if let Ok(range) = blob_range(StatusCode::PARTIAL_CONTENT, &rows, Some(&part), size) {
+                prop_assert!(range.start == first && !range.is_empty() && range.end <= part.end && range.end <= size);
             }
         }
     }

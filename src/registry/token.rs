@@ -173,8 +173,17 @@ impl Exchange<'_> {
         if body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8"));
         }
-        let outgoing =
-            Outgoing { host: self.host, subject: SUBJECT, lane: Lane::Documents, method, url, headers, private, body };
+        let outgoing = Outgoing {
+            host: self.host,
+            subject: SUBJECT,
+            lane: Lane::Documents,
+            method,
+            url,
+            strange: false,
+            headers,
+            private,
+            body,
+        };
         self.transport.send(&outgoing).await
     }
 

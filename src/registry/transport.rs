@@ -33,13 +33,13 @@ const CONNECT: Duration = Duration::from_secs(30);
 /// Bound on the wait for the head of a reply once connected; containerd's. A registry that
 /// has to fetch from its own upstream first may take several seconds.
 const HEAD: Duration = Duration::from_secs(30);
-/// Bound on the wait for the next bytes of a body. A registry that was silent for so long
-/// rarely comes back, and being wrong costs one range request.
+/// Bound on the wait for the next bytes of a document. A registry that was silent for so long
+/// rarely comes back. Blobs have a least rate instead, see [`super::pace`].
 pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// Bound on a whole document, so that one that trickles ends too; 4 MiB at 35 kB/s.
 const DOCUMENT: Duration = Duration::from_secs(120);
-/// Idle connections kept per host: as many as one pull uses in parallel, and a few.
-const IDLE_CONNECTIONS: usize = 10;
+/// Idle connections kept per host: as many as the engine opens in all.
+const IDLE_CONNECTIONS: usize = 32;
 /// How long they are kept. Load balancers drop idle connections after 60 s and more.
 const IDLE_KEPT: Duration = Duration::from_secs(30);
 /// Sent with every request, so that operators of registries know whom to ask.
@@ -64,6 +64,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) lane: Lane,
     pub(super) method: Method,
     pub(super) url: Url,
+    /// Whether `url` is another origin than the host's: a redirect's target that was kept.
+    pub(super) strange: bool,
     /// Headers that may go anywhere.
     pub(super) headers: HeaderMap,
     /// Headers for the origin of `url` only.
@@ -77,6 +79,8 @@ pub(super) struct Reply {
     pub(super) response: Response,
     /// `host[:port]` that answered in the end.
     pub(super) from: String,
+    /// What was asked in the end; it may be signed, and is in no message.
+    pub(super) url: Url,
     /// Whether that is another origin than the one first asked.
     pub(super) strange: bool,
 }
@@ -142,7 +146,7 @@ impl Transport {
     /// Sends a request to its URL and follows redirects, of GET and HEAD.
     pub(super) async fn send(&self, outgoing: &Outgoing<'_>) -> Result<Reply, RegistryError> {
         let mut url = outgoing.url.clone();
-        let mut strange = false;
+        let mut strange = outgoing.strange;
         for _ in 0..=self.redirects {
             let response = self.one(outgoing, &url, strange).await?;
             let from = authority(&url);
@@ -150,7 +154,7 @@ impl Transport {
                 RegistryError::new(&from, outgoing.subject, Stage::Request, Reason::Redirect { to, problem })
             };
             if !follows(outgoing, response.status()) {
-                return Ok(Reply { response, from, strange });
+                return Ok(Reply { response, from, url, strange });
             }
             let next = target(&url, response.headers()).map_err(|(to, problem)| fail(to, problem))?;
             if url.scheme() == "https" && next.scheme() == "http" && !is_local(&next) {
@@ -302,7 +306,8 @@ pub(super) async fn read_all(mut response: Response, limit: u64) -> Result<Bytes
     }
     let reading = async {
         let mut body = BytesMut::new();
-        while let Some(chunk) = next_chunk(&mut response).await? {
+        let late = |_| (Stage::Body, Reason::Timeout { after: IDLE });
+        while let Some(chunk) = tokio::time::timeout(IDLE, next_chunk(&mut response)).await.map_err(late)?? {
             if (body.len() + chunk.len()) as u64 > limit {
                 return Err(too_large());
             }
@@ -314,13 +319,9 @@ pub(super) async fn read_all(mut response: Response, limit: u64) -> Result<Bytes
     tokio::time::timeout(DOCUMENT, reading).await.unwrap_or_else(late)
 }
 
-/// The next bytes of a body; `None` at its end.
+/// The next bytes of a body, however long they take; `None` at its end.
 pub(super) async fn next_chunk(response: &mut Response) -> Result<Option<Bytes>, (Stage, Reason)> {
-    match tokio::time::timeout(IDLE, response.chunk()).await {
-        Ok(Ok(chunk)) => Ok(chunk),
-        Ok(Err(error)) => Err(diagnose(error, Stage::Body, IDLE)),
-        Err(_) => Err((Stage::Body, Reason::Timeout { after: IDLE })),
-    }
+    response.chunk().await.map_err(|error| diagnose(error, Stage::Body, IDLE))
 }
 
 /// What an error of the HTTP library means; `bound` is what a timeout of its own would have been.

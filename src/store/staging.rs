@@ -106,6 +106,13 @@ impl Staging {
         }
     }
 
+    /// Bytes of the disk that are taken already by what is staged of a blob.
+    #[must_use]
+    pub fn held(&self, digest: &Digest) -> u64 {
+        // The unit of `st_blocks`, whatever the file system's own.
+        std::fs::symlink_metadata(self.path_of(digest)).map_or(0, |found| found.blocks().saturating_mul(512))
+    }
+
     /// Removes the directory if nothing is in it.
     pub fn tidy(&self) {
         // Not empty is the ordinary case: partial blobs stay for the next pull.

@@ -23,10 +23,8 @@ use super::workspace::Workspace;
 use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable, inflate::InflateError};
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
-use crate::core::limits::Limits;
 use crate::core::manifest::{ImageConfig, Manifest};
-use crate::cpu::Cpu;
-use crate::fetch::Arrival;
+use crate::fetch::{Arrival, Engine};
 use crate::store::containerd::{Containerd, labels};
 use crate::store::error::RemoteCode;
 use crate::store::staging::FollowError;
@@ -41,16 +39,16 @@ const TRIES: usize = 3;
 #[derive(Debug, Clone)]
 pub struct Unpacker {
     store: Containerd,
-    cpu: Cpu,
+    /// Whose threads, memory and limits count.
+    engine: Engine,
     options: Options,
-    limits: Limits,
 }
 
 impl Unpacker {
-    /// An unpacker for the images in `store`.
+    /// An unpacker for the images in `store`, with the threads and the memory of `engine`.
     #[must_use]
-    pub fn new(store: Containerd, cpu: Cpu, options: Options, limits: Limits) -> Self {
-        Self { store, cpu, options, limits }
+    pub fn new(store: Containerd, engine: Engine, options: Options) -> Self {
+        Self { store, engine, options }
     }
 }
 
@@ -136,7 +134,7 @@ impl Unpacker {
             media_type: step.layer.media_type.clone(),
             diff_id: step.diff_id.clone(),
             whiteouts: if step.parent.is_some() { Whiteouts::Overlay } else { Whiteouts::Plain },
-            limits: self.limits,
+            limits: *self.engine.limits(),
         };
         let (unpacker, blob) = (self.clone(), step.layer.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
@@ -162,6 +160,8 @@ impl Unpacker {
             let now = arrival.wait_for(|arrival| !matches!(arrival, Arrival::Awaited)).await;
             let now = now.map_err(|_| FollowError::Abandoned)?.clone();
             let grown = async {
+                // In the order of the layers: those below are asked for first.
+                let _memory = self.engine.budget().reserve(layer::memory(&order.media_type)).await;
                 let source = match now {
                     Arrival::Arriving(mut follower) => {
                         if self.options.start == Start::Verified {
@@ -172,7 +172,7 @@ impl Unpacker {
                     _ => Source::Stored(self.store.open(blob).await?.ok_or_else(|| lost(&blob.digest))?),
                 };
                 let scratch = workspace.scratch().map_err(|error| StoreError::io("create", workspace.root(), error))?;
-                layer::grow(&self.cpu, source, order.clone(), scratch).await
+                layer::grow(self.engine.cpu(), source, order.clone(), scratch).await
             };
             match grown.await {
                 // Wrong bytes, or a download that another one takes up.

@@ -20,6 +20,8 @@ const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Windows up to 8 MiB, which is what `zstd -19` asks for: the memory of the daemon is
 /// bounded, and a layer that wants more is left to containerd.
 const ZSTD_WINDOW_LOG: u32 = 23;
+/// Bytes that a zstd decoder may hold.
+pub const ZSTD_WINDOW: usize = 1 << ZSTD_WINDOW_LOG;
 /// Window of gzip, and the flag that asks for its header.
 const GZIP_WINDOW_BITS: u8 = 15;
 
@@ -55,7 +57,7 @@ pub enum InflateError {
         format: &'static str,
     },
     /// It can be decoded, but not within our memory.
-    #[error("zstd: a window of more than {} MiB", (1_u64 << ZSTD_WINDOW_LOG) >> 20)]
+    #[error("zstd: a window of more than {} MiB", ZSTD_WINDOW >> 20)]
     Window,
 }
 

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::archive::{Archive, ArchiveError};
-use super::inflate::{InflateError, Inflater, Progress};
+use super::inflate::{self, InflateError, Inflater, Progress};
 use super::tree::{Grown, Tree, TreeError, Whiteouts};
 use super::workspace::Scratch;
 use crate::core::descriptor::MediaType;
@@ -26,8 +26,13 @@ const INPUT: usize = 256 * 1024;
 const BUFFER: usize = 256 * 1024;
 const BUFFERS: usize = 4;
 
-/// What one layer holds in memory while it grows: buffers, and the window of a decoder.
-pub const MEMORY: usize = INPUT + BUFFER * BUFFERS + (1 << 20);
+/// Bytes that a layer of this type holds in memory while it grows: its buffers, what a tree
+/// keeps at hand, and the window of its decoder.
+#[must_use]
+pub fn memory(media_type: &MediaType) -> u32 {
+    let window = if media_type.as_str().ends_with("zstd") { inflate::ZSTD_WINDOW } else { 0 };
+    u32::try_from(INPUT + BUFFER * BUFFERS + (1 << 20) + window).unwrap_or(u32::MAX)
+}
 
 /// Where the bytes of a layer come from.
 pub enum Source {
@@ -117,7 +122,7 @@ pub async fn grow(cpu: &Cpu, source: Source, order: Order, scratch: Scratch) -> 
         let _ = returned.try_send(vec![0; BUFFER]);
     }
     let inflater = Inflater::new(&order.media_type);
-    let inflating = cpu.spawn(priority, inflate(source, inflater, pieces, spare));
+    let inflating = cpu.spawn(priority, read_and_inflate(source, inflater, pieces, spare));
     let writing = cpu.spawn(priority, write(order, scratch, arriving, returned));
     let (inflated, written) = tokio::join!(inflating, writing);
     let layer = match (inflated, written) {
@@ -131,7 +136,7 @@ pub async fn grow(cpu: &Cpu, source: Source, order: Order, scratch: Scratch) -> 
 }
 
 /// The first stage: reads and inflates.
-async fn inflate(
+async fn read_and_inflate(
     mut source: Source,
     mut inflater: Inflater,
     pieces: Sender<Piece>,

@@ -10,7 +10,8 @@ use lighterman::core::digest::{Digest, Verified};
 use lighterman::core::limits::Limits;
 use lighterman::core::platform::Platform;
 use lighterman::cpu::Cpu;
-use lighterman::fetch::Arrival;
+use lighterman::fetch::{Arrival, Engine};
+use lighterman::registry::{Client, Credentials};
 use lighterman::store::containerd::{Containerd, ContainerdOptions};
 use lighterman::store::staging::Staging;
 use lighterman::store::{Belongs, ImageRecord, Lease, Role, Store, StoreError};
@@ -64,7 +65,9 @@ async fn unpack(
 ) -> Result<Option<Digest>, UnpackError> {
     let arrivals: Vec<_> = image.manifest.layers.iter().map(|_| watch::channel(Arrival::Present).1).collect();
     let unpackable = Unpackable { manifest: &image.manifest, config: &image.config, arrivals: &arrivals };
-    let unpacker = Unpacker::new(store.clone(), Cpu::new(), Options::default(), Limits::default());
+    let client = Client::new(Credentials::anonymous(), Limits::default()).expect("a client");
+    let engine = Engine::new(client, Cpu::new(), Limits::default());
+    let unpacker = Unpacker::new(store.clone(), engine, Options::default());
     unpacker.unpack(lease, unpackable, observer).await
 }
 

@@ -1,6 +1,7 @@
 //! Conversations with scripted servers over real sockets.
 
 mod auth;
+mod blobs;
 mod redirects;
 mod support;
 mod tls;

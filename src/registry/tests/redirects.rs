@@ -33,7 +33,7 @@ async fn secrets_do_not_follow_to_another_port_and_do_not_come_back() {
     let mut host = registry.host();
     host.headers.insert("x-private", "yes".parse().expect("a value"));
     let blob = Descriptor::new(MediaType::parse("x"), Digest::of(b"body"), 4);
-    let mut stream = client(login()).blob(&host, &registry.reference(), &blob, 0).await.expect("the end of the way");
+    let mut stream = client(login()).blob(&host, &registry.reference(), &blob).await.expect("the end of the way");
     assert_eq!(stream.from(), storage.authority());
     assert_eq!(stream.next().await.expect("bytes").as_deref(), Some(&b"body"[..]));
 

@@ -8,30 +8,9 @@ use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::error::{Classify as _, Kind};
 use crate::core::limits::Limits;
-use crate::registry::{BlobStream, Client, Credentials, HostOptions, Reason, RegistryError, Scheme, Stage, hosts_for};
+use crate::registry::{Client, Credentials, HostOptions, Reason, RegistryError, Scheme, Stage, hosts_for};
 
 const BODY: &[u8] = b"0123456789";
-
-fn blob() -> Descriptor {
-    Descriptor::new(MediaType::parse("application/vnd.oci.image.layer.v1.tar"), Digest::of(BODY), BODY.len() as u64)
-}
-
-async fn collect(mut stream: BlobStream) -> Result<Vec<u8>, RegistryError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = stream.next().await? {
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
-}
-
-/// The start and the bytes of the blob from `offset`, where `answer` is the host's answer.
-async fn fetch(answer: Response, offset: u64) -> Result<(u64, Vec<u8>), RegistryError> {
-    let server = Server::plain(move |_| answer.clone());
-    let (client, host, reference) = (client(Credentials::anonymous()), server.host(), server.reference());
-    let stream = client.blob(&host, &reference, &blob(), offset).await?;
-    let start = stream.offset;
-    collect(stream).await.map(|bytes| (start, bytes))
-}
 
 #[tokio::test]
 async fn head_tells_the_descriptor_or_nothing() {
@@ -97,68 +76,6 @@ async fn targets_that_would_ask_something_else_are_refused() {
         assert_eq!(error.kind(), Kind::InvalidArgument, "{error}");
     }
     assert!(server.requests().is_empty());
-}
-
-#[tokio::test]
-async fn blobs_whole_and_from_an_offset() {
-    let (start, bytes) = fetch(Response::new(200).body(BODY), 0).await.expect("whole");
-    assert_eq!((start, &bytes[..]), (0, BODY));
-    let rest = Response::new(206).header("Content-Range", "bytes 4-9/10").body(&BODY[4..]);
-    let (start, bytes) = fetch(rest, 4).await.expect("the rest");
-    assert_eq!((start, &bytes[..]), (4, &BODY[4..]));
-    let (start, bytes) = fetch(Response::new(200).body(BODY), 4).await.expect("ranges ignored");
-    assert_eq!((start, &bytes[..]), (0, BODY));
-}
-
-#[tokio::test]
-async fn range_is_only_sent_where_needed() {
-    let server = Server::plain(|request| match request.header("range") {
-        Some("bytes=4-") => Response::new(206).header("Content-Range", "bytes 4-9/10").body(&BODY[4..]),
-        Some(_) => Response::new(400),
-        None => Response::new(200).body(BODY),
-    });
-    let (client, host, reference) = (client(Credentials::anonymous()), server.host(), server.reference());
-    for (offset, expected) in [(0, BODY), (4, &BODY[4..])] {
-        let stream = client.blob(&host, &reference, &blob(), offset).await.expect("a stream");
-        assert_eq!(stream.from(), server.authority());
-        assert_eq!(collect(stream).await.expect("bytes"), expected);
-    }
-}
-
-#[tokio::test]
-async fn lies_about_ranges_and_sizes_are_errors() {
-    let partial = |range: &str| Response::new(206).header("Content-Range", range).body(&BODY[4..]);
-    let endless = "b\r\n0123456789!\r\n0\r\n\r\n";
-    let cases = [
-        (partial("bytes 5-9/10"), 4, Kind::RegistryUnavailable),
-        (partial("bytes 4-9/11"), 4, Kind::DigestMismatch),
-        (partial("bytes 0-9/10"), 0, Kind::RegistryUnavailable),
-        (Response::new(206).body(BODY), 4, Kind::RegistryUnavailable),
-        (Response::new(416).header("Content-Range", "bytes */10"), 4, Kind::RegistryUnavailable),
-        (Response::new(204), 0, Kind::RegistryUnavailable),
-        (Response::new(200).body("012345678"), 0, Kind::DigestMismatch),
-        (Response::new(200).body("0123456789!"), 0, Kind::DigestMismatch),
-        (Response::new(200).header("Transfer-Encoding", "chunked").body(endless), 0, Kind::DigestMismatch),
-        (
-            Response::new(200).header("Transfer-Encoding", "chunked").body("4\r\n0123\r\n0\r\n\r\n"),
-            0,
-            Kind::RegistryUnavailable,
-        ),
-        (Response::new(200).body(BODY).cut_after(5), 0, Kind::RegistryUnavailable),
-    ];
-    for (answer, offset, kind) in cases {
-        let told = format!("{answer:?}");
-        let error = fetch(answer, offset).await.expect_err(&told);
-        assert_eq!(error.kind(), kind, "{told}: {error}");
-    }
-}
-
-#[tokio::test]
-async fn a_short_range_says_how_much_is_missing() {
-    let answer = Response::new(206).header("Content-Range", "bytes 4-6/10").body(&BODY[4..7]);
-    let error = fetch(answer, 4).await.expect_err("too short");
-    assert!(matches!(error.reason(), Reason::Truncated { missing: 3 }), "{error}");
-    assert_eq!(error.stage(), Stage::Body);
 }
 
 #[tokio::test]

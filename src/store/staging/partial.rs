@@ -278,9 +278,14 @@ impl Drop for Partial {
     /// A blob of which nothing came leaves no file.
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if !state.ended && state.written.total() == 0 {
+        if state.ended {
+            return;
+        }
+        if state.written.total() == 0 {
             let _ = std::fs::remove_file(&self.path);
         }
+        // Whoever still follows it only reads, and must not keep the next writer out.
+        let _ = self.file.unlock();
     }
 }
 

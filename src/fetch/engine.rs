@@ -1,0 +1,96 @@
+//! What all downloads of a process share: connections, memory, bandwidth, and what is known of hosts.
+//!
+//! There is one engine per process. Work belongs to it and not to whoever asked: see `flight`.
+
+use std::sync::Arc;
+
+use crate::core::digest;
+use crate::core::limits::Limits;
+use crate::core::retry::Policy;
+use crate::cpu::Cpu;
+use crate::registry::Client;
+
+use super::bandwidth::Bandwidth;
+use super::budget::Budget;
+use super::flight::Flights;
+use super::health::Health;
+use super::lanes::Lanes;
+
+/// The engine; clones share it.
+#[derive(Debug, Clone)]
+pub struct Engine(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    client: Client,
+    cpu: Cpu,
+    limits: Limits,
+    policy: Policy,
+    health: Health,
+    budget: Budget,
+    bandwidth: Bandwidth,
+    lanes: Arc<Lanes>,
+    flights: Flights,
+}
+
+impl Engine {
+    /// An engine that asks through `client`, and hashes on `cpu`.
+    #[must_use]
+    pub fn new(client: Client, cpu: Cpu, limits: Limits) -> Self {
+        tracing::info!(sha256 = digest::sha256_instructions().unwrap_or("none"), "CPU instructions for digests");
+        let budget = Budget::new(limits.buffer_bytes);
+        Self(Arc::new(Shared {
+            client,
+            cpu,
+            limits,
+            policy: Policy::default(),
+            health: Health::default(),
+            bandwidth: Bandwidth::new(limits.bandwidth),
+            lanes: Arc::new(Lanes::new(&limits, budget.clone())),
+            budget,
+            flights: Flights::default(),
+        }))
+    }
+
+    /// The threads for what costs CPU.
+    #[must_use]
+    pub fn cpu(&self) -> &Cpu {
+        &self.0.cpu
+    }
+
+    /// The memory for buffers.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+
+    /// Every bound.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    pub(super) fn policy(&self) -> &Policy {
+        &self.0.policy
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.0.health
+    }
+
+    pub(super) fn bandwidth(&self) -> &Bandwidth {
+        &self.0.bandwidth
+    }
+
+    pub(super) fn lanes(&self) -> &Arc<Lanes> {
+        &self.0.lanes
+    }
+
+    pub(super) fn flights(&self) -> &Flights {
+        &self.0.flights
+    }
+}

@@ -1,0 +1,399 @@
+//! How many connections there may be: to each host, to all of them, and for each blob.
+//!
+//! A blob always may have one connection, in turn, as long as the caps allow. More are given
+//! as far as the host's [`Ramp`] says that they pay, and shared evenly among the blobs that
+//! can use more than one. Nothing here opens a connection; a [`Lane`] is the right to one, and
+//! the memory for its buffers.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::core::limits::Limits;
+use crate::core::ramp::{Ramp, Window};
+use crate::registry::Host;
+
+use super::budget::{Budget, Reservation};
+
+/// The shortest time over which a rate is measured.
+const WINDOW: Duration = Duration::from_millis(150);
+/// The longest: what came by then decides.
+const LONGEST_WINDOW: Duration = Duration::from_secs(1);
+/// Bytes per connection below which a short window says nothing.
+const TELLING: u64 = 128 * 1024;
+/// Hosts that are remembered. Forgetting one costs finding out again what pays.
+const MOST_HOSTS: usize = 256;
+
+/// The connections of the process.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    total: Arc<Semaphore>,
+    /// Blobs that wait for their first connection, whichever their host.
+    waiting: AtomicUsize,
+    hosts: Mutex<HashMap<String, Arc<HostLanes>>>,
+    budget: Budget,
+    per_host: usize,
+    connection_bytes: u32,
+    /// Counts what may let somebody go on.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct HostLanes {
+    slots: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    ramp: Ramp,
+    meter: Meter,
+    /// Connections that are open, and blobs by what they can use.
+    active: usize,
+    single: usize,
+    splitting: usize,
+    /// The host asked to be left alone until then.
+    rest_until: Option<Instant>,
+}
+
+/// What a host brings.
+#[derive(Debug)]
+struct Meter {
+    since: Instant,
+    last: Instant,
+    bytes: u64,
+    /// Connections times time.
+    busy: Duration,
+}
+
+/// How many connections a blob can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Appetite {
+    /// One: it is small.
+    One,
+    /// As many as it may have.
+    Many,
+}
+
+/// A blob's place at a host.
+#[derive(Debug)]
+pub(super) struct Seat {
+    lanes: Arc<Lanes>,
+    host: Arc<HostLanes>,
+    appetite: Appetite,
+}
+
+/// The right to one connection.
+#[derive(Debug)]
+pub(super) struct Lane {
+    lanes: Arc<Lanes>,
+    host: Arc<HostLanes>,
+    _slot: Option<OwnedSemaphorePermit>,
+    _share: Option<OwnedSemaphorePermit>,
+    _buffers: Reservation,
+}
+
+impl Lanes {
+    pub(super) fn new(limits: &Limits, budget: Budget) -> Self {
+        Self {
+            total: Arc::new(Semaphore::new(limits.connections.max(1))),
+            waiting: AtomicUsize::new(0),
+            hosts: Mutex::default(),
+            budget,
+            per_host: limits.connections_per_host.max(1),
+            connection_bytes: limits.connection_bytes,
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    /// Ticks whenever somebody may have got the right to another connection.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Makes everybody look again.
+    pub(super) fn wake(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// A place for a blob at a host.
+    pub(super) fn seat(self: &Arc<Self>, host: &Host, appetite: Appetite) -> Seat {
+        let host = self.host(host);
+        *host.state().blobs(appetite) += 1;
+        Seat { lanes: Arc::clone(self), host, appetite }
+    }
+
+    fn host(&self, host: &Host) -> Arc<HostLanes> {
+        // Whole after any panic: every change is one insertion.
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.len() >= MOST_HOSTS {
+            hosts.retain(|_, host| Arc::strong_count(host) > 1);
+        }
+        Arc::clone(hosts.entry(host.to_string()).or_insert_with(|| Arc::new(HostLanes::new(self.per_host))))
+    }
+}
+
+impl Seat {
+    /// Waits for the first connection: for the host where it asked for a rest, then in turn.
+    pub(super) async fn first(&self) -> Lane {
+        let rest = self.host.state().rest_until.map(|until| until.saturating_duration_since(Instant::now()));
+        if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
+            tokio::time::sleep(rest).await;
+        }
+        // Others with several connections give one up at the end of a range.
+        let _waiting = Waiting::new(&self.lanes.waiting);
+        // Always in this order, so that two never wait for each other.
+        let slot = Arc::clone(&self.host.slots).acquire_owned().await.ok();
+        let share = Arc::clone(&self.lanes.total).acquire_owned().await.ok();
+        let buffers = self.lanes.budget.reserve_for_connection(self.lanes.connection_bytes).await;
+        self.lane(slot, share, buffers)
+    }
+
+    /// One more connection for a blob that has some, if it may.
+    pub(super) fn more(&self, have: usize) -> Option<Lane> {
+        if self.lanes.waiting.load(Ordering::Relaxed) > 0 || !self.host.state().allows_more(have) {
+            return None;
+        }
+        let slot = Arc::clone(&self.host.slots).try_acquire_owned().ok()?;
+        let share = Arc::clone(&self.lanes.total).try_acquire_owned().ok()?;
+        let buffers = self.lanes.budget.try_for_connection(self.lanes.connection_bytes)?;
+        Some(self.lane(Some(slot), Some(share), buffers))
+    }
+
+    /// Whether a blob with so many connections has to give one up.
+    pub(super) fn must_yield(&self, have: usize) -> bool {
+        let state = self.host.state();
+        have > 1
+            && (self.lanes.waiting.load(Ordering::Relaxed) > 0
+                || state.active > state.ramp.allowance()
+                || have > state.share())
+    }
+
+    /// How many connections the blob may expect to have.
+    pub(super) fn share(&self) -> usize {
+        match self.appetite {
+            Appetite::One => 1,
+            Appetite::Many => self.host.state().share(),
+        }
+    }
+
+    /// The host refused a connection or let one starve; it may have asked for a rest.
+    pub(super) fn trouble(&self, rest: Option<Duration>) {
+        let mut state = self.host.state();
+        state.ramp.trouble();
+        if let Some(rest) = rest {
+            state.rest_until = state.rest_until.max(Some(Instant::now() + rest));
+        }
+    }
+
+    fn lane(
+        &self,
+        slot: Option<OwnedSemaphorePermit>,
+        share: Option<OwnedSemaphorePermit>,
+        buffers: Reservation,
+    ) -> Lane {
+        let mut state = self.host.state();
+        state.measure(0);
+        state.active += 1;
+        drop(state);
+        let (lanes, host) = (Arc::clone(&self.lanes), Arc::clone(&self.host));
+        Lane { lanes, host, _slot: slot, _share: share, _buffers: buffers }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        *self.host.state().blobs(self.appetite) -= 1;
+        self.lanes.wake();
+    }
+}
+
+impl Lane {
+    /// Takes note of bytes that came.
+    pub(super) fn received(&self, bytes: usize) {
+        let mut state = self.host.state();
+        let before = state.ramp.allowance();
+        state.measure(bytes as u64);
+        let grown = state.ramp.allowance() > before;
+        drop(state);
+        if grown {
+            self.lanes.wake();
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let mut state = self.host.state();
+        state.measure(0);
+        state.active -= 1;
+        drop(state);
+        self.lanes.wake();
+    }
+}
+
+impl HostLanes {
+    fn new(cap: usize) -> Self {
+        let now = Instant::now();
+        let meter = Meter { since: now, last: now, bytes: 0, busy: Duration::ZERO };
+        let state = State { ramp: Ramp::new(cap), meter, active: 0, single: 0, splitting: 0, rest_until: None };
+        Self { slots: Arc::new(Semaphore::new(cap)), state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Counters that a panic cannot leave half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn blobs(&mut self, appetite: Appetite) -> &mut usize {
+        match appetite {
+            Appetite::One => &mut self.single,
+            Appetite::Many => &mut self.splitting,
+        }
+    }
+
+    /// Connections for each blob that can use more than one.
+    fn share(&self) -> usize {
+        let left = self.ramp.allowance().saturating_sub(self.single);
+        left.div_ceil(self.splitting.max(1)).max(1)
+    }
+
+    fn allows_more(&self, have: usize) -> bool {
+        let resting = self.rest_until.is_some_and(|until| Instant::now() < until);
+        !resting && self.active < self.ramp.allowance() && have < self.share()
+    }
+
+    /// Takes note of bytes, and ends the window where it says enough.
+    fn measure(&mut self, bytes: u64) {
+        let now = Instant::now();
+        let meter = &mut self.meter;
+        if self.active == 0 {
+            *meter = Meter { since: now, last: now, bytes: 0, busy: Duration::ZERO };
+            return;
+        }
+        let active = u32::try_from(self.active).unwrap_or(u32::MAX);
+        meter.busy += now.duration_since(meter.last).saturating_mul(active);
+        meter.last = now;
+        meter.bytes += bytes;
+        let elapsed = now.duration_since(meter.since);
+        let telling = elapsed >= WINDOW && meter.bytes >= TELLING * u64::from(active);
+        if bytes == 0 || !(telling || elapsed >= LONGEST_WINDOW) {
+            return;
+        }
+        let average = meter.busy.as_nanos().saturating_add(elapsed.as_nanos() / 2) / elapsed.as_nanos().max(1);
+        let connections = usize::try_from(average).unwrap_or(usize::MAX);
+        self.ramp.observe(&Window { connections, bytes: meter.bytes, duration: elapsed });
+        *meter = Meter { since: now, last: now, bytes: 0, busy: Duration::ZERO };
+    }
+}
+
+/// Counts one that waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::registry::{HostOptions, hosts_for};
+
+    fn lanes(per_host: usize, all: usize) -> Arc<Lanes> {
+        let limits = Limits { connections_per_host: per_host, connections: all, ..Limits::default() };
+        Arc::new(Lanes::new(&limits, Budget::new(limits.buffer_bytes)))
+    }
+
+    fn host(name: &str) -> Host {
+        let reference = format!("{name}/x").parse().expect("a reference");
+        hosts_for(&reference, &HostOptions::default()).expect("hosts").remove(0)
+    }
+
+    fn take(seat: &Seat) -> Option<Lane> {
+        seat.first().now_or_never()
+    }
+
+    #[tokio::test]
+    async fn every_blob_has_one_and_the_caps_hold() {
+        let lanes = lanes(3, 4);
+        let (a, b) = (host("a.example"), host("b.example"));
+        let seats: Vec<Seat> = (0..4).map(|_| lanes.seat(&a, Appetite::One)).collect();
+        let mut held: Vec<Lane> = seats[..3].iter().filter_map(take).collect();
+        assert_eq!(held.len(), 3);
+        let mut fourth = Box::pin(seats[3].first());
+        assert!((&mut fourth).now_or_never().is_none(), "three per host");
+        let other = lanes.seat(&b, Appetite::One);
+        let elsewhere = take(&other).expect("another host");
+        assert!(take(&lanes.seat(&b, Appetite::One)).is_none(), "four in all");
+        drop(held.pop());
+        assert!((&mut fourth).now_or_never().is_some());
+        drop(elsewhere);
+    }
+
+    #[tokio::test]
+    async fn more_are_shared_evenly_and_given_up_for_who_has_none() {
+        let lanes = lanes(16, 32);
+        let a = host("a.example");
+        let large = lanes.seat(&a, Appetite::Many);
+        let mut held = vec![take(&large).expect("the first")];
+        held.extend(large.more(1));
+        assert_eq!((held.len(), large.more(2).is_none()), (2, true), "two until it is known that more pay");
+        let second = lanes.seat(&a, Appetite::Many);
+        assert_eq!((large.share(), second.share()), (1, 1));
+        assert!(large.must_yield(2));
+        let other = take(&second).expect("one it always may have");
+        assert!(second.more(1).is_none());
+        drop(held.pop());
+        assert!(!large.must_yield(1), "never the last one");
+        drop((other, second));
+        assert!(large.more(1).is_some());
+        large.trouble(None);
+        assert!(large.more(1).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_host_that_asks_for_a_rest_gets_it() {
+        let lanes = lanes(16, 32);
+        let seat = lanes.seat(&host("a.example"), Appetite::Many);
+        let rest = Duration::from_millis(20);
+        let asked = Instant::now();
+        seat.trouble(Some(rest));
+        let _lane = seat.first().await;
+        assert!(asked.elapsed() >= rest);
+        let another = lanes.seat(&host("a.example"), Appetite::One);
+        another.trouble(Some(Duration::from_secs(3600)));
+        assert!(take(&seat).is_none() && take(&another).is_none() && seat.more(1).is_none());
+        assert!(take(&lanes.seat(&host("b.example"), Appetite::One)).is_some());
+    }
+
+    #[tokio::test]
+    async fn rates_are_measured_per_host_and_somebody_is_told_when_more_pay() {
+        let lanes = lanes(16, 32);
+        let seat = lanes.seat(&host("a.example"), Appetite::Many);
+        let held = [take(&seat).expect("one"), seat.more(1).expect("two")];
+        let changes = lanes.changes();
+        while seat.share() == 2 {
+            held.iter().for_each(|lane| lane.received(1 << 20));
+            // Time has to pass for a rate; what ends the loop is the allowance.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(seat.share(), 4);
+        assert!(changes.has_changed().expect("lives"));
+    }
+}

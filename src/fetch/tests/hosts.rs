@@ -1,0 +1,120 @@
+//! Several hosts: leaving one mid-blob, finding out who lied, not paying for a dead one twice.
+
+use super::support::{Answer, Bed, Ending, Server, noise};
+use crate::core::error::{Classify as _, Kind};
+
+const SIZE: usize = 1 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_host_goes_on_at_the_same_byte() {
+    let content = noise(SIZE, 21);
+    let served = content.clone();
+    let mirror = Server::start(move |asked| match asked.number {
+        0..4 => Answer::honest(asked, &served),
+        4 => Answer::honest(asked, &served).ending(Ending::CloseAfter(1000)),
+        _ => Answer::status(404),
+    })
+    .await;
+    let registry = Server::honest(&content).await;
+    let bed = Bed::new().await;
+    bed.fetch(&[&mirror, &registry], &content).await.expect("fetched");
+    assert_eq!(bed.landed(&content).as_ref(), Some(&content));
+    let lengths =
+        mirror.asked().iter().map(|asked| asked.range.map_or(0, |(first, last)| last - first + 1)).collect::<Vec<_>>();
+    let brought: usize = lengths[..4].iter().sum::<usize>() + 1000;
+    assert_eq!(registry.bytes_asked(), SIZE - brought, "{lengths:?}");
+    assert_eq!(bed.heard.count(&format!("next after http://{}", mirror.authority)), 1, "once, however many saw it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_sends_wrong_bytes_is_found_out_and_asked_last() {
+    let (content, second) = (noise(SIZE, 22), noise(SIZE, 23));
+    let served = [content.clone(), second.clone()];
+    let of = |path: &str, served: &[Vec<u8>; 2]| {
+        let first = path.contains(super::support::descriptor(&served[0]).digest.hex());
+        served[usize::from(!first)].clone()
+    };
+    let lies = served.clone();
+    // It brings all but the last ranges right, and one byte wrong.
+    let liar = Server::start(move |asked| {
+        let mut answer = Answer::honest(asked, &of(&asked.path, &lies));
+        if asked.range.is_some_and(|(first, last)| (first..=last).contains(&300_000)) {
+            answer.body[300_000 - asked.range.map_or(0, |(first, _)| first)] ^= 1;
+        }
+        answer
+    })
+    .await;
+    let registry = Server::start(move |asked| Answer::honest(asked, &of(&asked.path, &served))).await;
+    let bed = Bed::new().await;
+    bed.fetch(&[&liar, &registry], &content).await.expect("fetched");
+    assert_eq!(bed.landed(&content).as_ref(), Some(&content));
+    assert_eq!(registry.bytes_asked(), SIZE, "from the other host alone");
+    assert_eq!(bed.heard.count(&format!("blamed http://{}", liar.authority)), 1);
+    assert_eq!((bed.heard.count("blamed"), bed.staged()), (1, 0));
+    let before = liar.asked().len();
+    bed.fetch(&[&liar, &registry], &second).await.expect("fetched");
+    assert_eq!(liar.asked().len(), before, "it was asked again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_hosts_that_shared_a_blob_the_liar_is_blamed_and_not_the_other() {
+    let content = noise(SIZE, 24);
+    let (good, bad) = (content.clone(), content.clone());
+    let mirror = Server::start(move |asked| match asked.number {
+        0..2 => {
+            let mut answer = Answer::honest(asked, &bad);
+            answer.body[0] ^= 1;
+            answer
+        }
+        _ => Answer::status(404),
+    })
+    .await;
+    let registry = Server::start(move |asked| Answer::honest(asked, &good)).await;
+    let bed = Bed::new().await;
+    bed.fetch(&[&mirror, &registry], &content).await.expect("fetched");
+    assert_eq!(bed.landed(&content).as_ref(), Some(&content));
+    assert_eq!(bed.heard.count(&format!("blamed http://{}", mirror.authority)), 1);
+    assert_eq!(bed.heard.count("blamed"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_bytes_of_the_only_host_are_an_error_that_names_it() {
+    let (content, other) = (noise(SIZE, 25), noise(SIZE, 26));
+    let server = Server::honest(&other).await;
+    let bed = Bed::new().await;
+    let error = bed.fetch(&[&server], &content).await.expect_err("wrong bytes");
+    assert_eq!(error.kind(), Kind::DigestMismatch, "{error}");
+    assert!(error.to_string().contains(&server.authority), "{error}");
+    assert_eq!((bed.landed(&content), bed.staged(), server.bytes_asked()), (None, 0, SIZE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_bytes_of_every_host_are_asked_for_twice_at_most() {
+    let (content, other) = (noise(SIZE, 27), noise(SIZE, 28));
+    let servers = [Server::honest(&other).await, Server::honest(&other).await, Server::honest(&other).await];
+    let bed = Bed::new().await;
+    let error = bed.fetch(&[&servers[0], &servers[1], &servers[2]], &content).await.expect_err("wrong bytes");
+    assert_eq!((error.kind(), error.attempts().len()), (Kind::DigestMismatch, 2), "{error}");
+    assert_eq!(servers.each_ref().map(Server::bytes_asked), [SIZE, SIZE, 0]);
+    assert_eq!((bed.landed(&content), bed.staged()), (None, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_mirror_is_tried_once_and_not_once_per_blob() {
+    let contents: Vec<Vec<u8>> = (30..35).map(|seed| noise(50_000, seed)).collect();
+    let mirror = Server::start(|_| Answer::status(200).ending(Ending::NoHead)).await;
+    let dead = Server::start(|_| Answer::status(500)).await;
+    let served = contents.clone();
+    let registry = Server::start(move |asked| {
+        let content =
+            served.iter().find(|content| asked.path.contains(super::support::descriptor(content).digest.hex()));
+        Answer::honest(asked, content.expect("one of them"))
+    })
+    .await;
+    let bed = Bed::new().await;
+    for content in &contents {
+        bed.fetch(&[&mirror, &dead, &registry], content).await.expect("fetched");
+        assert_eq!(bed.landed(content).as_ref(), Some(content));
+    }
+    assert_eq!((mirror.asked().len(), dead.asked().len(), registry.asked().len()), (1, 1, 5));
+}

@@ -1,0 +1,6 @@
+//! The engine against scripted hosts over real sockets.
+
+mod faults;
+mod hosts;
+mod sharing;
+mod support;
