@@ -70,8 +70,22 @@ pub enum Whiteouts {
 pub struct Implied {
     /// Relative to the root, without symbolic links.
     pub path: PathBuf,
-    /// Whether an entry came later, whose owner, mode and times count then.
-    pub is_explicit: bool,
+    /// What came of it.
+    pub fate: Fate,
+    /// Whether its parent was implied as well when it was made, and may have passed on its group.
+    pub is_nested: bool,
+}
+
+/// What came of an implied directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// No entry came for it.
+    Kept,
+    /// An entry came for it, whose owner, mode and times count.
+    Explicit,
+    /// Something else took its place. Nothing is left to do, but containerd looked it up in
+    /// the layers below before that, and refused the layer where it could not.
+    Replaced,
 }
 
 /// A tree that has all of its entries.
@@ -100,8 +114,8 @@ pub struct Tree {
     /// A regular file whose content comes next.
     open: Option<make::OpenFile>,
     directories: Vec<(Box<[u8]>, Timestamps)>,
-    /// By clean path, and whether they got an entry later.
-    implied: BTreeMap<Vec<u8>, bool>,
+    /// By clean path: what came of it, and whether it is nested.
+    implied: BTreeMap<Vec<u8>, (Fate, bool)>,
     /// What the entries made, where whiteouts are plain and must know.
     unpacked: whiteout::Unpacked,
     /// Whether something was removed, so that paths may lead elsewhere than before.
@@ -143,10 +157,8 @@ impl Tree {
         for (name, times) in std::mem::take(&mut self.directories) {
             self.stamp(&name, &times)?;
         }
-        let implied = |(path, is_explicit): (Vec<u8>, bool)| Implied {
-            path: PathBuf::from(OsString::from_vec(path)),
-            is_explicit,
-        };
+        let implied =
+            |(path, (fate, is_nested))| Implied { path: PathBuf::from(OsString::from_vec(path)), fate, is_nested };
         let implied = self.implied.into_iter().map(implied).collect();
         Ok(Grown { implied, entries: self.budget.entries(), bytes: self.budget.bytes() })
     }
@@ -204,10 +216,11 @@ impl Tree {
             if !self.fresh.permits(IMPLIED_MODE, IMPLIED_MODE) {
                 Place::Name(self.spine.here(), name).chmod(IMPLIED_MODE).map_err(fail)?;
             }
+            let is_nested = self.implied.get(self.spine.path()).is_some_and(|(fate, _)| *fate == Fate::Kept);
             self.spine.descend(name).map_err(fail)?;
             if self.style == Whiteouts::Overlay {
                 self.budget.remember(self.spine.path())?;
-                self.implied.insert(self.spine.path().to_vec(), false);
+                self.implied.insert(self.spine.path().to_vec(), (Fate::Kept, is_nested));
             }
         }
         Ok(())
@@ -227,7 +240,10 @@ impl Tree {
         self.is_rebuilt = true;
         self.alias = None;
         let path = path::join(self.spine.path(), base);
-        self.implied.retain(|implied, _| !is_within(implied, &path));
+        let after = self.implied.range_mut(path.clone()..).take_while(|(at, _)| at.starts_with(&path));
+        for (_, (fate, _)) in after.filter(|(at, _)| is_within(at, &path)) {
+            *fate = Fate::Replaced;
+        }
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ const KEEP: u32 = u32::MAX;
 const LAST: Time = Time { seconds: 9_223_372_036, nanos: 854_775_807 };
 const EPOCH: Time = Time { seconds: 0, nanos: 0 };
 /// Given to a directory, it changes how what is made in it turns out.
-const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+pub(super) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 
 /// What an entry says about its file, apart from what it is.
 #[derive(Debug)]

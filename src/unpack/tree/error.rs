@@ -129,6 +129,13 @@ pub enum TreeError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A directory that passes on an access control list to what is made in it, but the layer's
+    /// files were made before it was known. Only who unpacks layers one after the other can.
+    #[error("{path} passes on an access control list from the layers below")]
+    Inherited {
+        /// Of the directory that this layer implies.
+        path: Shown,
+    },
     /// More than [`crate::core::limits::Limits`] allows.
     #[error("the layer is over a limit: more than {limit} {what}")]
     TooLarge {
@@ -186,6 +193,7 @@ impl Classify for TreeError {
             | Self::Unsupported { .. }
             | Self::Lower { .. }
             | Self::TooLarge { .. } => Kind::InvalidContent,
+            Self::Inherited { .. } => Kind::Unsupported,
         }
     }
 
@@ -195,6 +203,7 @@ impl Classify for TreeError {
             Kind::StoreInvalid => {
                 "unpacking needs root's rights on the snapshotter's file system: owners, devices and attributes".into()
             }
+            Kind::Unsupported => "let containerd unpack this image itself: its diff service can".into(),
             Kind::StoreFailed => match self {
                 Self::Attribute { .. } => "the snapshotter's file system has no room for this attribute".into(),
                 _ => return None,

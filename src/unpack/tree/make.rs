@@ -12,7 +12,7 @@ use rustix::io::{Errno, pwrite};
 use super::budget::fits;
 use super::dress::{Meta, Place, Was, dress};
 use super::path::{join, push, split};
-use super::{Shown, Tree, TreeError, Whiteouts};
+use super::{Fate, Shown, Tree, TreeError, Whiteouts};
 use crate::unpack::archive::{Entry, Kind, Sink};
 
 /// Larger files get their blocks at once: faster, and in one piece.
@@ -143,8 +143,8 @@ impl Tree {
                 let stat = statat(self.spine.here(), base, AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
                 if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                     was = Was::Found(stat);
-                    if let Some(is_explicit) = self.implied.get_mut(&join(self.spine.path(), base)) {
-                        *is_explicit = true;
+                    if let Some((fate @ Fate::Kept, _)) = self.implied.get_mut(&join(self.spine.path(), base)) {
+                        *fate = Fate::Explicit;
                     }
                 } else {
                     self.clear(base, &meta.path)?;

@@ -15,10 +15,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::dress::Place;
+use super::dress::{DEFAULT_ACL, Place};
 use super::path::{ResolveError, resolve, split};
 use super::spine::{Spine, link_at};
-use super::{Grown, Implied, Shown, TreeError};
+use super::{Fate, Grown, Implied, Shown, TreeError};
 
 /// A directory that can be read and given attributes.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -44,7 +44,8 @@ pub struct RootMeta {
 ///
 /// # Errors
 /// [`TreeError`]; [`TreeError::Lower`] where one of the directories lies below a file there,
-/// which containerd takes for an error as well.
+/// which containerd takes for an error as well; [`TreeError::Inherited`] where the layer has
+/// to be unpacked by containerd itself.
 pub fn settle(root: &Path, grown: &Grown, lowers: &[PathBuf], base: RootMeta) -> Result<(), TreeError> {
     let mut settling = Settling { spine: Spine::new(open(root)?), lowers, groups: HashMap::new() };
     for implied in &grown.implied {
@@ -80,25 +81,30 @@ impl<'a> Settling<'a> {
     /// Gives one directory its looks.
     fn adopt(&mut self, implied: &'a Implied) -> Result<(), TreeError> {
         let path = implied.path.as_os_str().as_bytes();
+        let lower = self.nearest(path)?;
+        if implied.fate == Fate::Replaced {
+            return Ok(());
+        }
         let fail = |errno| TreeError::io("settle", path, errno);
         let (parent, base) = split(path);
         self.spine.enter(parent).map_err(|stopped| fail(stopped.errno))?;
         let dir = openat(self.spine.here(), base, READ, Mode::empty()).map_err(fail)?;
-        if let Some(lower) = self.nearest(path)? {
-            let lower = openat(&lower, ".", READ, Mode::empty()).map_err(fail)?;
-            let stat = fstat(&lower).map_err(fail)?;
-            if stat.st_mode & SETGID != 0 {
-                self.groups.insert(path, stat.st_gid);
-            }
-            if !implied.is_explicit {
-                resemble(&dir, &stat).map_err(fail)?;
-            }
-            return copy_attributes(&lower, &dir, implied).map_err(fail);
+        let Some(lower) = lower else {
+            let group = self.groups.get(parent).filter(|_| implied.is_nested && implied.fate == Fate::Kept);
+            return group.map_or(Ok(()), |gid| Place::Open(dir.as_fd()).chown(u32::MAX, *gid).map_err(fail));
+        };
+        let lower = openat(&lower, ".", READ, Mode::empty()).map_err(fail)?;
+        let stat = fstat(&lower).map_err(fail)?;
+        if stat.st_mode & SETGID != 0 {
+            self.groups.insert(path, stat.st_gid);
         }
-        match self.groups.get(parent) {
-            Some(gid) if !implied.is_explicit => Place::Open(dir.as_fd()).chown(u32::MAX, *gid).map_err(fail),
-            _ => Ok(()),
+        if implied.fate == Fate::Kept {
+            resemble(&dir, &stat).map_err(fail)?;
         }
+        if fgetxattr(&lower, DEFAULT_ACL, &mut [0; 0]).is_ok() && !is_empty(&dir).map_err(fail)? {
+            return Err(TreeError::Inherited { path: Shown::new(path) });
+        }
+        copy_attributes(&lower, &dir, implied).map_err(fail)
     }
 
     /// The directory of this path in the nearest layer that has the path; none where it is
@@ -176,7 +182,7 @@ fn copy_attributes(from: &OwnedFd, to: &OwnedFd, implied: &Implied) -> Result<()
         }
     }
     // An access control list changes the mode, which an entry has set since.
-    if is_changed && implied.is_explicit { Place::Open(to.as_fd()).chmod(mode) } else { Ok(()) }
+    if is_changed && implied.fate == Fate::Explicit { Place::Open(to.as_fd()).chmod(mode) } else { Ok(()) }
 }
 
 fn copy_attribute(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8]) -> Result<bool, Errno> {
@@ -190,5 +196,149 @@ fn copy_attribute(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &[u8]) -> Resu
         Ok(()) => Ok(true),
         Err(Errno::OPNOTSUPP | Errno::NODATA | Errno::EXIST) => Ok(false),
         Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+    use crate::core::error::{Blame, Classify};
+    use crate::unpack::tree::tests::support::{Made, Whole, dir, entry, file, grown, must_be_root, symlink as link};
+    use crate::unpack::tree::{Whiteouts, remove};
+
+    const BASE: RootMeta = RootMeta { mode: 0o755, uid: 0, gid: 0 };
+
+    /// Settles `upper` on `lowers`, nearest first.
+    fn settled(upper: &[Made], lowers: &[&Whole]) -> Result<Whole, TreeError> {
+        let tree = grown(upper);
+        let lowers: Vec<PathBuf> = lowers.iter().map(|lower| lower.root().to_path_buf()).collect();
+        settle(tree.root(), &tree.grown, &lowers, BASE).map(|()| tree)
+    }
+
+    fn looks(tree: &Whole, name: &str) -> (u32, u32, u32) {
+        let stat = std::fs::symlink_metadata(tree.path(name)).expect("is there");
+        (stat.mode() & MODE, stat.uid(), stat.gid())
+    }
+
+    fn changed(tree: &Whole, name: &str) -> i64 {
+        std::fs::symlink_metadata(tree.path(name)).expect("is there").mtime()
+    }
+
+    #[test]
+    fn implied_directories_resemble_those_of_the_nearest_layer() {
+        must_be_root();
+        let bottom = grown(&[
+            dir("a").mode(0o700).owner(1, 2).times(5, 6),
+            dir("a/b").mode(0o1711).owner(3, 4).times(7, 8).xattr("user.note", "kept").xattr("user.two", "2"),
+            dir("o").mode(0o750).owner(5, 6).times(9, 10),
+            dir("x").mode(0o500).owner(9, 9).xattr("user.note", "lower").xattr("user.two", "lower"),
+        ]);
+        let middle = grown(&[dir("a").mode(0o711).owner(8, 8).times(5, 6), file("n", "a file")]);
+        let opaque = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(bottom.path("o"), "trusted.overlay.opaque", b"y", opaque).expect("marks");
+        let upper = [
+            file("a/b/f", ""),
+            file("o/.wh..wh..opq", ""),
+            file("x/f", ""),
+            dir("x").mode(0o2770).owner(1, 1).times(3, 3).xattr("user.note", "upper"),
+            file("new/f", ""),
+            file("n/f", ""),
+        ];
+        let tree = settled(&upper, &[&middle, &bottom]).expect("settles");
+        assert_eq!(looks(&tree, "a"), (0o711, 8, 8), "the nearest counts");
+        assert_eq!(looks(&tree, "a/b"), (0o1711, 3, 4), "even if it is not the same for all");
+        assert_eq!(tree.xattr("a/b", "user.note"), Some(b"kept".to_vec()));
+        assert!(changed(&tree, "a/b") > 1_000_000, "it was changed when it got a child");
+        assert_eq!((looks(&tree, "o"), changed(&tree, "o")), ((0o750, 5, 6), 9), "nothing was made in it");
+        assert_eq!(tree.xattr("o", "trusted.overlay.opaque"), Some(b"y".to_vec()), "its own");
+        assert_eq!((looks(&tree, "x"), changed(&tree, "x")), ((0o2770, 1, 1), 3), "what has an entry keeps its looks");
+        assert_eq!(tree.xattr("x", "user.note"), Some(b"upper".to_vec()));
+        assert_eq!(tree.xattr("x", "user.two"), Some(b"lower".to_vec()), "attributes came before the entry did");
+        assert_eq!(looks(&tree, "new"), (0o755, 0, 0));
+        assert_eq!(looks(&tree, "n"), (0o755, 0, 0), "a file is nothing to take from, nor is what lies below it");
+        let without = settled(&[file("o/f", "")], &[&bottom]).expect("settles");
+        assert_eq!(without.xattr("o", "trusted.overlay.opaque"), None, "only administrators may set it");
+    }
+
+    #[test]
+    fn links_in_the_layers_below_are_followed_inside_them() {
+        must_be_root();
+        let outside = tempfile::tempdir().expect("a folder");
+        std::fs::set_permissions(outside.path(), std::fs::Permissions::from_mode(0o777)).expect("changes");
+        let lower = grown(&[
+            dir("usr/lib").mode(0o711).owner(1, 1),
+            link("lib", "usr/lib"),
+            link("up", "../../../../usr/lib"),
+            link("circle", "circle"),
+        ]);
+        symlink(outside.path(), lower.path("out")).expect("links");
+        let tree = settled(&[file("lib/f", ""), file("up/f", ""), file("out/f", "")], &[&lower]).expect("settles");
+        assert_eq!(looks(&tree, "lib"), (0o711, 1, 1));
+        assert_eq!(looks(&tree, "up"), (0o711, 1, 1));
+        assert_eq!(looks(&tree, "out"), (0o755, 0, 0), "there is no such directory inside");
+        let error = settled(&[file("circle/f", "")], &[&lower]).err().expect("cannot be looked up");
+        assert!(matches!(error, TreeError::Lower { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_lies_below_a_file_there_is_refused() {
+        must_be_root();
+        let lower = grown(&[file("a", "a file"), file(".wh.gone", "")]);
+        for upper in
+            [vec![file("a/b/c", "")], vec![file("gone/b/c", "")], vec![file("a/b/c", ""), file("a", "replaced since")]]
+        {
+            let error = settled(&upper, &[&lower]).err().expect("containerd refuses it");
+            assert!(matches!(error, TreeError::Lower { .. }), "{error}");
+            assert_eq!(error.blame(), Blame::Image);
+        }
+        settled(&[file("gone/b", ""), file("a/b", "")], &[&lower]).expect("one step less is fine");
+    }
+
+    #[test]
+    fn groups_that_were_copied_are_passed_on() {
+        must_be_root();
+        let lower = grown(&[dir("g").mode(0o2755).owner(0, 50)]);
+        let upper = [file("g/in/f", ""), dir("g").mode(0o755), file("g/after/f", ""), file("g/f", "")];
+        let tree = settled(&upper, &[&lower]).expect("settles");
+        assert_eq!(looks(&tree, "g"), (0o755, 0, 0));
+        assert_eq!(looks(&tree, "g/in"), (0o755, 0, 50), "made while the directory was as it is below");
+        assert_eq!(looks(&tree, "g/after"), (0o755, 0, 0), "made after its entry came");
+        assert_eq!(looks(&tree, "g/f"), (0o644, 0, 0), "entries have groups of their own");
+    }
+
+    #[test]
+    fn lists_that_should_have_been_passed_on_are_noticed() {
+        must_be_root();
+        let lower = grown(&[dir("acl"), dir("x")]);
+        // What setfacl -d -m o::- writes.
+        let acl = [
+            [2, 0, 0, 0].as_slice(),
+            &[1, 0, 7, 0, 255, 255, 255, 255],
+            &[4, 0, 5, 0, 255, 255, 255, 255],
+            &[32, 0, 0, 0, 255, 255, 255, 255],
+        ]
+        .concat();
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(lower.path("acl"), DEFAULT_ACL, &acl, flags).expect("the file system has lists");
+        let error = settled(&[file("acl/f", "")], &[&lower]).err().expect("the file has no such list");
+        assert!(matches!(error, TreeError::Inherited { .. }), "{error}");
+        let tree =
+            settled(&[file("acl/.wh..wh..opq", ""), file("x/f", "")], &[&lower]).expect("nothing was made in it");
+        assert_eq!(tree.xattr("acl", "system.posix_acl_default"), Some(acl));
+    }
+
+    #[test]
+    fn the_root_is_as_the_snapshotter_made_it() {
+        must_be_root();
+        let tree = grown(&[dir("./").mode(0o111).owner(7, 7), entry("p", crate::unpack::archive::Kind::Fifo)]);
+        let base = RootMeta { mode: 0o1750, uid: 3, gid: 4 };
+        settle(tree.root(), &tree.grown, &[], base).expect("settles");
+        assert_eq!(looks(&tree, ""), (0o1750, 3, 4));
+        let lowers = [tree.path("missing")];
+        let plain = crate::unpack::tree::tests::support::attempt(Whiteouts::Plain, &[file("a/b", "")]).expect("grows");
+        settle(plain.root(), &plain.grown, &lowers, BASE).expect("a bottom layer looks at nothing");
+        remove(&plain.path("a")).expect("removes");
     }
 }

@@ -1,6 +1,6 @@
 //! What a layer becomes, trap by trap. Devices, owners and whiteouts need root's rights.
 
-mod support;
+pub(super) mod support;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -53,15 +53,22 @@ fn the_header_of_the_root_is_ignored_however_it_is_spelled() {
 
 #[test]
 fn implied_parents_are_plain_and_told_outermost_first() {
-    let tree =
-        grown(&[file("a/b/c/f", "x"), file("a/b.c/f", "x"), dir("z"), file("z/y/f", ""), dir("a/b").mode(0o700)]);
-    let implied = |path: &str, is_explicit| Implied { path: PathBuf::from(path), is_explicit };
+    let tree = grown(&[
+        file("a/b/c/f", "x"),
+        file("a/b.c/f", "x"),
+        dir("z"),
+        file("z/y/f", ""),
+        dir("a/b").mode(0o700),
+        file("a/b/d/f", ""),
+    ]);
+    let implied = |path: &str, fate, is_nested| Implied { path: PathBuf::from(path), fate, is_nested };
     let expected = [
-        implied("a", false),
-        implied("a/b", true),
-        implied("a/b.c", false),
-        implied("a/b/c", false),
-        implied("z/y", false),
+        implied("a", Fate::Kept, false),
+        implied("a/b", Fate::Explicit, true),
+        implied("a/b.c", Fate::Kept, true),
+        implied("a/b/c", Fate::Kept, true),
+        implied("a/b/d", Fate::Kept, false),
+        implied("z/y", Fate::Kept, false),
     ];
     assert_eq!(tree.grown.implied, expected);
     assert_eq!(tree.mode("a"), 0o755);
@@ -93,7 +100,8 @@ fn a_directory_joins_a_directory_and_everything_else_replaces() {
     assert_eq!(tree.read("twice"), "short");
     assert_eq!((tree.mode("d"), tree.times("d")), (0o751, (5, 6)));
     assert_eq!(tree.times("f"), (8, 9));
-    assert!(tree.grown.implied.is_empty(), "what was implied below a replaced directory is forgotten");
+    let implied: Vec<_> = tree.grown.implied.iter().map(|implied| (implied.path.to_str(), implied.fate)).collect();
+    assert_eq!(implied, [(Some("gone/sub"), Fate::Replaced)], "it is only looked up in the layers below");
 }
 
 #[test]
