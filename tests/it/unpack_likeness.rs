@@ -210,6 +210,11 @@ fn entries_at_random() {
 }
 
 #[test]
+fn damage_at_random() {
+    check(&cases::damaged(1..25));
+}
+
+#[test]
 fn packages_of_this_machine() {
     check(&cases::packages());
 }

@@ -12,7 +12,7 @@ pub(super) use formats::{ends, headers, sparse};
 pub(super) use kinds::{attributes, links, nodes};
 pub(super) use packings::packings;
 pub(super) use places::{implied, paths, replaced};
-pub(super) use random::random;
+pub(super) use random::{damaged, random};
 pub(super) use real::packages;
 pub(super) use whiteouts::{bottom, hidden, opaque};
 
