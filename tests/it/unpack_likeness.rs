@@ -7,10 +7,14 @@
 //! counts, attributes and bytes.
 
 mod cases;
+mod grown;
 mod tar;
 mod tree;
 
-use std::path::PathBuf;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use lighterman::core::digest::Digest;
@@ -23,6 +27,7 @@ use crate::support::host;
 use crate::support::lighterman::{Lighterman, exit};
 use crate::support::registry::Registry;
 use cases::{Case, Verdict};
+use tree::Nodes;
 
 /// The directories of an image's layers, lowest first, or why there are none.
 type Unpacked = Result<Vec<PathBuf>, String>;
@@ -32,12 +37,15 @@ struct Bed {
     daemon: ContainerdDaemon,
     registry: Registry,
     begin: SystemTime,
+    /// What was seen of directories already: looking at links and files changes when they were
+    /// read last, and snapshots are shared between images.
+    seen: RefCell<HashMap<PathBuf, Rc<Nodes>>>,
 }
 
 impl Bed {
     fn start() -> Self {
         let begin = SystemTime::now();
-        Self { daemon: ContainerdDaemon::start(), registry: Registry::plain(), begin }
+        Self { daemon: ContainerdDaemon::start(), registry: Registry::plain(), begin, seen: RefCell::default() }
     }
 
     /// Unpacked by containerd, as ctr asks it to.
@@ -76,6 +84,12 @@ impl Bed {
         directories.rev().map(PathBuf::from).collect()
     }
 
+    fn nodes(&self, directory: &Path) -> Rc<Nodes> {
+        let mut seen = self.seen.borrow_mut();
+        let look = || Rc::new(tree::nodes(directory, self.begin));
+        Rc::clone(seen.entry(directory.to_owned()).or_insert_with(look))
+    }
+
     /// What differs when this case is unpacked.
     fn compare(&self, number: usize, case: &Case) -> Vec<String> {
         let layers: Vec<Layer> = match &case.packed {
@@ -85,21 +99,29 @@ impl Bed {
         let diff_ids: Vec<Digest> = case.layers.iter().map(|tar| Digest::of(tar)).collect();
         let manifest = Manifest::new(Flavour::Oci, &platform(host().arch, host().variant), &layers, ("/none", &[]));
         let reference = self.registry.push(&Image::single(manifest), &format!("case:{number}"));
-        let (theirs, ours) = (self.theirs(&reference, &diff_ids), self.ours(&reference, &diff_ids));
-        self.judge(case, &theirs, &ours).into_iter().map(|line| format!("{}: {line}", case.name)).collect()
+        let theirs = self.theirs(&reference, &diff_ids);
+        let mut hands = vec![("pulled", self.ours(&reference, &diff_ids))];
+        if case.packed.is_none() {
+            hands.push(("grown", grown::grow(&case.layers, &self.daemon.folder().join(format!("grown/{number}")))));
+        }
+        let told = |(hand, ours)| {
+            let lines = self.judge(case, &theirs, &ours);
+            lines.into_iter().map(move |line| format!("{}, {hand}: {line}", case.name))
+        };
+        hands.into_iter().flat_map(told).collect()
     }
 
     fn judge(&self, case: &Case, theirs: &Unpacked, ours: &Unpacked) -> Vec<String> {
         let mut wrong = Vec::new();
-        if theirs.is_ok() != (case.verdict == Verdict::Unpacks) {
+        let expected = if theirs.is_ok() { Verdict::Unpacks } else { Verdict::Refuses };
+        if ![expected, Verdict::Either].contains(&case.verdict) {
             wrong.push(format!("containerd does not do what this case is about: {theirs:?}"));
         }
         match (theirs, ours) {
             (Ok(theirs), Ok(ours)) => {
                 assert_eq!((theirs.len(), ours.len()), (case.layers.len(), case.layers.len()), "{}", case.name);
                 for (layer, (theirs, ours)) in theirs.iter().zip(ours).enumerate() {
-                    let nodes = |path: &PathBuf| tree::nodes(path, self.begin);
-                    let lines = tree::differences(&nodes(ours), &nodes(theirs));
+                    let lines = tree::differences(&self.nodes(ours), &self.nodes(theirs));
                     wrong.extend(lines.into_iter().map(|line| format!("layer {layer}, {line}")));
                 }
             }
@@ -180,6 +202,16 @@ fn opaque_whiteouts() {
 #[test]
 fn whiteouts_in_the_bottom_layer() {
     check(&cases::bottom());
+}
+
+#[test]
+fn entries_at_random() {
+    check(&cases::random(1..25));
+}
+
+#[test]
+fn damage_at_random() {
+    check(&cases::damaged(1..25));
 }
 
 #[test]

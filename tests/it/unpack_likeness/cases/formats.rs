@@ -31,7 +31,7 @@ pub(in super::super) fn headers() -> Vec<Case> {
                 symlink("link", "short").pax("linkpath", &deep),
                 hardlink("hard", "short").pax("linkpath", &deep),
                 file("odd", "2").pax("path", b"new\nline \xff\xfe =\t*"),
-                file(longest.as_bytes()[..99].to_vec(), "3").pax("path", &longest),
+                file(&longest[..99], "3").pax("path", &longest),
                 long(b'L', "wins"),
                 file("short", "4").pax("path", "loses"),
                 file("last", "5").pax("path", "first").pax("path", ""),

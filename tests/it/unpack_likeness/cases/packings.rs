@@ -106,7 +106,7 @@ pub(in super::super) fn packings() -> Vec<Case> {
     let case = |verdict| {
         move |(name, media_type, pack): Packing| {
             let archive = archive(name);
-            Case { name, packed: Some((media_type, pack(&archive))), layers: vec![archive], verdict }
+            Case { name: name.into(), packed: Some((media_type, pack(&archive))), layers: vec![archive], verdict }
         }
     };
     GOOD.into_iter().map(case(Verdict::Unpacks)).chain(BAD.into_iter().map(case(Verdict::Refuses))).collect()
