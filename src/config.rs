@@ -42,6 +42,8 @@ pub struct FileConfig {
     pub snapshotter: Option<String>,
     /// `containerd.staging-dir`.
     pub staging_dir: Option<PathBuf>,
+    /// `containerd.content`: `link` or `write`.
+    pub content: Option<String>,
 }
 
 /// A configuration that cannot be used.
@@ -138,6 +140,7 @@ impl FileConfig {
             namespace: containerd.text("namespace"),
             snapshotter: containerd.text("snapshotter"),
             staging_dir: containerd.text("staging-dir").map(PathBuf::from),
+            content: containerd.one_of("content", &["link", "write"]),
         };
         let mistakes: Vec<String> = top.finish().into_iter().chain(containerd.finish()).collect();
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes { path: path.into(), mistakes }) }
@@ -223,11 +226,13 @@ mod tests {
             namespace = "k8s.io"
             snapshotter = "native"
             staging-dir = "/var/lib/lighterman/staging"
+            content = "write"
         "#;
         let config = FileConfig::parse(Path::new("x"), text).expect("reads");
         assert_eq!(config.hosts_dirs, Some(vec!["/etc/containerd/certs.d".into()]));
         assert_eq!(config.max_concurrent_downloads, Some(4));
         assert_eq!(config.namespace.as_deref(), Some("k8s.io"));
+        assert_eq!(config.content.as_deref(), Some("write"));
         assert_eq!(FileConfig::parse(Path::new("x"), "").expect("reads"), FileConfig::default());
     }
 

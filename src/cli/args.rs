@@ -211,9 +211,13 @@ pub(super) struct PullArgs {
     /// Blobs downloaded at a time [default: 6]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(super) max_concurrent_downloads: Option<u16>,
-    /// Where partial downloads for containerd are kept [default: /var/lib/lighterman/staging]
+    /// Where partial downloads for containerd are kept [default: /var/lib/lighterman/staging, or
+    /// beside containerd's content where that is another file system]
     #[arg(long, value_name = "DIR")]
     pub(super) staging_dir: Option<PathBuf>,
+    /// How containerd gets blobs: by a hard link, or written through its API [default: link]
+    #[arg(long, value_name = "WAY", value_parser = ["link", "write"])]
+    pub(super) content: Option<String>,
     #[command(flatten)]
     pub(super) registry: RegistryArgs,
 }
