@@ -58,6 +58,8 @@ pub struct FileConfig {
     pub extract_with: Option<Extractor>,
     /// `containerd.sync-snapshots`.
     pub sync_snapshots: Option<bool>,
+    /// `containerd.content`: `link` or `write`.
+    pub content: Option<String>,
 }
 
 /// A configuration that cannot be used.
@@ -160,6 +162,7 @@ impl FileConfig {
             staging_dir: containerd.text("staging-dir").map(PathBuf::from),
             extract_with: containerd.choice("extract-with"),
             sync_snapshots: containerd.flag("sync-snapshots"),
+            content: containerd.one_of("content", &["link", "write"]),
         };
         let mistakes: Vec<String> = top.finish().into_iter().chain(containerd.finish()).collect();
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes { path: path.into(), mistakes }) }
@@ -277,6 +280,7 @@ mod tests {
             staging-dir = "/var/lib/lighterman/staging"
             extract-with = "diff-service"
             sync-snapshots = true
+            content = "write"
         "#;
         let config = FileConfig::parse(Path::new("x"), text).expect("reads");
         assert_eq!(config.hosts_dirs, Some(vec!["/etc/containerd/certs.d".into()]));
@@ -286,6 +290,7 @@ mod tests {
         assert_eq!(config.namespace.as_deref(), Some("k8s.io"));
         assert_eq!(config.unpack, Some(Start::Verified));
         assert_eq!((config.extract_with, config.sync_snapshots), (Some(Extractor::DiffService), Some(true)));
+        assert_eq!(config.content.as_deref(), Some("write"));
         assert_eq!(FileConfig::parse(Path::new("x"), "").expect("reads"), FileConfig::default());
     }
 

@@ -30,6 +30,7 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
         snapshotter: args.snapshotter.clone(),
         staging_dir: args.staging_dir.clone(),
         unpack: args.unpack.clone(),
+        content: args.content.clone(),
     };
     let limits = context::limits(context, args.max_concurrent_downloads, args.max_bandwidth);
     let engine = context.engine(&args.registry, limits)?;
@@ -146,6 +147,8 @@ fn summarise(context: &Context, plan: &Plan, pulled: &Pulled, destination: &str)
             "bytesPresent": traffic.bytes_present,
             "blobsFetched": traffic.blobs_fetched,
             "blobsPresent": traffic.blobs_present,
+            "contentLinked": pulled.content.linked,
+            "contentWritten": pulled.content.written,
             "seconds": seconds,
             "destination": destination,
         }));

@@ -3,6 +3,7 @@
 mod faults;
 mod fixture;
 mod likeness;
+mod link;
 
 use std::collections::BTreeSet;
 
@@ -12,8 +13,7 @@ use lighterman::core::platform::Platform;
 use lighterman::cpu::Cpu;
 use lighterman::fetch::{Arrival, Engine};
 use lighterman::registry::{Client, Credentials};
-use lighterman::store::containerd::{Containerd, ContainerdOptions};
-use lighterman::store::staging::Staging;
+use lighterman::store::containerd::{Containerd, ContainerdOptions, Handover};
 use lighterman::store::{Belongs, ImageRecord, Lease, Role, Store, StoreError};
 use lighterman::unpack::containerd::Unpacker;
 use lighterman::unpack::options::Options;
@@ -26,13 +26,21 @@ use fixture::{Image, stage};
 
 const REFERENCE: &str = "registry.example:5000/team/app:v1";
 
-async fn connect_with(daemon: &ContainerdDaemon, namespace: &str, snapshotter: &str) -> Containerd {
-    let options = ContainerdOptions {
+fn options(daemon: &ContainerdDaemon, namespace: &str) -> ContainerdOptions {
+    ContainerdOptions {
         namespace: namespace.into(),
-        snapshotter: snapshotter.into(),
-        staging: Staging::new(daemon.folder().join("staging")),
-    };
+        snapshotter: "overlayfs".into(),
+        staging: Some(daemon.folder().join("staging")),
+        content: Handover::Link,
+    }
+}
+
+async fn connect_by(daemon: &ContainerdDaemon, options: ContainerdOptions) -> Containerd {
     Containerd::connect(&daemon.address(), options).await.expect("containerd answers")
+}
+
+async fn connect_with(daemon: &ContainerdDaemon, namespace: &str, snapshotter: &str) -> Containerd {
+    connect_by(daemon, ContainerdOptions { snapshotter: snapshotter.into(), ..options(daemon, namespace) }).await
 }
 
 async fn connect(daemon: &ContainerdDaemon, namespace: &str) -> Containerd {
@@ -124,8 +132,7 @@ async fn an_image_lands_runs_and_goes_without_a_trace() {
     assert_eq!(rows(&daemon, &["-n", "test-ns", "leases", "ls"]), BTreeSet::new());
     let digests: BTreeSet<String> = content(&daemon, "test-ns").into_iter().map(|(digest, _)| digest).collect();
     assert_eq!(digests, image.blobs.keys().map(ToString::to_string).collect());
-    let staged = std::fs::read_dir(daemon.folder().join("staging")).expect("a folder").count();
-    assert_eq!(staged, 0, "staged files are left");
+    assert!(!daemon.folder().join("staging").exists(), "staged files outlive their adoption");
 
     let machine = std::process::Command::new("uname").arg("-m").output().expect("uname").stdout;
     assert_eq!(daemon.run("test-ns", &[REFERENCE, "first"]).trim(), String::from_utf8_lossy(&machine).trim());
@@ -225,11 +232,8 @@ async fn two_pullers_of_one_image_do_not_disturb_each_other() {
     let mut pulls = tokio::task::JoinSet::new();
     for number in 0..4 {
         let image = image.clone();
-        let options = ContainerdOptions {
-            namespace: "default".into(),
-            snapshotter: "overlayfs".into(),
-            staging: Staging::new(daemon.folder().join(format!("staging-{number}"))),
-        };
+        let staging = Some(daemon.folder().join(format!("staging-{number}")));
+        let options = ContainerdOptions { staging, ..options(&daemon, "default") };
         let address = daemon.address();
         pulls.spawn(async move {
             let store = Containerd::connect(&address, options).await.expect("containerd answers");
