@@ -9,10 +9,11 @@ use crate::core::descriptor::Descriptor;
 use crate::core::digest::{Digest, Verified};
 use crate::core::limits::Limits;
 use crate::core::reference::Reference;
-use crate::store::staging::{Follower, Staged, Staging};
+use crate::store::staging::{Staged, Staging};
 use crate::store::{Belongs, Lease, Store, StoreError};
 
 use super::Fetcher;
+use super::arrival::Arrival;
 use super::error::FetchError;
 use super::flight::{Key, State, Waiter};
 use super::progress::Event;
@@ -36,19 +37,6 @@ pub enum Landed {
     Present,
     /// It was fetched; bytes that came over the network meanwhile.
     Fetched(u64),
-}
-
-/// Where a blob is while it is fetched, for whoever unpacks it meanwhile.
-#[derive(Debug, Clone, Default)]
-pub enum Arrival {
-    /// Nothing of it is known yet.
-    #[default]
-    Awaited,
-    /// It can be read as it arrives. Should its bytes turn out wrong, the follower says so, and
-    /// another `Arriving` may come.
-    Arriving(Follower),
-    /// The store has it, under the lease.
-    Present,
 }
 
 /// What came of waiting for a download.
@@ -110,8 +98,8 @@ impl Fetcher {
             match outcome? {
                 Outcome::Whole(staged) => {
                     job.store.adopt(job.lease, &staged, belongs).await.map_err(refused)?;
-                    self.observer.notify(Event::Finished(blob));
                     arrival.send_replace(Arrival::Present);
+                    self.observer.notify(Event::Finished(blob));
                     return Ok(Landed::Fetched(received));
                 }
                 Outcome::Present => {

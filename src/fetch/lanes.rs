@@ -288,6 +288,7 @@ impl State {
         let average = meter.busy.as_nanos().saturating_add(elapsed.as_nanos() / 2) / elapsed.as_nanos().max(1);
         let connections = usize::try_from(average).unwrap_or(usize::MAX);
         self.ramp.observe(&Window { connections, bytes: meter.bytes, duration: elapsed });
+        tracing::trace!(connections, bytes = meter.bytes, ?elapsed, allowed = self.ramp.allowance(), "measured a host");
         *meter = Meter { since: now, last: now, bytes: 0, busy: Duration::ZERO };
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! This room decides nothing about images: which blobs are wanted is the caller's affair.
 
+mod arrival;
 mod attempts;
 mod bandwidth;
 mod blob;
@@ -41,7 +42,8 @@ use crate::registry::{Host, Operation};
 use attempts::Attempts;
 use progress::Observer;
 
-pub use blob::{Arrival, Job, Landed};
+pub use arrival::Arrival;
+pub use blob::{Job, Landed};
 pub use budget::{Budget, Reservation};
 pub use engine::Engine;
 pub use error::{Cause, FetchError};

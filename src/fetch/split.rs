@@ -7,10 +7,12 @@ use std::time::Duration;
 use crate::core::limits::Limits;
 use crate::core::ranges::Ranges;
 
-/// Left to do below which a part is not divided any more.
-const LEAST_DIVIDED: u64 = 256 * 1024;
-/// How much longer than the others a connection may take before another one helps it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Left to do below which a part is not divided any more: about what is on its way already
+/// when a connection is cut short, and comes in vain.
+const LEAST_DIVIDED: u64 = 1024 * 1024;
+/// How much longer than the others a connection may take before another one helps it: a few
+/// times what opening a connection costs.
+const PATIENCE: Duration = Duration::from_millis(600);
 
 /// What one connection is to bring. Its end can be moved while it is under way.
 #[derive(Debug)]
@@ -41,19 +43,18 @@ impl Claim {
         self.next.store(next, Ordering::Release);
     }
 
-    /// Whether so little comes that it would take too long. `running` is how long the
-    /// connection has been at it.
-    pub(super) fn lags(&self, running: Duration) -> bool {
+    /// How long the rest takes, where that is so long that it should be divided. `running` is
+    /// how long the connection has been at it.
+    pub(super) fn lags(&self, running: Duration) -> Option<Duration> {
         let next = self.next.load(Ordering::Acquire);
         let left = self.end().saturating_sub(next);
-        left >= LEAST_DIVIDED && running >= PATIENCE / 2 && time_left(next - self.start, left, running) >= PATIENCE
+        let known = left >= LEAST_DIVIDED && running >= PATIENCE / 2;
+        known.then(|| time_left(next - self.start, left, running)).filter(|time| *time >= PATIENCE)
     }
 
     /// Gives the second half of what is left to somebody else, where this connection lags.
     pub(super) fn divide(&self, running: Duration) -> Option<Range<u64>> {
-        if !self.lags(running) {
-            return None;
-        }
+        self.lags(running)?;
         let (next, end) = (self.next.load(Ordering::Acquire), self.end());
         let middle = next + end.saturating_sub(next) / 2;
         self.end.store(middle, Ordering::Release);

@@ -133,7 +133,13 @@ impl<'a> Transfer<'a> {
     }
 
     fn has_work(&self) -> bool {
-        self.unclaimed().0.is_some() || self.claims.values().any(|(claim, since)| claim.lags(since.elapsed()))
+        self.unclaimed().0.is_some() || self.slowest().is_some()
+    }
+
+    /// The connection that would end last, if somebody should help it.
+    fn slowest(&self) -> Option<&(Arc<Claim>, Instant)> {
+        let lagging = self.claims.values().filter_map(|at| Some((at.0.lags(at.1.elapsed())?, at)));
+        lagging.max_by_key(|(time, _)| *time).map(|(_, at)| at)
     }
 
     fn unclaimed(&self) -> (Option<Range<u64>>, u64) {
@@ -159,8 +165,9 @@ impl<'a> Transfer<'a> {
         let limits = self.common.engine.limits();
         let (free, sum) = self.unclaimed();
         let Some(free) = free else {
-            let lagging = self.claims.values().find_map(|(claim, since)| claim.divide(since.elapsed()));
-            return lagging.map(|range| (range, Request::Part));
+            // What comes whole has no end that could be moved.
+            let (claim, since) = self.slowest().filter(|_| self.common.source.does_ranges())?;
+            return claim.divide(since.elapsed()).map(|range| (range, Request::Part));
         };
         // Some registries refuse any Range header, so what can be asked for without one is.
         if !self.common.source.does_ranges() || (size < limits.split_from && free == (0..size)) {

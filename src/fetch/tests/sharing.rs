@@ -62,7 +62,7 @@ async fn a_blob_can_be_read_while_it_arrives() {
     let (server, gate) = gated(&content).await;
     let bed = Bed::new().await;
     let (fetcher, reference) = bed.fetcher(&[&server]);
-    let sender = watch::Sender::default();
+    let sender = watch::Sender::new(Arrival::Awaited);
     let mut arrival = sender.subscribe();
     let fetching = bed.fetch_with(&fetcher, &reference, &content, &sender);
     let reading = async {
@@ -86,7 +86,7 @@ async fn those_who_want_the_same_share_one_download_and_may_leave() {
     let (first, reference) = bed.fetcher(&[&server]);
     let (second, _, heard) = another(&bed, &server);
     let (third, _, _) = another(&bed, &server);
-    let senders = [(); 3].map(|()| watch::Sender::<Arrival>::default());
+    let senders = [(); 3].map(|()| watch::Sender::new(Arrival::Awaited));
     let mut arrivals = [0, 1, 2].map(|i: usize| senders[i].subscribe());
     {
         let mut leaving = Box::pin(bed.fetch_with(&first, &reference, &content, &senders[0]));
@@ -118,7 +118,7 @@ async fn when_the_last_one_leaves_what_is_staged_stays() {
     let (server, gate) = gated(&content).await;
     let bed = Bed::new().await;
     let (fetcher, reference) = bed.fetcher(&[&server]);
-    let sender = watch::Sender::default();
+    let sender = watch::Sender::new(Arrival::Awaited);
     let mut arrival = sender.subscribe();
     let started = async {
         let mut follower = arriving(&mut arrival).await;
@@ -150,7 +150,7 @@ async fn a_failure_is_everybodys_and_the_next_caller_starts_anew() {
     let bed = Bed::new().await;
     let (first, reference) = bed.fetcher(&[&server]);
     let (second, _, _) = another(&bed, &server);
-    let senders = [(); 2].map(|()| watch::Sender::<Arrival>::default());
+    let senders = [(); 2].map(|()| watch::Sender::new(Arrival::Awaited));
     let both = tokio::join!(
         bed.fetch_with(&first, &reference, &content, &senders[0]),
         bed.fetch_with(&second, &reference, &content, &senders[1]),
@@ -169,12 +169,15 @@ async fn bytes_that_turn_out_wrong_arrive_again() {
     let registry = Server::honest(&content).await;
     let bed = Bed::new().await;
     let (fetcher, reference) = bed.fetcher(&[&wrong, &registry]);
-    let sender = watch::Sender::default();
+    let sender = watch::Sender::new(Arrival::Awaited);
     let mut arrival = sender.subscribe();
+    // Who is quick reads the wrong bytes first, and who is slow finds the right ones in the store.
     let reading = async {
         loop {
-            let mut follower = arriving(&mut arrival).await;
+            let now =
+                arrival.wait_for(|arrival| !matches!(arrival, Arrival::Awaited)).await.expect("it arrives").clone();
             arrival.mark_unchanged();
+            let Arrival::Arriving(mut follower) = now else { return bed.landed(&content).expect("in the store") };
             match read(&mut follower, SIZE).await {
                 Ok(bytes) if follower.verified().await.is_ok() => return bytes,
                 _ => arrival.changed().await.expect("it arrives again"),

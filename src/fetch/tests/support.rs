@@ -317,7 +317,7 @@ impl Bed {
 
     pub(super) async fn fetch(&self, servers: &[&Server], content: &[u8]) -> Result<Landed, FetchError> {
         let (fetcher, reference) = self.fetcher(servers);
-        self.fetch_with(&fetcher, &reference, content, &watch::Sender::default()).await
+        self.fetch_with(&fetcher, &reference, content, &watch::Sender::new(Arrival::Awaited)).await
     }
 
     pub(super) async fn fetch_with(

@@ -182,12 +182,12 @@ mod tests {
         let lower = "lowerdir=/run/c/snapshots/6/fs:/run/c/snapshots/2/fs";
         let bottom = mount("bind", "/run/c/snapshots/1/fs", &["rw", "rbind"]);
         assert_eq!(
-            ground.site(&[bottom.clone()]),
+            ground.site(std::slice::from_ref(&bottom)),
             Some(Site { upper: "/run/c/snapshots/1/fs".into(), lowers: Vec::new() })
         );
         let stacked = mount("overlay", "overlay", &["index=off", work, upper, lower]);
         assert_eq!(
-            ground.site(&[stacked.clone()]),
+            ground.site(std::slice::from_ref(&stacked)),
             Some(Site {
                 upper: "/run/c/snapshots/7/fs".into(),
                 lowers: vec!["/run/c/snapshots/6/fs".into(), "/run/c/snapshots/2/fs".into()]
