@@ -157,10 +157,6 @@ impl Staging {
     }
 
     /// Makes the directory, for its owner only.
-    pub(super) fn create(&self) -> Result<(), StoreError> {
-        self.create_dir().map_err(|error| StoreError::io("create", &self.root, error))
-    }
-
     fn create_dir(&self) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.root)
     }

@@ -94,3 +94,30 @@ fn partial_data_that_was_tampered_with_does_not_get_into_the_image() {
     let bytes = std::fs::read(layout.join("blobs/sha256").join(big.hex())).expect("the blob landed");
     assert_eq!(digest(&bytes), big.digest);
 }
+
+#[test]
+fn a_killed_pull_goes_on_where_it_was() {
+    let image = Image::single(fixture::busybox().of(host()).clone());
+    let big = &image.manifests[0].layers[2];
+    let request = format!("GET /v2/app/blobs/{}", big.digest);
+    let liar = Liar::serving(&image, "app:1");
+    liar.plan(&request, [Reply::HangAfter(SENT)]);
+    let user = Lighterman::new();
+    let (layout, destination) = user.layout("layout");
+    let reference = liar.reference("app:1");
+    let args = ["pull", reference.as_str(), "--to", &destination];
+
+    let mut running = user.spawn(&args);
+    wait_for_bytes(&layout.join(".lighterman"), &big.bytes[..STORED], &mut running);
+    // With no chance to tidy up: dropping kills it.
+    drop(running);
+    let before = liar.requests_for(&request).len();
+    user.run(&args).succeeds();
+    let later = liar.requests_for(&request);
+    // What was written and not yet noted down is one piece at the most.
+    let resumed = later[before..].iter().filter_map(Request::range).any(|(first, _)| first >= STORED / 2);
+    assert!(resumed, "the second pull started again: {later:?}");
+    let bytes = std::fs::read(layout.join("blobs/sha256").join(big.hex())).expect("the blob landed");
+    assert_eq!(digest(&bytes), big.digest);
+    assert!(!layout.join(".lighterman").exists(), "partial data outlives the pull that needed it");
+}

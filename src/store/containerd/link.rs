@@ -299,8 +299,7 @@ fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Whether this user can write there.
 fn is_usable(staging: &Staging) -> bool {
-    let access = nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK;
-    staging.create().is_ok() && nix::unistd::access(staging.root(), access).is_ok()
+    staging.temporary(Permissions::from_mode(MODE)).is_ok()
 }
 
 #[cfg(test)]

@@ -83,6 +83,12 @@ impl Journal {
         let mut journal = Self { records, ..Self::new(path, blob) };
         let fresh = journal.path.with_extension("journal.new");
         journal.create(&fresh, synced)?;
+        if synced > 0
+            && let Some(file) = &journal.file
+        {
+            // What outlived one power failure is to outlive the next.
+            file.sync_data()?;
+        }
         std::fs::rename(&fresh, &journal.path)?;
         journal.sealed = journal.records.len();
         Ok(Some(journal))
@@ -144,12 +150,11 @@ impl Journal {
         Ok(Some(Arc::clone(file)))
     }
 
-    /// Removes the file, if there is one, for good.
+    /// Removes the file, be it an earlier run's, for good.
     pub(super) fn remove(&mut self) {
-        if self.file.take().is_some() {
-            // Without its blob it means nothing, and costs a few bytes until it is swept.
-            let _ = std::fs::remove_file(&self.path);
-        }
+        self.file = None;
+        // Mostly there is none. Without its blob it means nothing, and is swept some day.
+        let _ = std::fs::remove_file(&self.path);
     }
 
     /// Writes everything into a new file: `synced` of the records are on disk.

@@ -252,7 +252,7 @@ fn leftovers_that_nothing_can_be_made_of_are_started_again() {
     ];
     for (case, bytes, journal) in cases {
         let (_folder, staging) = staging();
-        staging.create().expect("creates");
+        staging.create_dir().expect("creates");
         let path = staging.path_of(&blob.digest);
         std::fs::write(&path, bytes).expect("writes");
         if let Some(journal) = &journal {
@@ -280,6 +280,24 @@ fn synced_bytes_outlive_a_boot() {
     let boot = text.lines().nth(1).expect("a boot");
     std::fs::write(&journal, text.replace(boot, "boot another")).expect("writes");
     assert_eq!(begin(&staging, &blob).missing(), vec![8..20; 1]);
+}
+
+#[test]
+fn a_journal_whose_blob_was_lost_does_not_stay() {
+    let (_folder, staging) = staging();
+    let blob = descriptor(b"cargo");
+    let partial = begin(&staging, &blob);
+    partial.write_at(0, b"car", "a").expect("writes");
+    drop(partial);
+    // As after a power failure before anything was synced.
+    std::fs::write(staging.path_of(&blob.digest), b"").expect("writes");
+    let partial = begin(&staging, &blob);
+    assert_eq!(partial.missing(), vec![0..5; 1]);
+    partial.write_at(0, b"cargo", "a").expect("writes");
+    let staged = verdict(&partial).expect("is right");
+    staged.content().adopted();
+    drop((partial, staged));
+    assert_eq!(names_in(&staging), [""; 0]);
 }
 
 #[test]
