@@ -6,6 +6,7 @@
 
 mod error;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -26,7 +27,7 @@ use crate::host::{Execution, LocalHost};
 use crate::resolve::choice::{self, Choice, Level, OnMismatch, Wish};
 use crate::resolve::{Image, Reading, ResolveError, Resolver, Root};
 use crate::store::{Belongs, ImageRecord, Lease, Role, Store, Tally};
-use crate::unpack::{LayerUnpacked, Unpack, Unpackable};
+use crate::unpack::{LayerUnpacked, Outcome, Unpack, Unpackable};
 
 pub use error::PullError;
 
@@ -106,8 +107,21 @@ pub struct Pulled {
     pub warnings: Vec<String>,
     /// How the fetched blobs came into the store.
     pub content: Tally,
+    /// How layers became snapshots.
+    pub layers: Layers,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+/// Counts of layers, by who unpacked them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Layers {
+    /// We did.
+    pub grafted: usize,
+    /// containerd did, because of its snapshotter, its configuration or the layer.
+    pub applied: usize,
+    /// Nobody: the snapshot was there.
+    pub present: usize,
 }
 
 /// Counts of blobs and bytes.
@@ -209,15 +223,16 @@ impl Puller<'_> {
         if !self.store.stands(&plan.record(), &all).await? {
             return Ok(None);
         }
-        let (mut unpacked, mut warnings) = (Vec::new(), Vec::new());
+        let mut standing = Pulled::nothing_of(plan);
         for part in plan.runnable() {
             let config = self.config_of(part).await?;
-            warnings.extend(label_warning(part, &config));
+            standing.warnings.extend(label_warning(part, &config));
             if let Some(unpacker) = self.unpacker {
                 if !unpacker.is_unpacked(&part.manifest, &config).await? {
                     return Ok(None);
                 }
-                unpacked.extend(chain_ids(&config.rootfs.diff_ids).pop());
+                standing.unpacked.extend(chain_ids(&config.rootfs.diff_ids).pop());
+                standing.layers.present += part.manifest.layers.len();
             }
         }
         let mut traffic = Traffic { bytes_fetched: plan.image.bytes_fetched, ..Traffic::default() };
@@ -225,8 +240,7 @@ impl Puller<'_> {
             self.observer.notify(Event::Present(&blob.descriptor));
             traffic = traffic.with(Landed::Present, blob.descriptor.size);
         }
-        let target = plan.image.root.digest.clone();
-        Ok(Some(Pulled { traffic, target, unpacked, warnings, content: Tally::default(), elapsed: Duration::ZERO }))
+        Ok(Some(Pulled { traffic, ..standing }))
     }
 
     /// Everything but the name. Layers are unpacked while they arrive; the first error stops all.
@@ -237,35 +251,30 @@ impl Puller<'_> {
         self.fetcher.make_room(&job, &arrivals.wanted(&plan.image.reference)).await?;
         let fetching = self.fetch(&job, &arrivals);
         let unpacking = self.unpack(lease, plan, &arrivals);
-        let (mut traffic, (unpacked, warnings)) = tokio::try_join!(fetching, unpacking)?;
+        let (mut traffic, unpacked) = tokio::try_join!(fetching, unpacking)?;
         traffic.bytes_fetched += plan.image.bytes_fetched;
-        let target = plan.image.root.digest.clone();
-        Ok(Pulled { traffic, target, unpacked, warnings, content: Tally::default(), elapsed: Duration::ZERO })
+        Ok(Pulled { traffic, ..unpacked })
     }
 
-    /// Every image of the plan, one after the other; chain IDs, and what the user should know.
-    async fn unpack(
-        &self,
-        lease: &Lease,
-        plan: &Plan,
-        arrivals: &Arrivals,
-    ) -> Result<(Vec<Digest>, Vec<String>), PullError> {
-        let (mut unpacked, mut warnings) = (Vec::new(), Vec::new());
+    /// Unpacks every image of the plan, one after the other.
+    async fn unpack(&self, lease: &Lease, plan: &Plan, arrivals: &Arrivals) -> Result<Pulled, PullError> {
+        let mut pulled = Pulled::nothing_of(plan);
         for part in plan.runnable() {
             arrivals.present(&part.manifest.config.digest).await;
             let config = self.config_of(part).await?;
-            warnings.extend(label_warning(part, &config));
-            if let Some(unpacker) = self.unpacker {
-                let layers: Vec<_> = part.manifest.layers.iter().map(|layer| arrivals.follow(&layer.digest)).collect();
-                let image = Unpackable { manifest: &part.manifest, config: &config, arrivals: &layers };
-                let total = layers.len();
-                let tell = |unpacked: LayerUnpacked<'_>| {
-                    self.observer.notify(Event::Unpacked { done: unpacked.index + 1, total });
-                };
-                unpacked.extend(unpacker.unpack(lease, image, &tell).await?);
-            }
+            pulled.warnings.extend(label_warning(part, &config));
+            let Some(unpacker) = self.unpacker else { continue };
+            let layers: Vec<_> = part.manifest.layers.iter().map(|layer| arrivals.follow(&layer.digest)).collect();
+            let image = Unpackable { manifest: &part.manifest, config: &config, arrivals: &layers };
+            let (total, counts) = (layers.len(), Mutex::new(pulled.layers));
+            let tell = |unpacked: LayerUnpacked<'_>| {
+                counts.lock().unwrap_or_else(PoisonError::into_inner).count(unpacked.outcome);
+                self.observer.notify(Event::Unpacked { done: unpacked.index + 1, total });
+            };
+            pulled.unpacked.extend(unpacker.unpack(lease, image, &tell).await?);
+            pulled.layers = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
         }
-        Ok((unpacked, warnings))
+        Ok(pulled)
     }
 
     /// Indexes and manifests go in first, so that the store knows what keeps the blobs alive.
@@ -335,6 +344,31 @@ impl Arrivals {
     async fn present(&self, digest: &Digest) {
         // The senders live as long as we do, so that waiting cannot fail.
         let _ = self.follow(digest).wait_for(|arrival| matches!(arrival, Arrival::Present)).await;
+    }
+}
+
+impl Pulled {
+    /// Of a plan that has brought nothing so far.
+    fn nothing_of(plan: &Plan) -> Self {
+        Self {
+            traffic: Traffic::default(),
+            target: plan.image.root.digest.clone(),
+            unpacked: Vec::new(),
+            warnings: Vec::new(),
+            content: Tally::default(),
+            layers: Layers::default(),
+            elapsed: Duration::ZERO,
+        }
+    }
+}
+
+impl Layers {
+    fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Grafted => self.grafted += 1,
+            Outcome::Applied => self.applied += 1,
+            Outcome::Present => self.present += 1,
+        }
     }
 }
 

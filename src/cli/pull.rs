@@ -149,6 +149,9 @@ fn summarise(context: &Context, plan: &Plan, pulled: &Pulled, destination: &str)
             "blobsPresent": traffic.blobs_present,
             "contentLinked": pulled.content.linked,
             "contentWritten": pulled.content.written,
+            "layersUnpacked": pulled.layers.grafted,
+            "layersUnpackedByContainerd": pulled.layers.applied,
+            "layersPresent": pulled.layers.present,
             "seconds": seconds,
             "destination": destination,
         }));
