@@ -50,6 +50,8 @@ pub struct FileConfig {
     pub snapshotter: Option<String>,
     /// `containerd.staging-dir`.
     pub staging_dir: Option<PathBuf>,
+    /// `containerd.content`: `link` or `write`.
+    pub content: Option<String>,
 }
 
 /// A configuration that cannot be used.
@@ -149,6 +151,7 @@ impl FileConfig {
             namespace: containerd.text("namespace"),
             snapshotter: containerd.text("snapshotter"),
             staging_dir: containerd.text("staging-dir").map(PathBuf::from),
+            content: containerd.one_of("content", &["link", "write"]),
         };
         let mistakes: Vec<String> = top.finish().into_iter().chain(containerd.finish()).collect();
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes { path: path.into(), mistakes }) }
@@ -253,6 +256,7 @@ mod tests {
             namespace = "k8s.io"
             snapshotter = "native"
             staging-dir = "/var/lib/lighterman/staging"
+            content = "write"
         "#;
         let config = FileConfig::parse(Path::new("x"), text).expect("reads");
         assert_eq!(config.hosts_dirs, Some(vec!["/etc/containerd/certs.d".into()]));
@@ -260,6 +264,7 @@ mod tests {
         assert_eq!((config.max_connections_per_host, config.max_connections), (Some(8), Some(20)));
         assert_eq!(config.max_bandwidth.map(NonZeroU64::get), Some(20_000_000));
         assert_eq!(config.namespace.as_deref(), Some("k8s.io"));
+        assert_eq!(config.content.as_deref(), Some("write"));
         assert_eq!(FileConfig::parse(Path::new("x"), "").expect("reads"), FileConfig::default());
     }
 

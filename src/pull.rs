@@ -25,7 +25,7 @@ use crate::fetch::{Arrival, Fetcher, Job, Landed};
 use crate::host::{Execution, LocalHost};
 use crate::resolve::choice::{self, Choice, Level, OnMismatch, Wish};
 use crate::resolve::{Image, Reading, ResolveError, Resolver, Root};
-use crate::store::{Belongs, ImageRecord, Lease, Role, Store};
+use crate::store::{Belongs, ImageRecord, Lease, Role, Store, Tally};
 use crate::unpack::{LayerUnpacked, Unpack, Unpackable};
 
 pub use error::PullError;
@@ -104,6 +104,8 @@ pub struct Pulled {
     pub unpacked: Vec<Digest>,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// How the fetched blobs came into the store.
+    pub content: Tally,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -176,8 +178,9 @@ impl Puller<'_> {
             Ok(pulled) => self.store.name(&lease, &plan.record()).await.map(|()| pulled).map_err(PullError::from),
             Err(error) => Err(error),
         };
+        let content = lease.tally();
         let released = self.store.release(lease).await;
-        let mut pulled = named?;
+        let mut pulled = Pulled { content, ..named? };
         if let Err(error) = released {
             // The image is there and named; what failed is only the tidying.
             pulled.warnings.push(format!("the lease of this pull could not be ended, and will expire: {error}"));
@@ -212,7 +215,7 @@ impl Puller<'_> {
             }
         }
         let target = plan.image.root.digest.clone();
-        Ok(Pulled { traffic, target, unpacked, warnings, elapsed: Duration::ZERO })
+        Ok(Pulled { traffic, target, unpacked, warnings, content: Tally::default(), elapsed: Duration::ZERO })
     }
 
     /// Indexes and manifests go in first, so that the store knows what keeps the blobs alive.

@@ -220,9 +220,13 @@ pub(super) struct PullArgs {
     /// Bytes per second that all downloads together may take, as in 20MB [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     pub(super) max_bandwidth: Option<NonZeroU64>,
-    /// Where partial downloads for containerd are kept [default: /var/lib/lighterman/staging]
+    /// Where partial downloads for containerd are kept [default: /var/lib/lighterman/staging, or
+    /// beside containerd's content where that is another file system]
     #[arg(long, value_name = "DIR")]
     pub(super) staging_dir: Option<PathBuf>,
+    /// How containerd gets blobs: by a hard link, or written through its API [default: link]
+    #[arg(long, value_name = "WAY", value_parser = ["link", "write"])]
+    pub(super) content: Option<String>,
     #[command(flatten)]
     pub(super) registry: RegistryArgs,
 }

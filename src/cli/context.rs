@@ -21,10 +21,8 @@ use crate::store::Store;
 #[cfg(feature = "containerd")]
 use crate::store::StoreError;
 #[cfg(feature = "containerd")]
-use crate::store::containerd::{Containerd, ContainerdOptions};
+use crate::store::containerd::{Containerd, ContainerdOptions, Handover};
 use crate::store::layout::Layout;
-#[cfg(feature = "containerd")]
-use crate::store::staging::Staging;
 use crate::unpack::Unpack;
 
 use super::Failure;
@@ -32,8 +30,6 @@ use super::args::{Global, MatchArgs, RegistryArgs};
 
 #[cfg(feature = "containerd")]
 const CONTAINERD_ADDRESS: &str = "/run/containerd/containerd.sock";
-#[cfg(feature = "containerd")]
-const STAGING_DIR: &str = "/var/lib/lighterman/staging";
 /// Where containerd and docker keep per-registry settings.
 const HOSTS_DIRS: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
 /// No password is longer; a mistaken pipe should not fill memory.
@@ -68,6 +64,7 @@ pub(super) struct ContainerdFlags {
     pub(super) namespace: Option<String>,
     pub(super) snapshotter: Option<String>,
     pub(super) staging_dir: Option<PathBuf>,
+    pub(super) content: Option<String>,
 }
 
 impl Place {
@@ -143,14 +140,19 @@ impl Context {
     #[cfg(feature = "containerd")]
     async fn containerd(&self, namespace: Option<String>, flags: ContainerdFlags) -> Result<Containerd, StoreError> {
         let file = &self.file;
-        let staging = flags.staging_dir.or_else(|| file.staging_dir.clone()).unwrap_or_else(|| STAGING_DIR.into());
+        // Both readers let nothing else through.
+        let content = match flags.content.as_ref().or(file.content.as_ref()).map(String::as_str) {
+            Some("write") => Handover::Write,
+            _ => Handover::Link,
+        };
         let options = ContainerdOptions {
             namespace: namespace
                 .or(flags.namespace)
                 .or_else(|| file.namespace.clone())
                 .unwrap_or_else(|| "default".into()),
             snapshotter: flags.snapshotter.or_else(|| file.snapshotter.clone()).unwrap_or_else(|| "overlayfs".into()),
-            staging: Staging::new(staging),
+            staging: flags.staging_dir.or_else(|| file.staging_dir.clone()),
+            content,
         };
         Containerd::connect(self.containerd_address(), options).await
     }

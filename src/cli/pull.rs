@@ -29,6 +29,7 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
         namespace: args.namespace.clone(),
         snapshotter: args.snapshotter.clone(),
         staging_dir: args.staging_dir.clone(),
+        content: args.content.clone(),
     };
     let opened = context.open(&place, flags, Access::Write).await?;
     let limits = context::limits(context, args.max_concurrent_downloads, args.max_bandwidth);
@@ -144,6 +145,8 @@ fn summarise(context: &Context, plan: &Plan, pulled: &Pulled, destination: &str)
             "bytesPresent": traffic.bytes_present,
             "blobsFetched": traffic.blobs_fetched,
             "blobsPresent": traffic.blobs_present,
+            "contentLinked": pulled.content.linked,
+            "contentWritten": pulled.content.written,
             "seconds": seconds,
             "destination": destination,
         }));

@@ -106,11 +106,11 @@ mod tests {
     #[test]
     fn gaps_lie_between_what_is_there() {
         let mut ranges = Ranges::default();
-        assert_eq!(ranges.gaps(&(0..10)), [0..10]);
+        assert_eq!(ranges.gaps(&(0..10)), vec![0..10; 1]);
         ranges.insert(2..4);
         ranges.insert(6..8);
         assert_eq!(ranges.gaps(&(0..10)), [0..2, 4..6, 8..10]);
-        assert_eq!(ranges.gaps(&(3..7)), [4..6]);
+        assert_eq!(ranges.gaps(&(3..7)), vec![4..6; 1]);
         assert_eq!((ranges.prefix(), ranges.total()), (0, 4));
         ranges.insert(0..2);
         assert_eq!(ranges.prefix(), 4);

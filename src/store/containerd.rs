@@ -3,7 +3,8 @@
 //! What lands here is what containerd's own pull would have left: the same content, the
 //! same labels, the same records, so that ctr, CRI and the garbage collector treat it as
 //! theirs. Everything is written under one lease per pull, and through containerd's
-//! services only: its directories are its own.
+//! services only, but for one thing: a verified blob is linked into its content directory
+//! instead of being sent, where that was tried and works (`link`).
 //!
 //! A lease that is never released, because lighterman was killed, expires after a day.
 //! [`Store::release`] after a failed pull lets containerd collect what was adopted so far;
@@ -17,6 +18,7 @@ mod images;
 mod introspect;
 pub(crate) mod labels;
 mod leases;
+mod link;
 mod wire;
 
 use std::io;
@@ -29,6 +31,7 @@ use bytes::Bytes;
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
+use tokio::sync::OnceCell;
 
 use super::staging::{Staged, Staging};
 use super::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
@@ -37,6 +40,8 @@ use crate::core::digest::{Algorithm, Digest, Verified};
 use content::Source;
 pub use introspect::Snapshotter;
 pub(crate) use leases::unique;
+pub use link::Handover;
+use link::Landing;
 use wire::Namespace;
 
 /// A local daemon that is alive answers in milliseconds; one that is starting, in seconds.
@@ -49,8 +54,11 @@ pub struct ContainerdOptions {
     pub namespace: String,
     /// `overlayfs`, `native`, …: where layers are unpacked.
     pub snapshotter: String,
-    /// Where blobs are downloaded before containerd gets them.
-    pub staging: Staging,
+    /// Where blobs are downloaded before containerd gets them; where nobody says, the first
+    /// place from which they need not be copied.
+    pub staging: Option<PathBuf>,
+    /// How containerd gets them.
+    pub content: Handover,
 }
 
 /// One namespace of a running containerd.
@@ -60,7 +68,11 @@ pub struct Containerd {
     address: PathBuf,
     namespace: Namespace,
     snapshotter: String,
+    handover: Handover,
+    /// Where staging is unless something better is found.
     staging: Staging,
+    staging_is_given: bool,
+    landing: Arc<OnceCell<Landing>>,
 }
 
 impl Containerd {
@@ -81,7 +93,10 @@ impl Containerd {
                 address: address.into(),
                 namespace,
                 snapshotter: options.snapshotter,
-                staging: options.staging,
+                handover: options.content,
+                staging_is_given: options.staging.is_some(),
+                staging: Staging::new(options.staging.unwrap_or_else(|| link::STAGING.into())),
+                landing: Arc::default(),
             };
             match containerd.version().await {
                 Ok(_) => Ok(containerd),
@@ -165,18 +180,22 @@ impl Store for Containerd {
         format!("containerd (namespace {})", self.namespace())
     }
 
+    /// Settled by the first lease.
     fn staging(&self) -> &Staging {
-        &self.staging
+        self.landing.get().map_or(&self.staging, |landing| &landing.staging)
     }
 
     async fn lease(&self) -> Result<Lease, StoreError> {
         // Before anything is downloaded, not after.
-        self.check_snapshotter().await?;
+        tokio::join!(self.check_snapshotter(), self.landing()).0?;
         self.create_lease().await
     }
 
     async fn release(&self, lease: Lease) -> Result<(), StoreError> {
-        self.delete_lease(lease).await
+        let staging = self.staging().clone();
+        let tidied = tokio::task::spawn_blocking(move || staging.tidy());
+        let (deleted, _) = tokio::join!(self.delete_lease(lease), tidied);
+        deleted
     }
 
     async fn claim(&self, lease: &Lease, blob: &Descriptor, belongs: Belongs<'_>) -> Result<bool, StoreError> {
@@ -190,8 +209,13 @@ impl Store for Containerd {
     async fn adopt(&self, lease: &Lease, blob: &Verified<Staged>, belongs: Belongs<'_>) -> Result<(), StoreError> {
         self.check_algorithm(blob.digest())?;
         let staged = blob.content();
-        let source = Source::File { file: Arc::clone(staged.file()), path: staged.path().into() };
-        self.write(lease, (blob.digest(), blob.size()), source, belongs).await?;
+        if self.adopt_by_link(lease, blob, belongs).await? {
+            lease.tally.linked();
+        } else {
+            let source = Source::File { file: Arc::clone(staged.file()), path: staged.path().into() };
+            self.write(lease, (blob.digest(), blob.size()), source, belongs).await?;
+            lease.tally.written();
+        }
         staged.adopted();
         Ok(())
     }

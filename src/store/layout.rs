@@ -98,7 +98,7 @@ impl Store for Layout {
     /// remembers what it made, to take that back when nothing comes of the pull.
     async fn lease(&self) -> Result<Lease, StoreError> {
         let made = self.blocking(|layout| files::create(&layout.root, &layout.staging)).await?;
-        Ok(Lease { id: made.as_str().into() })
+        Ok(Lease::new(made.as_str().into()))
     }
 
     async fn release(&self, lease: Lease) -> Result<(), StoreError> {
@@ -115,11 +115,12 @@ impl Store for Layout {
         self.blocking(move |_| files::is_whole(&path, size)).await
     }
 
-    async fn adopt(&self, _lease: &Lease, blob: &Verified<Staged>, _belongs: Belongs<'_>) -> Result<(), StoreError> {
+    async fn adopt(&self, lease: &Lease, blob: &Verified<Staged>, _belongs: Belongs<'_>) -> Result<(), StoreError> {
         let staged = blob.content();
         let (path, size) = (self.blob_path(blob.digest()), blob.size());
         let (file, from) = (Arc::clone(staged.file()), staged.path().to_owned());
         self.blocking(move |_| files::link_into_place((&file, &from), &path, size)).await?;
+        lease.tally.linked();
         staged.adopted();
         Ok(())
     }

@@ -15,6 +15,7 @@ pub mod staging;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,9 +34,48 @@ use staging::{Staged, Staging};
 #[derive(Debug)]
 pub struct Lease {
     id: String,
+    tally: Counters,
+}
+
+/// How the blobs that a pull fetched came into its store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// By a second name for the staged file: no byte was copied.
+    pub linked: usize,
+    /// Byte by byte.
+    pub written: usize,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    linked: AtomicUsize,
+    written: AtomicUsize,
+}
+
+impl Counters {
+    fn linked(&self) {
+        self.linked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "containerd")]
+    fn written(&self) {
+        self.written.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Lease {
+    fn new(id: String) -> Self {
+        Self { id, tally: Counters::default() }
+    }
+
+    /// What was adopted under this lease so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let [linked, written] =
+            [&self.tally.linked, &self.tally.written].map(|counter| counter.load(Ordering::Relaxed));
+        Tally { linked, written }
+    }
+
     /// The store's own identifier of this lease.
     #[must_use]
     pub fn id(&self) -> &str {

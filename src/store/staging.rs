@@ -21,11 +21,13 @@ mod partial;
 mod quota;
 mod suspect;
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use tempfile::NamedTempFile;
 
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
@@ -135,19 +137,32 @@ impl Staging {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
         let opened = options.open(path).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                self.create().map_err(io::Error::other)?;
-                options.open(path)
-            }
+            io::ErrorKind::NotFound => self.create_dir().and_then(|()| options.open(path)),
             _ => Err(error),
         });
         opened.map_err(|error| StoreError::io("open", path, error))
     }
 
+    /// A file for content that is whole at once, gone with its handle unless it is given a name.
+    pub(super) fn temporary(&self, permissions: Permissions) -> Result<NamedTempFile, StoreError> {
+        let mut builder = tempfile::Builder::new();
+        builder.permissions(permissions);
+        let make = || builder.tempfile_in(&self.root);
+        let made = make().or_else(|error| match error.kind() {
+            // Not yet there, or tidied up by another pull just now.
+            io::ErrorKind::NotFound => self.create_dir().and_then(|()| make()),
+            _ => Err(error),
+        });
+        made.map_err(|error| StoreError::io("write to", &self.root, error))
+    }
+
     /// Makes the directory, for its owner only.
     pub(super) fn create(&self) -> Result<(), StoreError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
-        made.map_err(|error| StoreError::io("create", &self.root, error))
+        self.create_dir().map_err(|error| StoreError::io("create", &self.root, error))
+    }
+
+    fn create_dir(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.root)
     }
 
     fn path_of(&self, digest: &Digest) -> PathBuf {

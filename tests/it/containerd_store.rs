@@ -3,13 +3,13 @@
 mod faults;
 mod fixture;
 mod likeness;
+mod link;
 
 use std::collections::BTreeSet;
 
 use lighterman::core::digest::{Digest, Verified};
 use lighterman::core::platform::Platform;
-use lighterman::store::containerd::{Containerd, ContainerdOptions};
-use lighterman::store::staging::Staging;
+use lighterman::store::containerd::{Containerd, ContainerdOptions, Handover};
 use lighterman::store::{Belongs, ImageRecord, Role, Store, StoreError};
 use lighterman::unpack::containerd::unpack;
 use lighterman::unpack::{Outcome, UnpackError, Unpackable};
@@ -20,13 +20,21 @@ use fixture::{Image, stage};
 
 const REFERENCE: &str = "registry.example:5000/team/app:v1";
 
-async fn connect_with(daemon: &ContainerdDaemon, namespace: &str, snapshotter: &str) -> Containerd {
-    let options = ContainerdOptions {
+fn options(daemon: &ContainerdDaemon, namespace: &str) -> ContainerdOptions {
+    ContainerdOptions {
         namespace: namespace.into(),
-        snapshotter: snapshotter.into(),
-        staging: Staging::new(daemon.folder().join("staging")),
-    };
+        snapshotter: "overlayfs".into(),
+        staging: Some(daemon.folder().join("staging")),
+        content: Handover::Link,
+    }
+}
+
+async fn connect_by(daemon: &ContainerdDaemon, options: ContainerdOptions) -> Containerd {
     Containerd::connect(&daemon.address(), options).await.expect("containerd answers")
+}
+
+async fn connect_with(daemon: &ContainerdDaemon, namespace: &str, snapshotter: &str) -> Containerd {
+    connect_by(daemon, ContainerdOptions { snapshotter: snapshotter.into(), ..options(daemon, namespace) }).await
 }
 
 async fn connect(daemon: &ContainerdDaemon, namespace: &str) -> Containerd {
@@ -104,8 +112,7 @@ async fn an_image_lands_runs_and_goes_without_a_trace() {
     assert_eq!(rows(&daemon, &["-n", "test-ns", "leases", "ls"]), BTreeSet::new());
     let digests: BTreeSet<String> = content(&daemon, "test-ns").into_iter().map(|(digest, _)| digest).collect();
     assert_eq!(digests, image.blobs.keys().map(ToString::to_string).collect());
-    let staged = std::fs::read_dir(daemon.folder().join("staging")).expect("a folder").count();
-    assert_eq!(staged, 0, "staged files are left");
+    assert!(!daemon.folder().join("staging").exists(), "staged files outlive their adoption");
 
     let machine = std::process::Command::new("uname").arg("-m").output().expect("uname").stdout;
     assert_eq!(daemon.run("test-ns", &[REFERENCE, "first"]).trim(), String::from_utf8_lossy(&machine).trim());
@@ -205,11 +212,8 @@ async fn two_pullers_of_one_image_do_not_disturb_each_other() {
     let mut pulls = tokio::task::JoinSet::new();
     for number in 0..4 {
         let image = image.clone();
-        let options = ContainerdOptions {
-            namespace: "default".into(),
-            snapshotter: "overlayfs".into(),
-            staging: Staging::new(daemon.folder().join(format!("staging-{number}"))),
-        };
+        let staging = Some(daemon.folder().join(format!("staging-{number}")));
+        let options = ContainerdOptions { staging, ..options(&daemon, "default") };
         let address = daemon.address();
         pulls.spawn(async move {
             let store = Containerd::connect(&address, options).await.expect("containerd answers");

@@ -12,7 +12,7 @@ use containerd_client::services::v1::{
     AbortRequest, Info, InfoRequest, ReadContentRequest, UpdateRequest, WriteAction, WriteContentRequest,
     WriteContentResponse,
 };
-use containerd_client::tonic::{Code, Status, Streaming};
+use containerd_client::tonic::{Code, Request, Status, Streaming};
 use futures_util::StreamExt;
 use prost_types::FieldMask;
 use tokio::io::AsyncReadExt;
@@ -36,29 +36,41 @@ const LOCKED_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration:
 /// Longest wait for it: a blob of 100 GB takes about this long.
 const LOCKED_LIMIT: Duration = Duration::from_secs(600);
 /// Tries when content vanishes between two calls, which the collector can do once.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
-const WRITE: &str = "write content";
+pub(super) const WRITE: &str = "write content";
 
 /// Where bytes to write come from.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
-    /// A staged file.
+    /// A staged file, whose bytes are sent.
     File { file: Arc<File>, path: PathBuf },
+    /// A staged file that containerd is to find under the name `target`, without a byte sent.
+    Link { file: Arc<File>, path: PathBuf, target: PathBuf },
     /// A document.
     Memory(Bytes),
 }
 
+/// How writing a blob ended.
+pub(super) enum Handed {
+    /// containerd has it, under the lease and with its labels.
+    Over,
+    /// This source cannot bring it, for the reason given.
+    Not(String),
+}
+
 /// How one attempt to write ended without an error.
-enum Written {
+pub(super) enum Written {
     /// containerd has it now, with our labels.
     Committed,
     /// It had it before: labels and lease are still to do.
     Existed,
     /// Somebody else is writing under the same ref.
     Locked,
-    /// What an earlier attempt left behind under the ref was not the blob.
+    /// What an earlier attempt left behind under the ref was not the blob, or what was there is gone.
     Stale,
+    /// The source cannot bring it.
+    Impossible(String),
 }
 
 impl Source {
@@ -66,7 +78,7 @@ impl Source {
     fn chunk(&self, offset: u64, size: u64) -> Result<Vec<u8>, StoreError> {
         let length = usize::try_from(size - offset).unwrap_or(CHUNK).min(CHUNK);
         match self {
-            Self::File { file, path } => {
+            Self::File { file, path } | Self::Link { file, path, .. } => {
                 let mut chunk = vec![0; length];
                 file.read_exact_at(&mut chunk, offset).map_err(|error| StoreError::io("read", path, error))?;
                 Ok(chunk)
@@ -79,15 +91,15 @@ impl Source {
     }
 }
 
-/// One message of the protocol; the commit is a message with data like the others.
-struct Ingest {
-    reference: String,
-    expected: String,
-    total: i64,
+/// A blob under a ref of ours; the commit is a message with data like the others.
+pub(super) struct Ingest {
+    pub(super) reference: String,
+    pub(super) expected: String,
+    pub(super) total: i64,
 }
 
 impl Ingest {
-    fn message(&self, action: WriteAction, offset: u64) -> WriteContentRequest {
+    pub(super) fn message(&self, action: WriteAction, offset: u64) -> WriteContentRequest {
         WriteContentRequest {
             action: action.into(),
             r#ref: self.reference.clone(),
@@ -96,6 +108,12 @@ impl Ingest {
             offset: i64::try_from(offset).unwrap_or(i64::MAX),
             ..WriteContentRequest::default()
         }
+    }
+
+    /// The message that makes the blob content, with its labels.
+    pub(super) fn commit(&self, belongs: Belongs<'_>) -> WriteContentRequest {
+        let labels: HashMap<String, String> = labels::missing(belongs, &HashMap::new()).into_iter().collect();
+        WriteContentRequest { labels, ..self.message(WriteAction::Commit, self.total.unsigned_abs()) }
     }
 }
 
@@ -133,14 +151,28 @@ impl Containerd {
         }
     }
 
-    /// Writes a blob, or keeps and labels the one that is there.
+    /// Writes a blob from a source that cannot but bring it.
     pub(super) async fn write(
+        &self,
+        lease: &Lease,
+        blob: (&Digest, u64),
+        source: Source,
+        belongs: Belongs<'_>,
+    ) -> Result<(), StoreError> {
+        match self.hand_over(lease, blob, source, belongs).await? {
+            Handed::Over => Ok(()),
+            Handed::Not(reason) => Err(self.refused(reason)),
+        }
+    }
+
+    /// Brings a blob, or keeps and labels the one that is there.
+    pub(super) async fn hand_over(
         &self,
         lease: &Lease,
         (digest, size): (&Digest, u64),
         source: Source,
         belongs: Belongs<'_>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Handed, StoreError> {
         let too_large = |_| self.refused(format!("{digest} has more bytes than containerd can count"));
         let ingest = Ingest {
             // A ref of our own: containerd's pull, which may come through our mirror, must not wait for us.
@@ -151,14 +183,19 @@ impl Containerd {
         let (mut pause, mut waited) = (LOCKED_PAUSE.0, Duration::ZERO);
         let mut tries = 0;
         while tries < TRIES {
-            match self.ingest(lease, &ingest, source.clone(), belongs).await? {
-                Written::Committed => return Ok(()),
-                Written::Existed if self.keep(lease, digest, belongs).await? => return Ok(()),
+            let written = match &source {
+                Source::Link { file, path, target } => self.link(lease, &ingest, (file, path, target), belongs).await?,
+                _ => self.ingest(lease, &ingest, source.clone(), belongs).await?,
+            };
+            match written {
+                Written::Committed => return Ok(Handed::Over),
+                Written::Existed if self.keep(lease, digest, belongs).await? => return Ok(Handed::Over),
                 Written::Existed => tries += 1,
                 Written::Stale => {
-                    self.abort(lease, &ingest.reference).await?;
+                    self.abort(self.leased(lease, AbortRequest { r#ref: ingest.reference.clone() })?).await?;
                     tries += 1;
                 }
+                Written::Impossible(reason) => return Ok(Handed::Not(reason)),
                 Written::Locked if waited < LOCKED_LIMIT => {
                     tokio::time::sleep(pause).await;
                     waited += pause;
@@ -169,10 +206,10 @@ impl Containerd {
                 }
             }
         }
-        Err(self.refused(format!("{digest} disappeared {TRIES} times while it was written")))
+        Ok(Handed::Not(format!("{digest} disappeared {TRIES} times while it was written")))
     }
 
-    fn refused(&self, message: String) -> StoreError {
+    pub(super) fn refused(&self, message: String) -> StoreError {
         StoreError::Containerd { action: WRITE, message, code: RemoteCode::Other }
     }
 
@@ -201,8 +238,7 @@ impl Containerd {
         };
         // All of it is there: another namespace has the blob, or an earlier attempt stopped just before the end.
         let start = if there == ingest.total { ingest.total.unsigned_abs() } else { 0 };
-        let labels: HashMap<String, String> = labels::missing(belongs, &HashMap::new()).into_iter().collect();
-        let commit = WriteContentRequest { labels, ..ingest.message(WriteAction::Commit, ingest.total.unsigned_abs()) };
+        let commit = ingest.commit(belongs);
         let plain = ingest.message(WriteAction::Write, 0);
         let feeder = tokio::task::spawn_blocking(move || feed(&source, start, plain, commit, &sender));
         let received = drain(&mut replies).await;
@@ -217,7 +253,7 @@ impl Containerd {
         }
     }
 
-    fn outcome(&self, status: &Status) -> Result<Written, StoreError> {
+    pub(super) fn outcome(&self, status: &Status) -> Result<Written, StoreError> {
         match status.code() {
             Code::AlreadyExists => Ok(Written::Existed),
             _ if wire::is_locked(status) => Ok(Written::Locked),
@@ -225,8 +261,7 @@ impl Containerd {
         }
     }
 
-    async fn abort(&self, lease: &Lease, reference: &str) -> Result<(), StoreError> {
-        let request = self.leased(lease, AbortRequest { r#ref: reference.into() })?;
+    pub(super) async fn abort(&self, request: Request<AbortRequest>) -> Result<(), StoreError> {
         match self.content().abort(request).await {
             Ok(_) => Ok(()),
             Err(status) if status.code() == Code::NotFound => Ok(()),
@@ -306,7 +341,9 @@ fn feed(
 }
 
 /// Reads answers until containerd has nothing more to say; the last one counts.
-async fn drain(replies: &mut Streaming<WriteContentResponse>) -> Result<Option<WriteContentResponse>, Status> {
+pub(super) async fn drain(
+    replies: &mut Streaming<WriteContentResponse>,
+) -> Result<Option<WriteContentResponse>, Status> {
     let mut last = None;
     while let Some(reply) = replies.message().await? {
         last = Some(reply);

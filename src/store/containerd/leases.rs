@@ -38,7 +38,7 @@ impl Containerd {
         let labels = HashMap::from([(EXPIRE_LABEL.to_owned(), expires.to_string())]);
         let request = self.request(CreateRequest { id: id.clone(), labels });
         self.leases().create(request).await.map_err(|status| self.failure("create a lease", &status))?;
-        Ok(Lease { id })
+        Ok(Lease::new(id))
     }
 
     /// Does not wait for the collection that containerd starts now. A lease that is gone already is no error.

@@ -159,12 +159,8 @@ pub(super) fn link_into_place((file, staged): (&File, &Path), path: &Path, size:
 /// so that an unclean stop leaves nothing in the layout proper.
 pub(super) fn write_whole(staging: &Staging, path: &Path, bytes: &Bytes) -> Result<(), StoreError> {
     let folder = make_parent(path)?;
-    staging.create()?;
     let failed = |error| StoreError::io("write", path, error);
-    let mut file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o644))
-        .tempfile_in(staging.root())
-        .map_err(failed)?;
+    let mut file = staging.temporary(Permissions::from_mode(0o644))?;
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_data().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;

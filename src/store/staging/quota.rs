@@ -3,7 +3,7 @@
 //! Broken-off downloads go when they are too old, and the oldest of them when all take too
 //! much. What somebody works on is locked and stays, and so does what was named to be kept.
 
-use std::fs::{DirEntry, Metadata};
+use std::fs::DirEntry;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -51,8 +51,7 @@ impl Staging {
         let kept: Vec<PathBuf> = keep.iter().map(|digest| self.path_of(digest)).collect();
         let now = SystemTime::now();
         let (mut blobs, mut used, mut freed) = (Vec::new(), 0, 0);
-        for (entry, metadata) in entries.flatten().filter_map(|entry| Some((entry.metadata().ok()?, entry)).map(swap)) {
-            let found = Leftover::new(&entry, &metadata);
+        for found in entries.flatten().filter_map(|entry| Leftover::of(&entry)) {
             let age = now.duration_since(found.modified).unwrap_or_default();
             match classify(&found.path) {
                 Class::Foreign => {}
@@ -116,10 +115,6 @@ pub fn enough(free: u64, needed: u64, path: &Path) -> Result<(), StoreError> {
     if needed <= free { Ok(()) } else { Err(StoreError::NoRoom { needed, free, path: path.into() }) }
 }
 
-fn swap((metadata, entry): (Metadata, DirEntry)) -> (DirEntry, Metadata) {
-    (entry, metadata)
-}
-
 /// What a file is, by the names that this room and its store give.
 fn classify(path: &Path) -> Class {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -140,9 +135,11 @@ fn classify(path: &Path) -> Class {
 }
 
 impl Leftover {
-    fn new(entry: &DirEntry, metadata: &Metadata) -> Self {
+    /// `None` for what has gone since it was listed.
+    fn of(entry: &DirEntry) -> Option<Self> {
+        let metadata = entry.metadata().ok()?;
         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        Self { path: entry.path(), bytes: metadata.blocks() * 512, modified }
+        Some(Self { path: entry.path(), bytes: metadata.blocks() * 512, modified })
     }
 
     /// Removes it with its journal, unless somebody works on it; the bytes that became free.

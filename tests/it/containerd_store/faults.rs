@@ -7,14 +7,13 @@ use containerd_client::services::v1::{WriteAction, WriteContentRequest, WriteCon
 use containerd_client::tonic::{Code, Request, Status, Streaming};
 use lighterman::core::digest::Digest;
 use lighterman::core::error::{Classify, Kind};
-use lighterman::store::containerd::{Containerd, ContainerdOptions};
-use lighterman::store::staging::Staging;
+use lighterman::store::containerd::{Containerd, ContainerdOptions, Handover};
 use lighterman::store::{Belongs, Role, Store, StoreError};
 use lighterman::unpack::Unpackable;
 use lighterman::unpack::containerd::unpack;
 
 use super::fixture::{self, Image, stage};
-use super::{REFERENCE, assert_nothing_left, connect, connect_with, land, rows};
+use super::{REFERENCE, assert_nothing_left, connect, connect_by, connect_with, land, options, rows};
 use crate::support::containerd::ContainerdDaemon;
 
 /// Writes `bytes` as somebody who then neither commits nor leaves.
@@ -93,7 +92,9 @@ async fn an_unknown_snapshotter_is_answered_with_those_that_exist() {
 #[tokio::test(flavor = "multi_thread")]
 async fn leftovers_and_locks_of_an_earlier_attempt_are_overcome() {
     let daemon = ContainerdDaemon::start();
-    let store = connect(&daemon, "default").await;
+    let linking = connect(&daemon, "default").await;
+    let written = ContainerdOptions { content: Handover::Write, ..options(&daemon, "default") };
+    let store = connect_by(&daemon, written).await;
     let source = REFERENCE.parse().expect("well formed");
     let lease = store.lease().await.expect("a lease");
     let belongs = Belongs { role: Role::Layer(None), source: &source };
@@ -131,15 +132,26 @@ async fn leftovers_and_locks_of_an_earlier_attempt_are_overcome() {
     }
     store.release(lease).await.expect("releases");
     assert_nothing_left(&daemon, "default");
+
+    // A link needs none of what was written before, and does not wait for who writes.
+    let lease = linking.lease().await.expect("a lease");
+    let holder = unfinished(&linking, &daemon.address(), &half, (&blobs[0][..7], blobs[0].len())).await;
+    linking.adopt(&lease, &stage(&linking, blobs[0]).await, belongs).await.expect("is linked");
+    assert_eq!(daemon.ctr_prints(&["content", "get", &half.to_string()]).as_bytes(), blobs[0]);
+    assert_eq!(lease.tally().linked, 1);
+    drop(holder.expect("writes"));
+    linking.release(lease).await.expect("releases");
+    assert_nothing_left(&daemon, "default");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_at_the_socket_is_said_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let options = || ContainerdOptions {
+    let nobody = || ContainerdOptions {
         namespace: "default".into(),
         snapshotter: "overlayfs".into(),
-        staging: Staging::new(folder.path().join("staging")),
+        staging: Some(folder.path().join("staging")),
+        content: Handover::Link,
     };
     let deaf = folder.path().join("deaf.sock");
     drop(std::os::unix::net::UnixListener::bind(&deaf).expect("binds"));
@@ -153,13 +165,13 @@ async fn nobody_at_the_socket_is_said_at_once() {
     let missing = folder.path().join("missing.sock");
     for (address, words) in [(&missing, "no such socket"), (&deaf, "nobody listens"), (&other, "no containerd answers")]
     {
-        let error = Containerd::connect(address, options()).await.expect_err(words);
+        let error = Containerd::connect(address, nobody()).await.expect_err(words);
         assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
         assert_eq!(error.kind(), Kind::StoreUnavailable);
         assert!(error.to_string().contains(words), "{error}");
     }
     closing.abort();
-    let bad = ContainerdOptions { namespace: "no/such".into(), ..options() };
+    let bad = ContainerdOptions { namespace: "no/such".into(), ..nobody() };
     let error = Containerd::connect(&missing, bad).await.expect_err("not a namespace");
     assert_eq!(error.kind(), Kind::InvalidArgument);
 }
@@ -167,7 +179,8 @@ async fn nobody_at_the_socket_is_said_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_containerd_that_dies_midway_is_named() {
     let mut daemon = ContainerdDaemon::start();
-    let store = connect(&daemon, "default").await;
+    let written = ContainerdOptions { content: Handover::Write, ..options(&daemon, "default") };
+    let store = connect_by(&daemon, written).await;
     let image = Image::build(&["true"]);
     let source = REFERENCE.parse().expect("well formed");
     let lease = store.lease().await.expect("a lease");

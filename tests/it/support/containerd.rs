@@ -54,9 +54,18 @@ impl ContainerdDaemon {
         Self::start_in(folder, Cri::Off)
     }
 
+    /// Starts containerd without CRI, with more lines of configuration.
+    pub(crate) fn start_configured(lines: &str) -> Self {
+        Self::launch(tempfile::tempdir().expect("a temporary folder"), Cri::Off, lines)
+    }
+
     fn start_in(folder: TempDir, cri: Cri) -> Self {
+        Self::launch(folder, cri, "")
+    }
+
+    fn launch(folder: TempDir, cri: Cri, more: &str) -> Self {
         let config = folder.path().join("config.toml");
-        std::fs::write(&config, configuration(folder.path(), cri)).expect("writes the configuration");
+        std::fs::write(&config, configuration(folder.path(), cri) + more).expect("writes the configuration");
         let log = File::create(folder.path().join("log")).expect("creates the log");
         let child = Command::new("containerd")
             .arg("--config")
@@ -84,6 +93,11 @@ impl ContainerdDaemon {
     /// A folder that is removed with the daemon.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Where its content lies.
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.folder.path().join("root/io.containerd.content.v1.content/blobs/sha256")
     }
 
     /// What it has logged so far.
@@ -128,6 +142,20 @@ impl ContainerdDaemon {
         self.child.wait().expect("ends");
     }
 
+    /// Holds it still, in whatever it does, until [`Self::resume`].
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("is our child");
+    }
+
     fn stop_containers(&self) {
         let listed = |args: &[&str]| String::from_utf8_lossy(&self.ctr(args).stdout).into_owned();
         for namespace in listed(&["namespaces", "ls", "-q"]).split_whitespace() {
@@ -151,8 +179,7 @@ impl Drop for ContainerdDaemon {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.stop_containers();
-            let pid = i32::try_from(self.child.id()).expect("a process id");
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            self.signal(Signal::SIGTERM);
             let _ = self.child.wait();
         }
         self.unmount_all();

@@ -30,6 +30,15 @@ impl Sandbox {
         Self::must(&format!("mount -t tmpfs -o size={kib}k,mode=755 lighterman-test '{}'", dir.display()))
     }
 
+    /// A file system of its own at `dir`, and `mounted` seen through a mount of its own.
+    #[cfg(feature = "containerd")]
+    pub(crate) fn divided(dir: &Path, mounted: &Path) -> Self {
+        let (dir, mounted) = (dir.display(), mounted.display());
+        Self::must(&format!(
+            "mount -t tmpfs -o mode=755 lighterman-test '{dir}' && mount --bind '{mounted}' '{mounted}'"
+        ))
+    }
+
     /// Nothing can be written below `dir`, not even by root.
     pub(crate) fn read_only(dir: &Path) -> Self {
         let dir = dir.display();

@@ -1,0 +1,349 @@
+//! Landing blobs in containerd without copying them.
+//!
+//! containerd shares content between its namespaces (`content_sharing_policy = "shared"`, its
+//! default): what lies in its content directory under the name of its digest becomes content
+//! of a namespace by a commit alone. So a verified, synced blob gets a second name there, by
+//! a hard link that replaces nothing, is committed, and only then loses the name that it has
+//! in staging: should containerd's collector come between link and commit, the bytes are
+//! still ours, and are linked again.
+//!
+//! Whether that works here is tried once per connection, with a few random bytes: it needs
+//! one file system, one view of it, that policy, and containerd's own content store. Where it
+//! does not, and whenever something is off with one blob, its bytes are sent as the API
+//! documents it, and the log says why.
+//!
+//! Facts: containerd 1.6 to 2.x, `metadata/content.go`, `Writer` and `Commit`.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use containerd_client::services::v1::{AbortRequest, WriteAction, WriteContentRequest, WriteContentResponse};
+use containerd_client::tonic::{Code, Request, Status};
+
+use super::content::{Handed, Ingest, Source, TRIES, Written, drain};
+use super::{Containerd, unique};
+use crate::core::digest::{Digest, Verified};
+use crate::store::error::RemoteCode;
+use crate::store::staging::{Staged, Staging};
+use crate::store::{Belongs, Lease, StoreError};
+
+/// Where staging is looked for first where nobody names a directory.
+pub(super) const STAGING: &str = "/var/lib/lighterman/staging";
+/// Else it is here, beside the directory of containerd's content store.
+const BESIDE_CONTENT: &str = "io.lighterman.staging";
+/// Content is for everyone who gets so far as to read it, and for nobody to write.
+const MODE: u32 = 0o444;
+
+/// How containerd gets the bytes of a blob.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Handover {
+    /// By a hard link where that works, else as [`Handover::Write`].
+    #[default]
+    Link,
+    /// Through its API, byte by byte.
+    Write,
+}
+
+/// What was found out about the way into this containerd.
+#[derive(Debug)]
+pub(super) struct Landing {
+    pub(super) staging: Staging,
+    /// Where content with a sha256 digest lies, if it may be linked to; else it is sent.
+    target: Option<PathBuf>,
+}
+
+/// Why linking does not work.
+enum Obstacle {
+    /// From this staging directory.
+    Here(String),
+    /// From nowhere.
+    Everywhere(String),
+}
+
+impl Containerd {
+    /// The way into this containerd, tried by the first who asks.
+    pub(super) async fn landing(&self) -> &Landing {
+        self.landing.get_or_init(|| self.find_landing()).await
+    }
+
+    async fn find_landing(&self) -> Landing {
+        let (stagings, found) = match self.content_root().await {
+            Ok(Some(root)) => {
+                let stagings = self.candidates(Some(&root));
+                let found = self.first_that_links(&stagings, &root).await;
+                (stagings, found)
+            }
+            Ok(None) => (self.candidates(None), Err("it does not say where its content is".into())),
+            Err(error) => (self.candidates(None), Err(error.to_string())),
+        };
+        match found {
+            Ok(landing) => {
+                let (staging, target) = (landing.staging.root(), &landing.target);
+                tracing::info!(staging = %staging.display(), ?target, "blobs are linked into containerd");
+                landing
+            }
+            Err(reason) => {
+                let usable = stagings.iter().find(|staging| is_usable(staging)).unwrap_or(&self.staging);
+                let staging = usable.root().display();
+                match self.handover {
+                    Handover::Link => tracing::warn!(%staging, reason, "blobs are copied into containerd"),
+                    Handover::Write => tracing::info!(%staging, reason, "blobs are copied into containerd"),
+                }
+                Landing { staging: usable.clone(), target: None }
+            }
+        }
+    }
+
+    /// Where staging may be. A directory that somebody names is where they want downloads to be.
+    fn candidates(&self, root: Option<&Path>) -> Vec<Staging> {
+        let beside = root.and_then(Path::parent).filter(|_| !self.staging_is_given);
+        let beside = beside.map(|parent| Staging::new(parent.join(BESIDE_CONTENT)));
+        std::iter::once(self.staging.clone()).chain(beside).collect()
+    }
+
+    async fn first_that_links(&self, stagings: &[Staging], root: &Path) -> Result<Landing, String> {
+        if self.handover == Handover::Write {
+            return Err("the configuration says so".into());
+        }
+        let mut reasons = Vec::new();
+        for staging in stagings {
+            match self.probe(staging, root).await {
+                Ok(target) => return Ok(Landing { staging: staging.clone(), target: Some(target) }),
+                Err(Obstacle::Here(reason)) => {
+                    reasons.push(format!("from {}: {reason}", staging.root().display()));
+                    staging.tidy();
+                }
+                Err(Obstacle::Everywhere(reason)) => {
+                    reasons.push(reason);
+                    break;
+                }
+            }
+        }
+        Err(reasons.join("; "))
+    }
+
+    /// Tries it out with a few bytes that nobody else has.
+    async fn probe(&self, staging: &Staging, root: &Path) -> Result<PathBuf, Obstacle> {
+        let target = root.join("blobs/sha256");
+        for _ in 0..TRIES {
+            let (staging, root, folder) = (staging.clone(), root.to_owned(), target.clone());
+            let planted = tokio::task::spawn_blocking(move || Probe::plant(&staging, &root, &folder)).await;
+            let probe = match planted {
+                Ok(Ok(probe)) => probe,
+                Ok(Err(reason)) => return Err(Obstacle::Here(reason)),
+                Err(error) => return Err(Obstacle::Here(error.to_string())),
+            };
+            match self.sees(&probe).await {
+                Ok(true) => return Ok(target),
+                // The collector may have come by.
+                Ok(false) if !probe.path.exists() => {}
+                Ok(false) => break,
+                Err(error) => return Err(Obstacle::Everywhere(error.to_string())),
+            }
+        }
+        Err(Obstacle::Everywhere(
+            "it does not see what is linked into its content directory (content_sharing_policy is not \"shared\", \
+             another content store is plugged in, or it has a file system of its own)"
+                .into(),
+        ))
+    }
+
+    /// Whether containerd takes the probe for content that it has, to the last byte. It is not
+    /// committed.
+    async fn sees(&self, probe: &Probe) -> Result<bool, StoreError> {
+        let ingest = Ingest {
+            reference: format!("lighterman-probe-{}", unique()),
+            expected: probe.digest.to_string(),
+            total: probe.size,
+        };
+        let stat = self.exchange(self.request(ingest.message(WriteAction::Stat, 0))).await;
+        // Whatever it said, there may be an ingest now.
+        let aborted = self.abort(self.request(AbortRequest { r#ref: ingest.reference })).await;
+        let reply = stat.map_err(|status| self.failure("look at linked content", &status))?;
+        aborted?;
+        Ok(reply.is_some_and(|reply| reply.offset == probe.size))
+    }
+
+    /// Adopts a blob by link; `false` where its bytes have to be sent.
+    pub(super) async fn adopt_by_link(
+        &self,
+        lease: &Lease,
+        blob: &Verified<Staged>,
+        belongs: Belongs<'_>,
+    ) -> Result<bool, StoreError> {
+        let Some(target) = &self.landing().await.target else { return Ok(false) };
+        let staged = blob.content();
+        let source = Source::Link {
+            file: Arc::clone(staged.file()),
+            path: staged.path().into(),
+            target: target.join(blob.digest().hex()),
+        };
+        match self.hand_over(lease, (blob.digest(), blob.size()), source, belongs).await? {
+            Handed::Over => Ok(true),
+            Handed::Not(reason) => {
+                tracing::warn!(digest = %blob.digest(), reason, "a blob is copied into containerd");
+                Ok(false)
+            }
+        }
+    }
+
+    /// One attempt to adopt by link: the commit is all that is sent. It names the offset that
+    /// containerd has to be at, so that it fails where the file is gone again.
+    pub(super) async fn link(
+        &self,
+        lease: &Lease,
+        ingest: &Ingest,
+        (file, path, target): (&Arc<File>, &Path, &Path),
+        belongs: Belongs<'_>,
+    ) -> Result<Written, StoreError> {
+        let size = ingest.total.unsigned_abs();
+        let place = || {
+            let (file, path, target) = (Arc::clone(file), path.to_owned(), target.to_owned());
+            tokio::task::spawn_blocking(move || place((&file, &path), &target, size))
+        };
+        if let Err(reason) = place().await.map_err(|error| StoreError::thread(&error))? {
+            return Ok(Written::Impossible(reason));
+        }
+        match self.exchange(self.leased(lease, ingest.commit(belongs))?).await {
+            // Whoever took it away in between, it is content now, and has to be there.
+            Ok(Some(_)) if target.exists() => Ok(Written::Committed),
+            Ok(Some(_)) => {
+                let placed = place().await.map_err(|error| StoreError::thread(&error))?;
+                Ok(placed.map_or_else(Written::Impossible, |()| Written::Committed))
+            }
+            Ok(None) => Err(self.refused("it hung up before it committed".into())),
+            Err(status) if matches!(status.code(), Code::OutOfRange | Code::FailedPrecondition) => Ok(Written::Stale),
+            Err(status) => match self.outcome(&status) {
+                Err(StoreError::Containerd { message, code: RemoteCode::Other, .. }) => {
+                    Ok(Written::Impossible(format!("containerd does not take what is linked: {message}")))
+                }
+                outcome => outcome,
+            },
+        }
+    }
+
+    /// One message, and what containerd says to it.
+    async fn exchange(&self, request: Request<WriteContentRequest>) -> Result<Option<WriteContentResponse>, Status> {
+        let mut replies =
+            self.content().write(request.map(|message| futures_util::stream::iter([message]))).await?.into_inner();
+        drain(&mut replies).await
+    }
+}
+
+/// A file in containerd's content directory that means nothing. Dropped, it is gone.
+#[derive(Debug)]
+struct Probe {
+    path: PathBuf,
+    digest: Digest,
+    size: i64,
+}
+
+impl Probe {
+    /// Links a file of `staging` into `folder`, the way in which blobs will be.
+    fn plant(staging: &Staging, root: &Path, folder: &Path) -> Result<Self, String> {
+        let content = format!("lighterman {}", unique());
+        let digest = Digest::of(content.as_bytes());
+        let explain = |error: io::Error| format!("no hard link to {}: {error}", folder.display());
+        // Where containerd runs on a file system of its own, its path may be something else here.
+        fs::metadata(root.join("ingest")).map_err(explain)?;
+        let made = staging.temporary(Permissions::from_mode(MODE));
+        let mut file = made.map_err(|error| error.to_string())?;
+        file.write_all(content.as_bytes()).map_err(|error| error.to_string())?;
+        let path = folder.join(digest.hex());
+        hard_link(file.path(), &path).map_err(explain)?;
+        Ok(Self { path, digest, size: i64::try_from(content.len()).unwrap_or(i64::MAX) })
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // The collector knows no name for it either.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Gives a staged blob its name in containerd's content directory: on disk before, and
+/// replacing nothing. What is there with the right size is somebody else's good copy. Else why not.
+fn place((file, staged): (&File, &Path), target: &Path, size: u64) -> Result<(), String> {
+    let explain = |error: io::Error| format!("no hard link to {}: {error}", target.display());
+    file.sync_data().map_err(explain)?;
+    file.set_permissions(Permissions::from_mode(MODE)).map_err(explain)?;
+    match hard_link(staged, target) {
+        Ok(()) => {
+            let folder = target.parent().unwrap_or(target);
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(explain)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => match fs::symlink_metadata(target) {
+            Ok(there) if there.is_file() && there.len() == size => Ok(()),
+            Ok(there) => Err(format!("{} is there with {} bytes instead of {size}", target.display(), there.len())),
+            Err(error) => Err(explain(error)),
+        },
+        Err(error) => Err(explain(error)),
+    }
+}
+
+/// Links, and makes the folder as containerd makes it for the first content of all.
+fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let folder = to.parent().unwrap_or(to);
+            DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+            fs::hard_link(from, to)
+        }
+        linked => linked,
+    }
+}
+
+/// Whether this user can write there.
+fn is_usable(staging: &Staging) -> bool {
+    let access = nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK;
+    staging.create().is_ok() && nix::unistd::access(staging.root(), access).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_blob_is_linked_and_replaces_nothing() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (staged, target) = (folder.path().join("staged"), folder.path().join("blobs/sha256/abc"));
+        fs::write(&staged, b"cargo").expect("writes");
+        let file = File::open(&staged).expect("opens");
+        for _ in 0..2 {
+            place((&file, &staged), &target, 5).expect("places");
+        }
+        let there = fs::metadata(&target).expect("is there");
+        assert_eq!((there.ino(), there.nlink()), (file.metadata().expect("is there").ino(), 2));
+        assert_eq!(there.permissions().mode() & 0o777, MODE);
+
+        fs::remove_file(&target).expect("removes");
+        fs::write(&target, b"other").expect("writes");
+        place((&file, &staged), &target, 5).expect("somebody else's copy does as well");
+        assert_eq!(fs::read(&target).expect("reads"), b"other");
+        fs::write(&target, b"half").expect("writes");
+        let reason = place((&file, &staged), &target, 5).expect_err("is not the blob");
+        assert!(reason.contains("4 bytes instead of 5"), "{reason}");
+        assert_eq!(fs::read(&target).expect("reads"), b"half");
+    }
+
+    #[test]
+    fn a_probe_shows_whether_links_work_and_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (staging, root) = (Staging::new(folder.path().join("staging")), folder.path().join("content"));
+        let blobs = root.join("blobs/sha256");
+        let reason = Probe::plant(&staging, &root, &blobs).expect_err("nobody's content store");
+        assert!(reason.contains("no hard link"), "{reason}");
+        fs::create_dir_all(root.join("ingest")).expect("creates");
+        let probe = Probe::plant(&staging, &root, &blobs).expect("links");
+        assert_eq!(Digest::of(&fs::read(&probe.path).expect("reads")), probe.digest);
+        drop(probe);
+        assert_eq!(fs::read_dir(&blobs).expect("lists").count(), 0);
+        staging.tidy();
+        assert!(!staging.root().exists());
+    }
+}

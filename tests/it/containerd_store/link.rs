@@ -1,0 +1,160 @@
+//! Blobs become content by a link, and by their bytes wherever a link does not do.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use lighterman::core::digest::{Digest, Verified};
+use lighterman::store::containerd::{Containerd, ContainerdOptions, Handover};
+use lighterman::store::staging::Staged;
+use lighterman::store::{Belongs, Lease, Role, Store, Tally};
+
+use super::fixture::stage;
+use super::{REFERENCE, assert_nothing_left, connect, connect_by, options, rows};
+use crate::support::containerd::ContainerdDaemon;
+use crate::support::fixture::{self as images, greeting};
+use crate::support::lighterman::Lighterman;
+use crate::support::registry::Registry;
+use crate::support::sandbox::Sandbox;
+use crate::support::{files_below, host};
+
+const CARGO: &[u8] = b"three hundred sacks of barley, loose";
+
+fn inode(path: PathBuf) -> u64 {
+    std::fs::metadata(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).ino()
+}
+
+async fn adopt(store: &Containerd, lease: &Lease, staged: &Verified<Staged>) {
+    let source = REFERENCE.parse().expect("well formed");
+    let belongs = Belongs { role: Role::Layer(None), source: &source };
+    store.adopt(lease, staged, belongs).await.expect("adopts");
+}
+
+/// Adopts the cargo; how it went, and whether containerd has the very file that was staged.
+async fn adopts(daemon: &ContainerdDaemon, store: &Containerd) -> (Tally, bool) {
+    let lease = store.lease().await.expect("a lease");
+    let staged = stage(store, CARGO).await;
+    let before = inode(staged.content().path().into());
+    adopt(store, &lease, &staged).await;
+    let path = daemon.blobs().join(Digest::of(CARGO).hex());
+    let same = inode(path.clone()) == before;
+    assert_eq!(std::fs::read(path).expect("reads"), CARGO);
+    let read = daemon.ctr_prints(&["-n", store.namespace(), "content", "get", &Digest::of(CARGO).to_string()]);
+    assert_eq!(read.as_bytes(), CARGO);
+    drop(staged);
+    assert_eq!(files_below(store.staging().root()), [""; 0], "staging is not empty");
+    assert_eq!(rows(daemon, &["content", "active"]), BTreeSet::new(), "an ingest is left");
+    let tally = lease.tally();
+    store.release(lease).await.expect("releases");
+    (tally, same)
+}
+
+const LINKED: Tally = Tally { linked: 1, written: 0 };
+const WRITTEN: Tally = Tally { linked: 0, written: 1 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_is_adopted_without_a_copy_by_every_namespace() {
+    let daemon = ContainerdDaemon::start();
+    let first = connect(&daemon, "default").await;
+    let lease = first.lease().await.expect("a lease");
+    assert_eq!(files_below(&daemon.blobs()), [""; 0], "the probe is left");
+    let staged = stage(&first, CARGO).await;
+    let before = inode(staged.content().path().into());
+    // Two pulls of one process share one download.
+    let other = first.lease().await.expect("a lease");
+    adopt(&first, &lease, &staged).await;
+    adopt(&first, &other, &staged).await;
+    drop(staged);
+    let path = daemon.blobs().join(Digest::of(CARGO).hex());
+    assert_eq!(inode(path.clone()), before);
+    assert_eq!(std::fs::metadata(&path).expect("is there").nlink(), 1, "our own name is left");
+
+    let second = connect(&daemon, "second").await;
+    assert_eq!(adopts(&daemon, &second).await, (LINKED, false), "what was there stays");
+    assert_eq!(inode(path.clone()), before);
+
+    first.release(lease).await.expect("releases");
+    daemon.ctr_prints(&["leases", "create", "--id", "collect"]);
+    daemon.ctr_prints(&["leases", "delete", "--sync", "collect"]);
+    assert!(path.exists(), "the other lease holds it");
+    first.release(other).await.expect("releases");
+    assert_nothing_left(&daemon, "default");
+    assert_nothing_left(&daemon, "second");
+    assert_eq!(files_below(&daemon.blobs()), [""; 0], "what nobody holds is collected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_are_sent_where_a_link_does_not_do() {
+    let sharing = ContainerdDaemon::start();
+    let forced = ContainerdOptions { content: Handover::Write, ..options(&sharing, "default") };
+    assert_eq!(adopts(&sharing, &connect_by(&sharing, forced).await).await, (WRITTEN, false));
+
+    let isolated = ContainerdDaemon::start_configured(
+        "[plugins.\"io.containerd.metadata.v1.bolt\"]\n  content_sharing_policy = \"isolated\"\n",
+    );
+    assert_eq!(adopts(&isolated, &connect(&isolated, "default").await).await, (WRITTEN, false));
+    assert_eq!(files_below(&isolated.blobs()).len(), 1, "the probe is left");
+
+    let elsewhere = ContainerdDaemon::start_with_small_disk(16);
+    assert_eq!(adopts(&elsewhere, &connect(&elsewhere, "default").await).await, (WRITTEN, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_between_link_and_commit_is_overcome() {
+    let daemon = ContainerdDaemon::start();
+    let store = connect(&daemon, "default").await;
+    let lease = store.lease().await.expect("a lease");
+    let staged = stage(&store, CARGO).await;
+    let path = daemon.blobs().join(Digest::of(CARGO).hex());
+    daemon.pause();
+    let collecting = async {
+        while !path.exists() {
+            tokio::task::yield_now().await;
+        }
+        // The commit is on its way, and finds nothing.
+        std::fs::remove_file(&path).expect("is there");
+        daemon.resume();
+    };
+    tokio::join!(adopt(&store, &lease, &staged), collecting);
+    assert_eq!(lease.tally(), LINKED);
+    assert_eq!(std::fs::read(&path).expect("reads"), CARGO);
+    assert_eq!(inode(path), inode(staged.content().path().into()));
+    drop(staged);
+    assert_eq!(rows(&daemon, &["content", "active"]), BTreeSet::new(), "an ingest is left");
+    store.release(lease).await.expect("releases");
+    assert_nothing_left(&daemon, "default");
+}
+
+#[test]
+fn staging_is_found_where_links_work() {
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let reference = registry.push(images::busybox(), "library/busybox:1");
+    // The usual place is on another file system, and that beside containerd's content is not.
+    let node = Sandbox::divided(std::path::Path::new("/var/lib"), &daemon.folder().join("state"));
+    let user = Lighterman::inside(&node);
+    let address = daemon.address();
+    let args = ["pull", &reference, "--json", "--containerd-address", address.to_str().expect("UTF-8")];
+    let pulled = user.run(&args).succeeds().pulled();
+    assert_eq!((&pulled["contentLinked"], &pulled["contentWritten"]), (&pulled["blobsFetched"], &0.into()));
+    assert!(!daemon.folder().join("root/io.lighterman.staging").exists(), "staging is left");
+    assert_eq!(daemon.run("default", &[&reference, "linked"]), greeting(host()));
+}
+
+#[test]
+fn a_mount_in_between_is_noticed() {
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let reference = registry.push(images::busybox(), "library/busybox:1");
+    // One file system, and no link from here to there: what a service's sandbox makes of it.
+    let content = daemon.folder().join("root/io.containerd.content.v1.content");
+    let node = Sandbox::divided(std::path::Path::new("/var/lib"), &content);
+    let user = Lighterman::inside(&node);
+    let address = daemon.address();
+    let args = ["pull", &reference, "--json", "--containerd-address", address.to_str().expect("UTF-8")];
+    let outcome = user.run(&args).succeeds();
+    let pulled = outcome.pulled();
+    assert_eq!((&pulled["contentLinked"], &pulled["contentWritten"]), (&0.into(), &pulled["blobsFetched"]));
+    outcome.says(&["copied into containerd", "no hard link"]);
+    assert_eq!(daemon.run("default", &[&reference, "written"]), greeting(host()));
+}
