@@ -16,7 +16,7 @@ const START: usize = 2;
 /// one, give or take what a window measures wrong; two throttled ones bring twice as much.
 const PAYS: f64 = 1.3;
 /// Windows that a number is kept for once more did not pay; doubles with every vain try.
-const HOLD: u32 = 32;
+const HOLD: u32 = 16;
 /// The longest such wait.
 const LONGEST_HOLD: u32 = 512;
 /// Windows without growth after trouble.
@@ -192,7 +192,7 @@ mod tests {
         for (each, link, limit, cap, expected, what) in cases {
             let link = Link { each: each * 1000, link: link * 1000, limit };
             let mut ramp = Ramp::new(cap);
-            link.run(&mut ramp, 20);
+            link.run(&mut ramp, 18);
             assert_eq!(ramp.allowance(), expected, "{what}");
         }
     }
@@ -241,7 +241,7 @@ mod tests {
         ) {
             let link = Link { each, link, limit: FREE };
             let mut ramp = Ramp::new(cap);
-            link.run(&mut ramp, 24);
+            link.run(&mut ramp, 18);
             let (settled, best) = (link.rate(ramp.allowance()), link.rate(cap));
             prop_assert!(settled * 134 / 100 >= best, "{settled} of {best} with {}", ramp.allowance());
             let needed = usize::try_from(best.div_ceil(each)).expect("few");

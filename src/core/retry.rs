@@ -69,8 +69,9 @@ impl Policy {
         if failure.kind == Kind::Cancelled || is_local(failure.kind) {
             return Decision::GiveUp;
         }
-        // A transfer that breaks off is no reason to leave a host that was delivering.
-        if failure.progressed && is_transient(failure.kind) {
+        // A transfer that breaks off is no reason to leave a host that was delivering, but one
+        // that stalls is, and a host that wants to be left alone.
+        if failure.progressed && failure.kind == Kind::RegistryUnavailable && failure.retry_after.is_none() {
             return Decision::Retry(self.wait(1, jitter));
         }
         if failure.hosts_left > 0 {
@@ -147,7 +148,11 @@ mod tests {
         let policy = Policy::default();
         let broken_off = |kind| Failure { progressed: true, hosts_left: 1, round: 5, ..failure(kind) };
         assert!(matches!(policy.decide(&broken_off(Kind::RegistryUnavailable), 0.0), Decision::Retry(_)));
-        assert_eq!(policy.decide(&broken_off(Kind::DigestMismatch), 0.0), Decision::NextHost);
+        for leaves in [Kind::DigestMismatch, Kind::DeadlineExceeded, Kind::RateLimited] {
+            assert_eq!(policy.decide(&broken_off(leaves), 0.0), Decision::NextHost, "{leaves:?}");
+        }
+        let busy = Failure { retry_after: Some(Duration::from_secs(7)), ..broken_off(Kind::RegistryUnavailable) };
+        assert_eq!(policy.decide(&busy, 0.0), Decision::NextHost);
     }
 
     #[test]

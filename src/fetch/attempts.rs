@@ -66,8 +66,8 @@ impl<'a> Attempts<'a> {
 
     /// Starts over with one host alone, because what came from `hosts` was wrong.
     pub(super) fn only(&mut self, host: &'a Host, hosts: &[String], wrong: &Cause) {
-        self.record(hosts.join(", "), wrong);
-        let left = hosts.join(", ");
+        let left = names(hosts);
+        self.record(left.clone(), wrong);
         self.observer.notify(Event::NextHost { what: &self.what, left: &left, cause: wrong });
         self.hosts = vec![host];
         self.may_heal.clear();
@@ -76,8 +76,8 @@ impl<'a> Attempts<'a> {
 
     /// The error where what came from `hosts` was wrong and nobody else can be asked.
     pub(super) fn wrong(mut self, hosts: &[String], cause: Cause) -> FetchError {
-        self.record(hosts.join(", "), &cause);
-        self.give_up(Some(hosts.join(", ")).filter(|names| !names.is_empty()), cause)
+        self.record(names(hosts), &cause);
+        self.give_up(Some(names(hosts)), cause)
     }
 
     fn give_up(&mut self, host: Option<String>, cause: Cause) -> FetchError {
@@ -191,6 +191,11 @@ impl<'a> Attempts<'a> {
             self.past.remove(0);
         }
     }
+}
+
+/// Who brought bytes, in words.
+fn names(hosts: &[String]) -> String {
+    if hosts.is_empty() { "an earlier run".into() } else { hosts.join(", ") }
 }
 
 /// A number in 0..1. The standard library seeds every hasher afresh, which is random enough

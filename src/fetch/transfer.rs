@@ -161,6 +161,9 @@ impl<'a> Transfer<'a> {
 
     /// What to ask for next.
     fn next(&self) -> Option<(Range<u64>, Request)> {
+        if self.common.whole.load(Ordering::Acquire) {
+            return None;
+        }
         let size = self.common.partial.descriptor().size;
         let limits = self.common.engine.limits();
         let (free, sum) = self.unclaimed();
@@ -185,8 +188,10 @@ impl<'a> Transfer<'a> {
             Ok(()) => {
                 self.failure = None;
                 self.common.engine.health().note_success(self.host);
-                self.note_rate(ended.bytes, ended.took);
-                self.sync();
+                if ended.bytes > 0 {
+                    self.note_rate(ended.bytes, ended.took);
+                    self.sync();
+                }
                 if !self.seat.must_yield(self.running.len() + 1) {
                     self.start(ended.lane);
                 }

@@ -154,6 +154,24 @@ async fn a_host_that_sends_the_whole_for_a_range_is_asked_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_stops_doing_ranges_half_way_sends_the_rest_in_one_piece() {
+    let content = noise(SIZE, 13);
+    for odd in [2, 3, 5] {
+        let served = content.clone();
+        let server = Server::start(move |asked| {
+            let range = asked.range.filter(|_| asked.number < odd);
+            Answer::honest(&Asked { range, ..asked.clone() }, &served).ending(Ending::Paced(64 * 1024))
+        })
+        .await;
+        let bed = Bed::new().await;
+        bed.fetch(&[&server], &content).await.expect("fetched");
+        assert_eq!(bed.landed(&content).as_ref(), Some(&content));
+        let more = server.asked().len() - odd;
+        assert!((1..=2).contains(&more), "from request {odd} on, {more} were made: one for each connection at most");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bursts_of_errors_are_waited_out_and_endless_ones_reported() {
     let content = noise(SIZE, 8);
     let served = content.clone();
