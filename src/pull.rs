@@ -240,9 +240,12 @@ impl Puller<'_> {
     async fn fetch(&self, lease: &Lease, plan: &Plan) -> Result<Traffic, PullError> {
         let job = Job { reference: &plan.image.reference, store: self.store, lease };
         let blobs = plan::blobs(plan.parts.iter().map(|part| &part.manifest));
+        let belongs = |blob| Belongs { role: role_of(blob), source: &plan.image.reference };
+        let wanted: Vec<_> = blobs.iter().map(|blob| (&blob.descriptor, belongs(blob))).collect();
+        self.fetcher.make_room(&job, &wanted).await?;
         stream::iter(&blobs)
             .map(|blob| async {
-                let belongs = Belongs { role: role_of(blob), source: &plan.image.reference };
+                let belongs = belongs(blob);
                 let arrival = watch::Sender::new(Arrival::Awaited);
                 let landed = self.fetcher.blob(&job, &blob.descriptor, belongs, &arrival).await?;
                 Ok::<_, PullError>((landed, blob.descriptor.size))
