@@ -143,6 +143,9 @@ impl Seat {
         if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
             tokio::time::sleep(rest).await;
         }
+        if let Some(lane) = self.take() {
+            return lane;
+        }
         // Others with several connections give one up at the end of a range.
         let _waiting = Waiting::new(&self.lanes.waiting);
         // Always in this order, so that two never wait for each other.
@@ -157,6 +160,11 @@ impl Seat {
         if self.lanes.waiting.load(Ordering::Relaxed) > 0 || !self.host.state().allows_more(have) {
             return None;
         }
+        self.take()
+    }
+
+    /// A connection, if nobody has to wait for it.
+    fn take(&self) -> Option<Lane> {
         let slot = Arc::clone(&self.host.slots).try_acquire_owned().ok()?;
         let share = Arc::clone(&self.lanes.total).try_acquire_owned().ok()?;
         let buffers = self.lanes.budget.try_for_connection(self.lanes.connection_bytes)?;

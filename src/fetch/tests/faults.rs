@@ -103,7 +103,8 @@ async fn a_blob_in_one_piece_that_breaks_off_goes_on_by_range() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_wrong_or_refuse_do_not_end_it() {
     type Fault = fn(Answer) -> Answer;
-    let faults: [(&str, Fault); 11] = [
+    let faults: [(&str, Fault); 12] = [
+        ("no head", |honest| honest.ending(Ending::NoHead)),
         ("416", |_| Answer::status(416)),
         ("400", |_| Answer::status(400)),
         ("429 with seconds", |_| Answer::status(429).header("retry-after", "0")),
