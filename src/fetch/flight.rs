@@ -251,5 +251,8 @@ impl Drop for Waiter {
         if flights.get(&self.key).is_some_and(|known| Arc::ptr_eq(known, &self.flight)) {
             flights.remove(&self.key);
         }
+        drop((audience, flights));
+        // What was staged goes now, and not when the task that fetched it has wound up.
+        self.flight.state.send_replace(State::Elsewhere);
     }
 }
