@@ -13,9 +13,9 @@
 //! - The end is two blocks of zeros, or the end of the stream after one, between entries, or
 //!   in the padding of the last. What follows two blocks of zeros is no part of the archive.
 //!
-//! Where releases of Go and containerd differ, the newer and stricter counts: the map of a
-//! sparse file and an extended header have a limit (Go 1.19.2 and later), device numbers
-//! have to fit (containerd 2). Two things are stricter than either: a name of more than
+//! Where releases of Go and containerd differ, the newer and stricter counts: extended headers
+//! (Go 1.19.2) and sparse maps (Go 1.24.8 and 1.26.2) have a limit, and device numbers have to
+//! fit (containerd 2). Two things are stricter than either: a name of more than
 //! [`Limits::tar_name_bytes`] is refused even if it would be shorter without its dots and
 //! slashes, and a sparse file has to have as much data as its map says, even if nobody
 //! reads it.

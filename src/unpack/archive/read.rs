@@ -313,7 +313,8 @@ impl Archive {
         if more == More::Ends {
             return self.open(*begun, None, sink);
         }
-        if map.bytes() + BLOCK > self.limits.tar_pax_bytes {
+        // Go counts the part of the map that is in the header, too.
+        if map.bytes() + BLOCK >= self.limits.tar_pax_bytes {
             return Err(too_large("a sparse map", self.limits.tar_pax_bytes).into());
         }
         self.state = State::OldMap(map, begun);

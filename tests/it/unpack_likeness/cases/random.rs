@@ -77,9 +77,10 @@ pub(in super::super) fn damaged(seeds: Range<u64>) -> Vec<Case> {
             let blocks = bytes.len() / 512;
             for _ in 0..=dice.roll(3) {
                 let block = 512 * dice.roll(blocks);
-                let at = block + FIELDS[dice.roll(FIELDS.len())] + dice.roll(4) * dice.roll(4);
-                let end = (at + 1 + dice.roll(4)).min(block + 512);
-                bytes[at..end].iter_mut().for_each(|byte| *byte = BYTES[dice.roll(BYTES.len())]);
+                let field = FIELDS[dice.roll(FIELDS.len())] + dice.roll(4) * dice.roll(4);
+                let end = block + (field + 1 + dice.roll(4)).min(512);
+                let damage = &mut bytes[(block + field).min(end)..end];
+                damage.iter_mut().for_each(|byte| *byte = BYTES[dice.roll(BYTES.len())]);
             }
             // Damage that a checksum would tell is not what this is about.
             let mut damaged: Vec<u8> = Vec::new();
