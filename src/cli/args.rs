@@ -215,6 +215,9 @@ pub(super) struct PullArgs {
     /// containerd snapshotter to unpack with [default: overlayfs]
     #[arg(long, env = "CONTAINERD_SNAPSHOTTER", value_name = "NAME")]
     pub(super) snapshotter: Option<String>,
+    /// Only fetch and name the image; containerd unpacks it when a container is made of it
+    #[arg(long)]
+    pub(super) no_unpack: bool,
     /// Blobs downloaded at a time [default: 6]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(super) max_concurrent_downloads: Option<u16>,

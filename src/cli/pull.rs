@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
     let puller = Puller {
         fetcher: &fetcher,
         store: opened.store.as_ref(),
-        unpacker: opened.unpacker.as_deref(),
+        unpacker: opened.unpacker.as_deref().filter(|_| !args.no_unpack),
         host: &host,
         limits,
         observer: progress.as_ref(),

@@ -60,6 +60,18 @@ fn an_image_is_pulled_runs_and_goes_without_a_trace() {
 }
 
 #[test]
+fn an_image_that_is_left_packed_is_there_and_runs_later() {
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let reference = registry.push(fixture::busybox(), "library/busybox:1");
+    pull(&Lighterman::new(), &daemon, &reference, &["--no-unpack"]).succeeds();
+    assert_eq!(rows(&daemon, "default", "images").len(), 1);
+    assert_eq!(rows(&daemon, "default", "snapshots"), [""; 0]);
+    drop(registry);
+    assert_eq!(daemon.run("default", &[&reference, "later"]), greeting(host()));
+}
+
+#[test]
 fn containerd_is_the_destination_when_it_answers_and_a_second_pull_transfers_nothing() {
     let daemon = ContainerdDaemon::start();
     let registry = Registry::plain();
