@@ -23,13 +23,14 @@ use super::workspace::Workspace;
 use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable, inflate::InflateError};
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
+use crate::core::error::{Classify, Kind};
 use crate::core::manifest::{ImageConfig, Manifest};
 use crate::fetch::{Arrival, Engine};
 use crate::store::containerd::{Containerd, labels};
 use crate::store::error::RemoteCode;
 use crate::store::staging::FollowError;
 use crate::store::{Lease, Store, StoreError};
-use overlay::{Ground, Site};
+use overlay::{GraftError, Ground, Site};
 use snapshots::{Prepared, Snapshots};
 
 /// Tries when a snapshot vanishes between two calls, which the collector can do once.
@@ -264,6 +265,10 @@ impl Landing<'_> {
             let grafted = tokio::task::spawn_blocking(move || overlay::graft(&layer, &site)).await;
             match grafted.map_err(|error| StoreError::thread(&error))? {
                 Ok(()) => return Ok(Outcome::Grafted),
+                // containerd would refuse it as well.
+                Err(GraftError::Tree(source)) if source.kind() == Kind::InvalidContent => {
+                    return Err(UnpackError::Tree { layer: self.step.layer.digest.clone(), source });
+                }
                 Err(error) => {
                     tracing::warn!(layer = %self.step.layer.digest, %error, "containerd extracts this layer itself");
                 }

@@ -29,6 +29,9 @@ use crate::support::registry::Registry;
 use cases::{Case, Verdict};
 use tree::Nodes;
 
+/// The value of `--extract-with` with which we extract layers ourselves.
+const OWN: &str = "lighterman";
+
 /// The directories of an image's layers, lowest first, or why there are none.
 type Unpacked = Result<Vec<PathBuf>, String>;
 
@@ -58,17 +61,23 @@ impl Bed {
         }
     }
 
-    /// Pulled by us.
-    fn ours(&self, reference: &str, diff_ids: &[Digest]) -> Unpacked {
+    /// Pulled by us, into the namespace that is named after who extracts.
+    fn ours(&self, extractor: &str, reference: &str, diff_ids: &[Digest]) -> Unpacked {
         let user = Lighterman::new();
         let (address, staging) = (self.daemon.address(), user.path("staging"));
         let [address, staging] = [&address, &staging].map(|path| path.to_str().expect("UTF-8"));
-        let destination = ["--to", "containerd:ours", "--containerd-address", address, "--staging-dir", staging];
-        let outcome = user.run(&[&["pull", reference], &destination[..]].concat());
+        let to = format!("containerd:{extractor}");
+        let node =
+            ["--to", &to, "--containerd-address", address, "--staging-dir", staging, "--extract-with", extractor];
+        let outcome = user.run(&[&["pull", reference], &node[..]].concat());
         match outcome.code {
-            Some(exit::OK) => Ok(self.directories("ours", diff_ids)),
+            Some(exit::OK) if extractor == OWN && outcome.stderr.contains("containerd extracts") => {
+                panic!("containerd extracted {reference} itself: {outcome:?}")
+            }
+            Some(exit::OK) => Ok(self.directories(extractor, diff_ids)),
+            Some(exit::CONTENT) => Err(outcome.stderr),
             // containerd's words do not always tell an archive from a disk.
-            Some(exit::CONTENT | exit::LOCAL_IO) => Err(outcome.stderr),
+            Some(exit::LOCAL_IO) if extractor != OWN => Err(outcome.stderr),
             _ => panic!("{reference} cannot be unpacked, and that is all: {outcome:?}"),
         }
     }
@@ -102,7 +111,8 @@ impl Bed {
         let manifest = Manifest::new(Flavour::Oci, &platform(host().arch, host().variant), &layers, ("/none", &[]));
         let reference = self.registry.push(&Image::single(manifest), &format!("case:{number}"));
         let theirs = self.theirs(&reference, &diff_ids);
-        let mut hands = vec![("pulled", self.ours(&reference, &diff_ids))];
+        let pulled = |extractor| (extractor, self.ours(extractor, &reference, &diff_ids));
+        let mut hands = vec![pulled(OWN), pulled("diff-service")];
         if case.packed.is_none() {
             hands.push(("grown", grown::grow(&case.layers, &self.daemon.folder().join(format!("grown/{number}")))));
         }

@@ -170,6 +170,10 @@ pub(in super::super) fn implied() -> Vec<Case> {
             "two levels below what a lower layer hides",
             [lower(), tar([file(".wh.a", "")]), tar([file("a/b/f", "x")])],
         ),
+        refuses(
+            "two levels below a lower layer's file, replaced later",
+            [lower(), tar([file("file/new/f", "x"), symlink("file/new", "f")])],
+        ),
         refuses("two levels below a lower layer's file", [lower(), tar([file("file/new/f", "x")])]),
         unpacks(
             "where a lower layer made them opaque",
