@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 use std::future::Future;
 use std::num::NonZero;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use async_task::Runnable;
 pub use async_task::Task;
@@ -58,9 +58,13 @@ struct Entry {
     task: Runnable,
 }
 
-/// Closes the queue when the last handle goes.
+/// Closes the queue when the last handle goes, and waits for what the threads are at, so that
+/// a process which ends leaves nothing half-removed.
 #[derive(Debug)]
-struct Owner(Arc<Queue>);
+struct Owner {
+    queue: Arc<Queue>,
+    threads: Vec<JoinHandle<()>>,
+}
 
 impl Cpu {
     /// A pool with a thread per core that this process may use.
@@ -72,17 +76,20 @@ impl Cpu {
 
     fn with_threads(count: usize) -> Self {
         let queue = Arc::new(Queue::default());
+        let mut threads = Vec::with_capacity(count);
         for index in 0..count {
             let queue = Arc::clone(&queue);
-            let spawned = thread::Builder::new().name(format!("cpu-{index}")).spawn(move || queue.work());
-            if let Err(error) = spawned {
-                // Fewer threads are slower and not wrong, unless there is none at all.
-                assert!(index > 0, "cannot start a thread: {error}");
-                tracing::warn!(%error, threads = index, "the CPU pool has fewer threads than cores");
-                break;
+            match thread::Builder::new().name(format!("cpu-{index}")).spawn(move || queue.work()) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    // Fewer threads are slower and not wrong, unless there is none at all.
+                    assert!(index > 0, "cannot start a thread: {error}");
+                    tracing::warn!(%error, threads = index, "the CPU pool has fewer threads than cores");
+                    break;
+                }
             }
         }
-        Self { _owner: Arc::new(Owner(Arc::clone(&queue))), queue }
+        Self { _owner: Arc::new(Owner { queue: Arc::clone(&queue), threads }), queue }
     }
 
     /// Starts a task. Dropping what is returned cancels it at its next wait; awaiting it
@@ -160,8 +167,15 @@ impl Queue {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.lock().closed = true;
-        self.0.wake.notify_all();
+        self.queue.lock().closed = true;
+        self.queue.wake.notify_all();
+        for thread in self.threads.drain(..) {
+            // The last handle may have been a task's, and no thread can wait for itself.
+            if thread.thread().id() != thread::current().id() {
+                // A panic was the task's, and whoever awaits that has it.
+                let _ = thread.join();
+            }
+        }
     }
 }
 
@@ -232,6 +246,27 @@ mod tests {
         });
         drop(task);
         assert_eq!(receiver.recv().await, None, "the future was dropped with what it held");
+    }
+
+    #[test]
+    fn the_last_handle_waits_for_what_was_cancelled() {
+        struct Slow(Arc<Mutex<bool>>);
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                thread::yield_now();
+                *self.0.lock().expect("lives") = true;
+            }
+        }
+        let dropped = Arc::new(Mutex::new(false));
+        let held = Slow(Arc::clone(&dropped));
+        let cpu = Cpu::with_threads(1);
+        let task = cpu.spawn(Priority::HASH, async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        drop(task);
+        drop(cpu);
+        assert!(*dropped.lock().expect("lives"));
     }
 
     #[tokio::test]

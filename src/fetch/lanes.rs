@@ -157,6 +157,10 @@ impl Seat {
 
     /// One more connection for a blob that has some, if it may.
     pub(super) fn more(&self, have: usize) -> Option<Lane> {
+        // What is left of a small blob is small as well.
+        if matches!(self.appetite, Appetite::One) {
+            return None;
+        }
         if self.lanes.waiting.load(Ordering::Relaxed) > 0 || !self.host.state().allows_more(have) {
             return None;
         }

@@ -122,8 +122,10 @@ impl<'a> Transfer<'a> {
 
     /// Opens as many connections more as there may be and is work for.
     fn widen(&mut self) {
-        // The first one finds out where the blob is, and whether ranges work.
-        let may = self.failure.is_none() && self.common.answered.load(Ordering::Acquire);
+        // The first one finds out where the blob is, and whether ranges work; where it brings
+        // all of it, nobody can help.
+        let alone = !self.common.answered.load(Ordering::Acquire) || self.common.whole.load(Ordering::Acquire);
+        let may = self.failure.is_none() && !alone;
         while may && !self.running.is_empty() && self.common.source.does_ranges() && self.has_work() {
             let Some(lane) = self.seat.more(self.running.len()) else { return };
             if !self.start(lane) {

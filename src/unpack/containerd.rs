@@ -10,9 +10,12 @@ mod diff;
 mod overlay;
 mod snapshots;
 
+use std::path::{Path, PathBuf};
+
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use tokio::sync::watch;
+use containerd_client::types::Mount;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::layer::{self, Layer, LayerError, Order, Source};
@@ -75,27 +78,27 @@ impl Unpack for Unpacker {
         let snapshots = Snapshots { store: &self.store, lease };
         let present = present(snapshots, &steps).await?;
         let ground = if present < steps.len() { self.ground().await? } else { None };
-        let growing: Vec<_> = steps
-            .iter()
-            .zip(image.arrivals)
-            .enumerate()
-            .map(|(index, (step, arrival))| {
-                let ground = ground.as_ref().filter(|_| index >= present)?;
-                Some(self.start(index, step, arrival.clone(), ground.workspace.clone()))
-            })
-            .collect();
-        for (index, (step, growing)) in steps.iter().zip(growing).enumerate() {
-            let outcome = if index < present {
-                Outcome::Present
-            } else {
+        let durable = self.durable().await?;
+        let (failures, mut failed) = mpsc::channel(1);
+        let growing = steps.iter().zip(image.arrivals).enumerate().map(|(index, (step, arrival))| {
+            let ground = ground.as_ref().filter(|_| index >= present)?;
+            Some(self.start((index, step), arrival.clone(), ground.workspace.clone(), failures.clone()))
+        });
+        let growing: Vec<_> = growing.collect();
+        let landing = async {
+            for (index, (step, growing)) in steps.iter().zip(growing).enumerate() {
+                let arrival = image.arrivals[index].clone();
                 let landing =
-                    Landing { snapshots, step, arrival: image.arrivals[index].clone(), ground: ground.as_ref() };
-                landing.run(growing).await?
-            };
-            observer(LayerUnpacked { index, layer: step.layer, outcome });
-        }
-        if let (Some(ground), Durability::Synced) = (&ground, self.options.durability) {
-            sync(ground).await?;
+                    Landing { snapshots, step, arrival, ground: ground.as_ref(), durable: durable.as_deref() };
+                let outcome = if index < present { Outcome::Present } else { landing.run(growing).await? };
+                observer(LayerUnpacked { index, layer: step.layer, outcome });
+            }
+            Ok::<_, UnpackError>(())
+        };
+        // A layer that cannot grow ends the pull at once, not when its turn to land comes.
+        tokio::select! {
+            landed = landing => landed?,
+            Some(failure) = failed.recv() => return Err(failure),
         }
         self.label(&steps[present..], &image.arrivals[present..]).await?;
         let config = &image.manifest.config.digest;
@@ -122,14 +125,30 @@ impl Unpacker {
         })
     }
 
-    /// Lets a layer grow, from whenever its bytes arrive.
+    /// The file system to write through before each commit, if the user wants that.
+    async fn durable(&self) -> Result<Option<PathBuf>, StoreError> {
+        if self.options.durability == Durability::Cached {
+            return Ok(None);
+        }
+        let root = self.store.snapshotter_root().await?.filter(|root| root.is_dir());
+        if root.is_none() {
+            tracing::warn!(
+                snapshotter = self.store.snapshotter(),
+                "layers cannot be written through: containerd does not say where they are"
+            );
+        }
+        Ok(root)
+    }
+
+    /// Lets a layer grow, from whenever its bytes arrive. `None` leaves it to containerd; a
+    /// failure goes to `failures`, and nothing comes of the task.
     fn start(
         &self,
-        index: usize,
-        step: &Step<'_>,
+        (index, step): (usize, &Step<'_>),
         arrival: watch::Receiver<Arrival>,
         workspace: Workspace,
-    ) -> AbortOnDropHandle<Result<Option<Layer>, UnpackError>> {
+        failures: mpsc::Sender<UnpackError>,
+    ) -> AbortOnDropHandle<Option<Layer>> {
         let order = Order {
             index,
             media_type: step.layer.media_type.clone(),
@@ -140,11 +159,16 @@ impl Unpacker {
         let (unpacker, blob) = (self.clone(), step.layer.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
             match unpacker.grow(&blob, order.clone(), arrival, workspace).await {
+                Ok(layer) => Some(layer),
                 Err(LayerError::Inflate(error @ InflateError::Window)) => {
                     tracing::warn!(layer = %blob.digest, %error, "containerd extracts this layer itself");
-                    Ok(None)
+                    None
                 }
-                grown => grown.map(Some).map_err(|error| UnpackError::of_layer(&blob.digest, &order.diff_id, error)),
+                Err(error) => {
+                    // Nobody listens any more where another layer failed first.
+                    let _ = failures.send(UnpackError::of_layer(&blob.digest, &order.diff_id, error)).await;
+                    std::future::pending().await
+                }
             }
         }))
     }
@@ -219,15 +243,14 @@ struct Landing<'a> {
     step: &'a Step<'a>,
     arrival: watch::Receiver<Arrival>,
     ground: Option<&'a Ground>,
+    /// What is to be written through before the snapshot is committed.
+    durable: Option<&'a Path>,
 }
 
 impl Landing<'_> {
-    async fn run(
-        &self,
-        growing: Option<AbortOnDropHandle<Result<Option<Layer>, UnpackError>>>,
-    ) -> Result<Outcome, UnpackError> {
+    async fn run(&self, growing: Option<AbortOnDropHandle<Option<Layer>>>) -> Result<Outcome, UnpackError> {
         let mut layer = match growing {
-            Some(growing) => growing.await.map_err(|error| StoreError::thread(&error))??,
+            Some(growing) => growing.await.map_err(|error| StoreError::thread(&error))?,
             None => None,
         };
         for _ in 0..TRIES {
@@ -235,15 +258,7 @@ impl Landing<'_> {
                 Prepared::Exists if self.snapshots.hold(&self.step.chain_id).await? => return Ok(Outcome::Present),
                 Prepared::Exists => {}
                 Prepared::Active { key, mounts } => {
-                    let site = self.ground.and_then(|ground| ground.site(&mounts));
-                    let filled = self.fill(layer.take().zip(site), mounts).await;
-                    let landed = match filled {
-                        Ok(outcome) => match self.snapshots.commit(self.step, &key).await {
-                            Ok(Outcome::Present) => Ok(Outcome::Present),
-                            committed => committed.map(|_| outcome).map_err(UnpackError::from),
-                        },
-                        Err(error) => Err(error),
-                    };
+                    let landed = self.land(layer.take(), &key, mounts).await;
                     if landed.is_err() {
                         self.snapshots.remove(&key).await;
                     }
@@ -255,12 +270,24 @@ impl Landing<'_> {
         Err(StoreError::Containerd { action: "prepare a snapshot", message, code: RemoteCode::Other }.into())
     }
 
+    /// Fills a prepared snapshot and commits it.
+    async fn land(&self, layer: Option<Layer>, key: &str, mounts: Vec<Mount>) -> Result<Outcome, UnpackError> {
+        let site = self.ground.and_then(|ground| ground.site(&mounts));
+        if let (Some(_), None) = (&layer, &site) {
+            tracing::warn!(layer = %self.step.layer.digest, ?mounts, "unfamiliar mounts: containerd extracts this layer itself");
+        }
+        let outcome = self.fill(layer.zip(site), mounts).await?;
+        if let Some(durable) = self.durable {
+            sync(durable).await?;
+        }
+        Ok(match self.snapshots.commit(self.step, key).await? {
+            Outcome::Present => Outcome::Present,
+            _ => outcome,
+        })
+    }
+
     /// Gets the layer's files into a prepared snapshot.
-    async fn fill(
-        &self,
-        grafting: Option<(Layer, Site)>,
-        mounts: Vec<containerd_client::types::Mount>,
-    ) -> Result<Outcome, UnpackError> {
+    async fn fill(&self, grafting: Option<(Layer, Site)>, mounts: Vec<Mount>) -> Result<Outcome, UnpackError> {
         if let Some((layer, site)) = grafting {
             let grafted = tokio::task::spawn_blocking(move || overlay::graft(&layer, &site)).await;
             match grafted.map_err(|error| StoreError::thread(&error))? {
@@ -290,10 +317,10 @@ fn lost(digest: &Digest) -> StoreError {
     StoreError::Containerd { action: "read content", message, code: RemoteCode::NotFound }
 }
 
-/// Everything on the snapshots' file system, ours or not: there is no smaller unit that
-/// holds directories as well.
-async fn sync(ground: &Ground) -> Result<(), StoreError> {
-    let path = ground.snapshots().to_owned();
+/// Everything on a file system, ours or not: there is no smaller unit that holds directories
+/// as well.
+async fn sync(path: &Path) -> Result<(), StoreError> {
+    let path = path.to_owned();
     let synced = tokio::task::spawn_blocking(move || {
         let failed = |error| StoreError::io("sync", &path, error);
         let folder = std::fs::File::open(&path).map_err(failed)?;

@@ -15,6 +15,7 @@ use super::tree::{Grown, Tree, TreeError, Whiteouts};
 use super::workspace::Scratch;
 use crate::core::descriptor::MediaType;
 use crate::core::digest::{Digest, Digester};
+use crate::core::error::{Classify, Kind};
 use crate::core::limits::Limits;
 use crate::cpu::{self, Cpu, Priority};
 use crate::store::staging::{FollowError, Follower};
@@ -125,14 +126,31 @@ pub async fn grow(cpu: &Cpu, source: Source, order: Order, scratch: Scratch) -> 
     let inflating = cpu.spawn(priority, read_and_inflate(source, inflater, pieces, spare));
     let writing = cpu.spawn(priority, write(order, scratch, arriving, returned));
     let (inflated, written) = tokio::join!(inflating, writing);
-    let layer = match (inflated, written) {
-        (Err(error), Err(LayerError::CutOff)) | (_, Err(error)) | (Err(error), _) => return Err(error),
-        (Ok(()), Ok(layer)) => layer,
+    let grown = match (inflated, written) {
+        (Err(error), Err(LayerError::CutOff)) | (_, Err(error)) | (Err(error), _) => Err(error),
+        (Ok(()), Ok(layer)) => Ok(layer),
     };
-    if let Some(verdict) = &mut verdict {
+    // What makes no sense may be the publisher's, or never have been published: the digest
+    // tells, and where it does not hold the right bytes are still to come.
+    if let Some(verdict) = &mut verdict
+        && grown.as_ref().err().is_none_or(LayerError::depends_on_the_bytes)
+    {
         verdict.verified().await?;
     }
-    Ok(layer)
+    grown
+}
+
+impl LayerError {
+    /// Other bytes might have gone well. What is this node's own fault is known at once.
+    fn depends_on_the_bytes(&self) -> bool {
+        match self {
+            Self::Inflate(_) | Self::Archive(ArchiveError::Archive(_)) | Self::DiffId { .. } => true,
+            Self::Archive(ArchiveError::Sink(error)) | Self::Tree(error) => {
+                !matches!(error.kind(), Kind::StoreFull | Kind::StoreInvalid)
+            }
+            Self::Follow(_) | Self::Read(_) | Self::Store(_) | Self::CutOff => false,
+        }
+    }
 }
 
 /// The first stage: reads and inflates.

@@ -39,6 +39,6 @@ pub enum Durability {
     /// The kernel writes them when it likes, as with containerd's own pull.
     #[default]
     Cached,
-    /// Before the image has a name, so that a loss of power leaves no image of empty files.
+    /// Before their snapshots are committed, so that a loss of power leaves none of empty files.
     Synced,
 }

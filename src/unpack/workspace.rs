@@ -43,15 +43,19 @@ pub struct Scratch {
 
 impl Workspace {
     /// Opens a session in `root`, which is made if need be, and removes what processes left
-    /// there that live no more.
+    /// there that live no more. `prepare` sees the root before anything is made in it.
     ///
     /// # Errors
     /// Whatever keeps directories from being made there.
-    pub fn open(root: &Path) -> io::Result<Self> {
+    pub fn open(root: &Path, prepare: impl Fn(&Path) -> io::Result<()>) -> io::Result<Self> {
         sweep(root);
         for _ in 0..TRIES {
             DirBuilder::new().recursive(true).mode(0o700).create(root)?;
-            let path = root.join(unique());
+            match prepare(root) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                prepared => prepared?,
+            }
+            let path = root.join(unique_name());
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {}
                 // Removed by one that ended, or taken.
@@ -136,7 +140,7 @@ fn sweep(root: &Path) {
     }
 }
 
-fn unique() -> String {
+fn unique_name() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
     format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
 }
@@ -153,11 +157,11 @@ mod tests {
     fn nothing_stays_of_a_session_that_ends() {
         let folder = tempfile::tempdir().expect("folder");
         let root = folder.path().join("trees");
-        let workspace = Workspace::open(&root).expect("opens");
+        let workspace = Workspace::open(&root, |_| Ok(())).expect("opens");
         let (scratch, moved) = (workspace.scratch().expect("makes"), workspace.scratch().expect("makes"));
         std::fs::write(scratch.path().join("file"), b"x").expect("writes");
         std::fs::rename(moved.path(), folder.path().join("snapshot")).expect("moves");
-        let other = Workspace::open(&root).expect("opens beside it");
+        let other = Workspace::open(&root, |_| Ok(())).expect("opens beside it");
         assert!(scratch.path().exists(), "a living session is left alone");
         drop((scratch, moved, workspace));
         assert_eq!(entries(&root), 1);
@@ -172,7 +176,7 @@ mod tests {
         let left = folder.path().join("1-dead/0/etc");
         std::fs::create_dir_all(&left).expect("makes");
         std::fs::write(left.join("shadow"), b"x").expect("writes");
-        let workspace = Workspace::open(folder.path()).expect("opens");
+        let workspace = Workspace::open(folder.path(), |_| Ok(())).expect("opens");
         assert!(!folder.path().join("1-dead").exists());
         assert_eq!(entries(workspace.root()), 1);
     }

@@ -63,13 +63,15 @@ pub(super) struct Journal {
     lines: Vec<u64>,
     /// Records that are not lengthened any more, because an `s` covers them or is about to.
     sealed: usize,
+    /// Records that the last `s` in the file covers.
+    noted: usize,
 }
 
 impl Journal {
     /// The journal of a blob of which nothing is there.
     pub(super) fn new(path: PathBuf, blob: &Descriptor) -> Self {
         let head = format!("{}\nboot {}\n", title(blob), BOOT.as_deref().unwrap_or("-"));
-        Self { path, head, file: None, length: 0, records: Vec::new(), lines: Vec::new(), sealed: 0 }
+        Self { path, head, file: None, length: 0, records: Vec::new(), lines: Vec::new(), sealed: 0, noted: 0 }
     }
 
     /// Takes up what an earlier run left, or `None` where that is nothing, or nothing to go by.
@@ -144,8 +146,13 @@ impl Journal {
     /// Notes that the first `count` records are on disk; the file, for syncing this very note.
     pub(super) fn note_synced(&mut self, count: usize) -> io::Result<Option<Arc<File>>> {
         let Some(file) = &self.file else { return Ok(None) };
+        // Of two syncs at once, the one that covers less may end last.
+        if count <= self.noted {
+            return Ok(None);
+        }
         let line = format!("s {count}\n");
         file.write_all_at(line.as_bytes(), self.length)?;
+        self.noted = count;
         self.length += line.len() as u64;
         Ok(Some(Arc::clone(file)))
     }
@@ -159,6 +166,7 @@ impl Journal {
 
     /// Writes everything into a new file: `synced` of the records are on disk.
     fn create(&mut self, path: &Path, synced: usize) -> io::Result<()> {
+        self.noted = synced;
         let mut text = self.head.clone();
         self.lines.clear();
         for (index, record) in self.records.iter().enumerate() {

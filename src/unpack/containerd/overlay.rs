@@ -16,7 +16,7 @@ use super::super::layer::Layer;
 use super::super::tree::{self, RootMeta, TreeError};
 use super::super::workspace::Workspace;
 use crate::store::StoreError;
-use crate::store::containerd::Containerd;
+use crate::store::containerd::{Containerd, unique};
 
 /// The only snapshotter whose folders are known: containerd's own.
 const SNAPSHOTTER: &str = "overlayfs";
@@ -79,19 +79,15 @@ impl Ground {
         let own = root.join(WORKSPACE);
         let prepared = || {
             // Only where containerd's folder is: this process may see another file system.
-            fs::symlink_metadata(&snapshots)?;
-            let workspace = Workspace::open(&own)?;
-            copy_label(&snapshots, &own)?;
+            check_owner(root)?;
+            check_owner(&snapshots)?;
+            // The label first: what is made below has it from here.
+            let workspace = Workspace::open(&own, |own| copy_label(&snapshots, own))?;
             prove_rename(&workspace, &snapshots)?;
             Ok(workspace)
         };
         let workspace = prepared().map_err(|error: std::io::Error| format!("{}: {error}", snapshots.display()))?;
         Ok(Self { snapshots, workspace })
-    }
-
-    /// The file system that snapshots are on.
-    pub(super) fn snapshots(&self) -> &Path {
-        &self.snapshots
     }
 
     /// Reads a snapshot's mounts; `None` where anything is not as containerd's overlayfs has it.
@@ -125,11 +121,22 @@ pub(super) fn graft(layer: &Layer, site: &Site) -> Result<(), GraftError> {
     fs::rename(layer.scratch.path(), &site.upper).map_err(failed)
 }
 
+/// Only where nobody but us can put something else in the place of what we make: root's trees
+/// hold setuid files and devices, and a containerd may be another user's.
+fn check_owner(path: &Path) -> std::io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    let others_write = metadata.mode() & 0o022 != 0;
+    if metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw() && !others_write {
+        return Ok(());
+    }
+    Err(std::io::Error::other("it does not belong to this user alone"))
+}
+
 /// Equal device numbers do not mean that a rename works: bind mounts do not cross. An empty
 /// folder that nobody knows does no harm among the snapshots, even if it had to stay.
 fn prove_rename(workspace: &Workspace, snapshots: &Path) -> std::io::Result<()> {
     let scratch = workspace.scratch()?;
-    let there = snapshots.join(format!("new-lighterman-{}", std::process::id()));
+    let there = snapshots.join(format!("new-lighterman-{}", unique()));
     fs::DirBuilder::new().mode(0o700).create(&there)?;
     let renamed = fs::rename(scratch.path(), &there);
     let removed = fs::remove_dir(&there);
@@ -162,10 +169,12 @@ fn is_whole(map: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn ground(folder: &Path) -> Ground {
-        let workspace = Workspace::open(&folder.join("own")).expect("opens");
+        let workspace = Workspace::open(&folder.join("own"), |_| Ok(())).expect("opens");
         Ground { snapshots: "/run/c/snapshots".into(), workspace }
     }
 
@@ -207,6 +216,16 @@ mod tests {
         ] {
             assert_eq!(ground.site(&odd), None, "{odd:?}");
         }
+    }
+
+    #[test]
+    fn a_folder_that_others_can_change_is_no_ground() {
+        let folder = tempfile::tempdir().expect("folder");
+        check_owner(folder.path()).expect("is ours alone");
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(folder.path(), open).expect("is ours");
+        let refused = check_owner(folder.path()).expect_err("anybody may write");
+        assert!(refused.to_string().contains("this user alone"), "{refused}");
     }
 
     #[test]

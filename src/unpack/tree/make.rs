@@ -17,6 +17,8 @@ use crate::unpack::archive::{Entry, Kind, Sink};
 
 /// Larger files get their blocks at once: faster, and in one piece.
 const ALLOCATED: u64 = 1024 * 1024;
+/// But not more than this on the word of a header, which nobody has verified yet.
+const ALLOCATED_AT_MOST: u64 = 64 * 1024 * 1024;
 /// Permission bits that the kernel takes over from a new directory's mode.
 const DIRECTORY_BITS: u32 = 0o1777;
 /// Likewise for other files. Special bits are set when owner and content are there.
@@ -120,8 +122,9 @@ impl Tree {
         let fd = self.make(base, &meta, |dir| openat(dir, base, flags, mode))?;
         let mut length = 0;
         if size > ALLOCATED {
-            match fallocate(&fd, FallocateFlags::empty(), 0, size) {
-                Ok(()) => length = size,
+            let ahead = size.min(ALLOCATED_AT_MOST);
+            match fallocate(&fd, FallocateFlags::empty(), 0, ahead) {
+                Ok(()) => length = ahead,
                 // Not every file system can.
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
                 Err(errno) => return Err(TreeError::io("write", &meta.path, errno)),
