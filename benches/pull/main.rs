@@ -18,7 +18,8 @@
 //! - containerd finds neither igzip nor unpigz, as on a stock node.
 //! - CPU seconds are user and system time of the client and of containerd. Peak memory is the
 //!   client's. Bytes on the wire are all that went over the loopback interface meanwhile.
-//! - "synced" rows add the time of a `syncfs` after the pull to both sides.
+//! - "synced" lines end when unpacked trees are on the disk, too: ours is told so, and a `syncfs`
+//!   after the pull counts for both.
 //!
 //! Everything runs in namespaces of its own (mounts, processes, network), so that nothing is
 //! left behind, however it ends. Needs root. `benches/README.md` says how to profile a row.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
+use super::sandbox::{OURSELVES, run};
+
 /// First argument of the small process.
 const WRAPPER: &str = "measure-one-command";
 
@@ -53,10 +55,10 @@ pub(crate) fn wrap() -> ! {
 /// Runs a command, which has to succeed, and says what it cost.
 pub(crate) fn measured(command: &Command, scratch: &Path) -> Cost {
     let result = scratch.join("cost.json");
-    let mut wrapped = Command::new(std::env::current_exe().expect("our own path"));
+    let mut wrapped = Command::new(OURSELVES);
     wrapped.arg(WRAPPER).arg(&result).arg(command.get_program()).args(command.get_args());
     wrapped.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
-    super::sandbox::run(&mut wrapped);
+    run(&mut wrapped);
     let text = std::fs::read(&result).expect("the wrapper has written it");
     let figures: Value = serde_json::from_slice(&text).expect("our own JSON");
     let figure = |name: &str| figures[name].as_u64().expect("a figure");

@@ -19,12 +19,21 @@ pub(crate) enum Goal {
 }
 
 /// Who pulls.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Puller {
     /// This lighterman.
-    Ours(PathBuf),
+    Ours(PathBuf, Trees),
     /// `ctr`, or skopeo for a layout.
     Peer,
+}
+
+/// What of unpacked trees is on the disk when the pull has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trees {
+    /// What the kernel has got round to; containerd 1.6 knows no other way.
+    Cached,
+    /// All of it.
+    Synced,
 }
 
 /// Where a pull lands.
@@ -46,7 +55,7 @@ impl Puller {
     /// The command for a pull.
     pub(crate) fn command(&self, task: &Task<'_>) -> Command {
         let mut command = match self {
-            Self::Ours(program) => lighterman(program, task),
+            Self::Ours(program, trees) => lighterman(program, *trees, task),
             Self::Peer if task.goal == Goal::Layout => skopeo(task),
             Self::Peer => ctr(task),
         };
@@ -73,7 +82,7 @@ pub(crate) fn empty_config(scratch: &Path) -> PathBuf {
     config
 }
 
-fn lighterman(program: &Path, task: &Task<'_>) -> Command {
+fn lighterman(program: &Path, trees: Trees, task: &Task<'_>) -> Command {
     let mut command = Command::new(program);
     command.arg("--config").arg(empty_config(task.scratch)).args(["pull", "--plain-http", task.reference, "--to"]);
     let disk = task.landing.disk.path();
@@ -82,6 +91,9 @@ fn lighterman(program: &Path, task: &Task<'_>) -> Command {
         Goal::Unpacked => command.arg("containerd"),
         Goal::Content => command.args(["containerd", "--no-unpack"]),
     };
+    if trees == Trees::Synced {
+        command.arg("--sync-snapshots");
+    }
     if task.goal != Goal::Layout {
         command.arg("--staging-dir").arg(disk.join("staging"));
     }

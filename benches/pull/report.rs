@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::arguments::Arguments;
 use super::image::Made;
 use super::outcome::{Turn, Turns};
-use super::pullers::Puller;
+use super::pullers::{Puller, Trees};
 
 /// What a figure has to reach.
 #[derive(Debug, Clone, Copy)]
@@ -157,7 +157,8 @@ pub(crate) fn image(made: &Made) {
 /// Says what one turn took.
 pub(crate) fn turn(puller: &Puller, turn: &Turn) {
     let name = match puller {
-        Puller::Ours(_) => "lighterman",
+        Puller::Ours(_, Trees::Cached) => "lighterman",
+        Puller::Ours(_, Trees::Synced) => "  syncing",
         Puller::Peer => "peer",
     };
     let (wall, synced, cpu, requests) = (seconds(turn.wall()), seconds(turn.synced()), turn.cpu(), turn.requests);

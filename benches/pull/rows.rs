@@ -10,7 +10,7 @@ use super::disk::{Disk, Speed, touch_memory};
 use super::image::{Image, Recipe};
 use super::measure::{self, loopback_bytes};
 use super::outcome::{Turn, Turns};
-use super::pullers::{Goal, Landing, Puller, Task};
+use super::pullers::{Goal, Landing, Puller, Task, Trees};
 use super::registry::{Pace, Registry};
 use super::report::{self, Line, Report, Target};
 use super::resolve;
@@ -120,12 +120,13 @@ impl Bench<'_> {
         match row.kind {
             Kind::Pull(recipe, pace, goal, times) => {
                 let (image, registry) = self.serve(recipe, pace);
-                let (ours, peer) = self.compare(&image, &registry, goal);
+                let [ours, synced, peer] = self.compare(&image, &registry, goal);
                 let mut lines = vec![Line::ratio(row.title, [&ours, &peer], (Turn::wall, Target::Faster(times)))];
                 if goal == Goal::Unpacked {
-                    lines.push(Line::ratio("  synced", [&ours, &peer], (Turn::synced, Target::Faster(times))));
+                    lines.push(Line::ratio("  synced", [&synced, &peer], (Turn::synced, Target::Faster(times))));
                 }
-                (lines, json!({"image": image.made, "ours": ours.as_json(), "peer": peer.as_json()}))
+                let [ours, synced, peer] = [ours, synced, peer].map(|turns| turns.as_json());
+                (lines, json!({"image": image.made, "ours": ours, "oursSynced": synced, "peer": peer}))
             }
             Kind::Again(recipe, times) => {
                 let (image, registry) = self.serve(recipe, Pace::Free);
@@ -156,7 +157,7 @@ impl Bench<'_> {
     }
 
     fn ours(&self) -> Puller {
-        Puller::Ours(self.arguments.ours.clone())
+        Puller::Ours(self.arguments.ours.clone(), Trees::Cached)
     }
 
     /// An image and a registry that has it.
@@ -169,11 +170,14 @@ impl Bench<'_> {
         (image, registry)
     }
 
-    /// Ours and the peer's in turns.
-    fn compare(&self, image: &Image, registry: &Registry, goal: Goal) -> (Turns, Turns) {
-        let (mut ours, mut peer) = (Turns::default(), Turns::default());
+    /// Ours, ours that syncs what it unpacks, and the peer's in turns.
+    fn compare(&self, image: &Image, registry: &Registry, goal: Goal) -> [Turns; 3] {
+        let [mut ours, mut synced, mut peer] = <[Turns; 3]>::default();
+        let syncing = Puller::Ours(self.arguments.ours.clone(), Trees::Synced);
         for _ in 0..self.arguments.turns() {
-            for (puller, turns) in [(self.ours(), &mut ours), (Puller::Peer, &mut peer)] {
+            let sides = [(self.ours(), &mut ours), (syncing.clone(), &mut synced), (Puller::Peer, &mut peer)];
+            // Only unpacking makes trees.
+            for (puller, turns) in sides.into_iter().filter(|(p, _)| goal == Goal::Unpacked || *p != syncing) {
                 touch_memory(self.scratch, 2 * (image.made.bytes + image.made.compressed));
                 let landing = self.landing(goal, Disk::fresh(self.scratch, self.disks, Speed::Cached));
                 let reference = Image::reference(registry);
@@ -183,7 +187,7 @@ impl Bench<'_> {
                 turns.0.push(turn);
             }
         }
-        (ours, peer)
+        [ours, synced, peer]
     }
 
     /// One side again and again, on one disk.

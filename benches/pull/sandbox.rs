@@ -15,6 +15,9 @@ use nix::sys::signal::{SigSet, Signal};
 /// Tells the inner process that it is inside, and where it may mount.
 const INSIDE: &str = "LIGHTERMAN_BENCH_INSIDE";
 
+/// This program, also after it was built again.
+pub(crate) const OURSELVES: &str = "/proc/self/exe";
+
 /// The inside.
 pub(crate) struct Sandbox {
     scratch: PathBuf,
@@ -31,7 +34,7 @@ pub(crate) fn enter() -> ! {
     std::fs::create_dir(&mount_point).expect("a writable temporary folder");
     let error = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .arg(std::env::current_exe().expect("our own path"))
+        .arg(std::fs::read_link(OURSELVES).expect("our own path"))
         .args(std::env::args_os().skip(1))
         .env(INSIDE, &mount_point)
         .exec();
