@@ -1,6 +1,7 @@
 //! Pulling into a real containerd until the image runs, and until nothing of it is left.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
@@ -95,9 +96,7 @@ fn a_second_pull_of_a_foreign_platform_transfers_nothing_even_after_a_collection
     let user = Lighterman::new();
     let platform = ["--platform", foreign().platform, "--json"];
     pull(&user, &daemon, &reference, &platform).succeeds();
-    // Ending a lease in step with the collector is the way to have it run now.
-    daemon.ctr_prints(&["leases", "create", "--id", "collect"]);
-    daemon.ctr_prints(&["leases", "delete", "--sync", "collect"]);
+    daemon.collect("default");
     let second = pull(&user, &daemon, &reference, &platform).succeeds().pulled();
     assert_eq!(second["bytesFetched"], 0, "{second:#}");
     daemon.ctr_prints(&["images", "rm", "--sync", &reference]);
@@ -204,6 +203,7 @@ fn an_interrupted_pull_leaves_no_lease_and_no_name() {
     let running = user.spawn(&args);
     liar.wait_for(&request);
     running.interrupt().ends(exit::INTERRUPTED);
+    daemon.collect("default");
     for what in ["images", "leases", "snapshots"] {
         assert_eq!(rows(&daemon, "default", what), [""; 0], "{what} are left");
     }
@@ -224,4 +224,57 @@ fn an_unknown_snapshotter_is_refused_and_a_known_one_is_used() {
     let native = daemon.ctr_prints(&["snapshots", "--snapshotter", "native", "ls"]);
     assert_eq!(native.lines().count(), 1 + fixture::busybox().of(host()).layers.len(), "{native}");
     assert_eq!(daemon.run("default", &["--snapshotter", "native", &reference, "native"]), greeting(host()));
+}
+
+/// What goes on until this is dropped.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn pulls_end_well_while_the_collector_never_rests() {
+    const ROUNDS: usize = 4;
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let reference = registry.push(fixture::busybox(), "library/busybox:1");
+    let layers = fixture::busybox().of(host()).layers.len();
+    // What one namespace throws away, another is about to use: they share the bytes.
+    let (namespaces, done) = (["one", "two"], AtomicBool::new(false));
+    let pulls = |namespace: &str| {
+        for round in 0..ROUNDS {
+            let destination = format!("containerd:{namespace}");
+            let outcome = pull(&Lighterman::new(), &daemon, &reference, &["--to", &destination, "--json"]).succeeds();
+            let pulled = outcome.pulled();
+            let landed = ["contentLinked", "contentWritten"].map(|how| pulled[how].as_u64().expect("a number"));
+            assert_eq!(Some(landed.iter().sum()), pulled["blobsFetched"].as_u64(), "{pulled:#}");
+            let new = round % 2 == 0;
+            assert_eq!(pulled["layersUnpacked"], if new { layers } else { 0 }, "{namespace} {round}: {pulled:#}");
+            assert_eq!(daemon.run(namespace, &[&reference, &format!("round-{round}")]), greeting(host()));
+            if !new {
+                daemon.ctr_prints(&["-n", namespace, "images", "rm", "--sync", &reference]);
+            }
+        }
+    };
+    let collections = |namespace: &str| {
+        while !done.load(Ordering::Relaxed) {
+            daemon.collect(namespace);
+            // Manifests forget their layers. Fails where what was listed is gone meanwhile.
+            daemon.ctr(&["-n", namespace, "content", "prune", "references"]);
+        }
+    };
+    let (pulls, collections) = (&pulls, &collections);
+    std::thread::scope(|scope| {
+        let _until = Until(&done);
+        let _collecting = namespaces.map(|namespace| scope.spawn(move || collections(namespace)));
+        let pulling = namespaces.map(|namespace| scope.spawn(move || pulls(namespace)));
+        pulling.into_iter().for_each(|pulling| pulling.join().expect("pulls end well"));
+    });
+    for namespace in namespaces {
+        assert_empty(&daemon, namespace);
+    }
+    assert_eq!(files_below(&daemon.blobs()), [""; 0]);
 }

@@ -107,9 +107,7 @@ fn rows(daemon: &ContainerdDaemon, args: &[&str]) -> BTreeSet<String> {
 }
 
 fn assert_nothing_left(daemon: &ContainerdDaemon, namespace: &str) {
-    // Deleting a lease and waiting for it is how a client waits for a whole collection.
-    daemon.ctr_prints(&["-n", namespace, "leases", "create", "--id", "collect"]);
-    daemon.ctr_prints(&["-n", namespace, "leases", "delete", "--sync", "collect"]);
+    daemon.collect(namespace);
     for what in ["content", "snapshots", "leases", "images"] {
         assert_eq!(rows(daemon, &["-n", namespace, what, "ls"]), BTreeSet::new(), "{what} are left");
     }

@@ -80,6 +80,7 @@ fn a_layer_of_wrong_bytes_is_unpacked_again_from_the_right_ones() {
     // A single host that lies is not asked again for the same bytes; the next run is.
     user.run(&text(&bed.args(&[]))).fails(exit::CONTENT);
     assert_eq!(files_below(&bed.trees()), [""; 0], "unfinished trees are left");
+    bed.daemon.collect("default");
     let snapshots = bed.daemon.ctr_prints(&["snapshots", "ls"]);
     assert!(!snapshots.contains("Active"), "{snapshots}");
     user.run(&text(&bed.args(&[]))).succeeds();

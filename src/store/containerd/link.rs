@@ -108,6 +108,7 @@ impl Containerd {
         if self.handover == Handover::Write {
             return Err("the configuration says so".into());
         }
+        self.wake(root).await.map_err(|error| error.to_string())?;
         let mut reasons = Vec::new();
         for staging in stagings {
             match self.probe(staging, root).await {
@@ -151,20 +152,30 @@ impl Containerd {
         ))
     }
 
-    /// Whether containerd takes the probe for content that it has, to the last byte. It is not
-    /// committed.
+    /// Has containerd make its content's folders, if it has not: since 1.7.24 it waits for its
+    /// first ingest, and a node that never pulled an image is no reason to copy one.
+    async fn wake(&self, root: &Path) -> Result<(), StoreError> {
+        if ingests(root).exists() {
+            return Ok(());
+        }
+        self.offer(&Digest::of(unique().as_bytes()), 1).await.map(drop)
+    }
+
+    /// Whether containerd takes the probe for content that it has, to the last byte.
     async fn sees(&self, probe: &Probe) -> Result<bool, StoreError> {
-        let ingest = Ingest {
-            reference: format!("lighterman-probe-{}", unique()),
-            expected: probe.digest.to_string(),
-            total: probe.size,
-        };
+        Ok(self.offer(&probe.digest, probe.size).await? == Some(probe.size))
+    }
+
+    /// How much containerd has of the content that it is offered. It gets nothing of it.
+    async fn offer(&self, digest: &Digest, size: i64) -> Result<Option<i64>, StoreError> {
+        let ingest =
+            Ingest { reference: format!("lighterman-probe-{}", unique()), expected: digest.to_string(), total: size };
         let stat = self.exchange(self.request(ingest.message(WriteAction::Stat, 0))).await;
         // Whatever it said, there may be an ingest now.
         let aborted = self.abort(self.request(AbortRequest { r#ref: ingest.reference })).await;
         let reply = stat.map_err(|status| self.failure("look at linked content", &status))?;
         aborted?;
-        Ok(reply.is_some_and(|reply| reply.offset == probe.size))
+        Ok(reply.map(|reply| reply.offset))
     }
 
     /// Adopts a blob by link; `false` where its bytes have to be sent.
@@ -248,7 +259,7 @@ impl Probe {
         let digest = Digest::of(content.as_bytes());
         let explain = |error: io::Error| format!("no hard link to {}: {error}", folder.display());
         // Where containerd runs on a file system of its own, its path may be something else here.
-        fs::metadata(root.join("ingest")).map_err(explain)?;
+        fs::metadata(ingests(root)).map_err(explain)?;
         let made = staging.temporary(Permissions::from_mode(MODE));
         let mut file = made.map_err(|error| error.to_string())?;
         file.write_all(content.as_bytes()).map_err(|error| error.to_string())?;
@@ -295,6 +306,11 @@ fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
         }
         linked => linked,
     }
+}
+
+/// Where a content store keeps what is not content yet.
+fn ingests(root: &Path) -> PathBuf {
+    root.join("ingest")
 }
 
 /// Whether this user can write there.
