@@ -5,9 +5,10 @@
 //! is going to happen. The name comes last, so an image that is visible is whole.
 
 mod error;
+mod outcome;
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
@@ -26,10 +27,11 @@ use crate::fetch::{Arrival, Fetcher, Job, Landed};
 use crate::host::{Execution, LocalHost};
 use crate::resolve::choice::{self, Choice, Level, OnMismatch, Wish};
 use crate::resolve::{Image, Reading, ResolveError, Resolver, Root};
-use crate::store::{Belongs, ImageRecord, Lease, Role, Store, Tally};
-use crate::unpack::{LayerUnpacked, Outcome, Unpack, Unpackable};
+use crate::store::{Belongs, ImageRecord, Lease, Role, Store};
+use crate::unpack::{LayerUnpacked, Unpack, Unpackable};
 
 pub use error::PullError;
+pub use outcome::{Layers, Pulled, Traffic};
 
 /// Everything that a pull works with.
 #[derive(Debug, Clone, Copy)]
@@ -92,49 +94,6 @@ pub struct Part {
     pub choice: Choice,
     /// The manifest.
     pub manifest: Manifest,
-}
-
-/// What a pull brought.
-#[derive(Debug, Clone)]
-pub struct Pulled {
-    /// What was fetched and what was there, in bytes and blobs; documents count as bytes.
-    pub traffic: Traffic,
-    /// What the name stands for now.
-    pub target: Digest,
-    /// The chain IDs of the unpacked images, in the order of the plan's parts.
-    pub unpacked: Vec<Digest>,
-    /// What the user should know.
-    pub warnings: Vec<String>,
-    /// How the fetched blobs came into the store.
-    pub content: Tally,
-    /// How layers became snapshots.
-    pub layers: Layers,
-    /// How long it took.
-    pub elapsed: Duration,
-}
-
-/// Counts of layers, by who unpacked them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Layers {
-    /// We did.
-    pub grafted: usize,
-    /// containerd did, because of its snapshotter, its configuration or the layer.
-    pub applied: usize,
-    /// Nobody: the snapshot was there.
-    pub present: usize,
-}
-
-/// Counts of blobs and bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Bytes that came over the network.
-    pub bytes_fetched: u64,
-    /// Bytes of blobs that were in the store already.
-    pub bytes_present: u64,
-    /// Blobs that were fetched.
-    pub blobs_fetched: usize,
-    /// Blobs that were in the store already.
-    pub blobs_present: usize,
 }
 
 impl Puller<'_> {
@@ -344,47 +303,6 @@ impl Arrivals {
     async fn present(&self, digest: &Digest) {
         // The senders live as long as we do, so that waiting cannot fail.
         let _ = self.follow(digest).wait_for(|arrival| matches!(arrival, Arrival::Present)).await;
-    }
-}
-
-impl Pulled {
-    /// Of a plan that has brought nothing so far.
-    fn nothing_of(plan: &Plan) -> Self {
-        Self {
-            traffic: Traffic::default(),
-            target: plan.image.root.digest.clone(),
-            unpacked: Vec::new(),
-            warnings: Vec::new(),
-            content: Tally::default(),
-            layers: Layers::default(),
-            elapsed: Duration::ZERO,
-        }
-    }
-}
-
-impl Layers {
-    fn count(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Grafted => self.grafted += 1,
-            Outcome::Applied => self.applied += 1,
-            Outcome::Present => self.present += 1,
-        }
-    }
-}
-
-impl Traffic {
-    fn with(mut self, landed: Landed, size: u64) -> Self {
-        match landed {
-            Landed::Present => {
-                self.blobs_present += 1;
-                self.bytes_present = self.bytes_present.saturating_add(size);
-            }
-            Landed::Fetched(bytes) => {
-                self.blobs_fetched += 1;
-                self.bytes_fetched = self.bytes_fetched.saturating_add(bytes);
-            }
-        }
-        self
     }
 }
 

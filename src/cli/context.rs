@@ -258,6 +258,7 @@ impl Context {
 pub(super) enum Access<'a> {
     Read,
     /// What lands there is fetched, and unpacked, by this engine.
+    #[cfg_attr(not(feature = "containerd"), expect(dead_code, reason = "only containerd's images are unpacked"))]
     Write(&'a Engine),
 }
 

@@ -13,8 +13,8 @@ mod snapshots;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use futures_util::future::try_join_all;
 use containerd_client::types::Mount;
+use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
