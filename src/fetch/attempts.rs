@@ -107,6 +107,11 @@ impl<'a> Attempts<'a> {
         }
     }
 
+    /// Lets the next failure wear out no patience: the host is busy with what it brings us.
+    pub(super) fn excuse(&mut self) {
+        self.round = self.round.min(self.engine.policy().rounds.saturating_sub(1)).max(1);
+    }
+
     /// Takes note that the host answered.
     pub(super) fn succeeded(&self) {
         self.engine.health().note_success(self.host());

@@ -55,6 +55,8 @@ struct State {
     active: usize,
     single: usize,
     splitting: usize,
+    /// Bytes that came from it so far.
+    brought: u64,
     /// The host asked to be left alone until then.
     rest_until: Option<Instant>,
 }
@@ -124,6 +126,11 @@ impl Lanes {
         let host = self.host(host);
         *host.state().blobs(appetite) += 1;
         Seat { lanes: Arc::clone(self), host, appetite }
+    }
+
+    /// Bytes that came from a host so far, for whichever blob.
+    pub(super) fn brought(&self, host: &Host) -> u64 {
+        self.host(host).state().brought
     }
 
     fn host(&self, host: &Host) -> Arc<HostLanes> {
@@ -229,6 +236,7 @@ impl Lane {
         let mut state = self.host.state();
         let before = state.ramp.allowance();
         state.measure(bytes as u64);
+        state.brought = state.brought.wrapping_add(bytes as u64);
         let grown = state.ramp.allowance() > before;
         drop(state);
         if grown {
@@ -251,7 +259,8 @@ impl HostLanes {
     fn new(cap: usize) -> Self {
         let now = Instant::now();
         let meter = Meter { since: now, last: now, bytes: 0, busy: Duration::ZERO };
-        let state = State { ramp: Ramp::new(cap), meter, active: 0, single: 0, splitting: 0, rest_until: None };
+        let state =
+            State { ramp: Ramp::new(cap), meter, active: 0, single: 0, splitting: 0, brought: 0, rest_until: None };
         Self { slots: Arc::new(Semaphore::new(cap)), state: Mutex::new(state) }
     }
 

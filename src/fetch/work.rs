@@ -93,6 +93,8 @@ impl Work {
         // Dropped with a failure, which ends it: the bytes that it waits for do not come.
         let verdict = self.engine.cpu().spawn(Priority::HASH, partial.verify());
         let mut sources: HashMap<String, Arc<BlobSource>> = HashMap::new();
+        // What each host had brought, for whichever blob, when it last refused this one.
+        let mut brought: HashMap<String, u64> = HashMap::new();
         while !partial.missing().is_empty() {
             let host = attempts.host();
             let source = sources
@@ -103,6 +105,11 @@ impl Work {
             let outcome = Transfer::new(&self.engine, &self.flight, partial, place).run().await;
             attempts.ended_at(partial.written());
             if let Err(cause) = outcome {
+                let now = self.engine.lanes().brought(host);
+                let before = brought.insert(host.to_string(), now);
+                if cause.is_overload() && before.is_some_and(|before| before != now) {
+                    attempts.excuse();
+                }
                 attempts.failed(cause).await?;
             }
         }

@@ -351,6 +351,11 @@ impl Classify for RegistryError {
             Reason::PlainHttp => {
                 "if this registry has no TLS on purpose, use --plain-http, or http:// in hosts.toml".into()
             }
+            Reason::Size { .. } | Reason::Digest { .. } => {
+                "the registry or a proxy before it serves something else than what was published; \
+                 try another mirror, and tell who runs this one"
+                    .into()
+            }
             Reason::Network { .. } if self.0.stage == Stage::Dns => {
                 format!("check the spelling of {host} and this node's name resolution")
             }

@@ -13,6 +13,7 @@ mod containerd_store;
 #[cfg(feature = "containerd")]
 mod containerd_unpack;
 mod demo;
+mod faults;
 mod hosts;
 mod interrupt;
 mod pull_layout;

@@ -1,82 +1,86 @@
 //! A scripted registry over real sockets, for what real registries never do on demand.
 //!
-//! It serves an image honestly unless a reply is planned for a path; a planned reply is
-//! used once. Every request is on record before its reply starts, so what a program
-//! asked for can be counted as soon as the program is done.
+//! It serves images honestly unless a reply is planned for a request; a planned reply is
+//! used once, unless it is for [`Liar::always`]. Every request is on record before its reply
+//! starts, and with it how many bytes were sent, so that what a program asked for, and what
+//! it was sent twice, can be counted as soon as the program is done.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+mod answer;
+mod content;
+mod record;
+mod reply;
+mod script;
+mod wire;
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, oneshot};
 
-use super::fixture::{Blob, Image};
+use super::fixture::Image;
+use super::lighterman::Running;
+use answer::Answer;
+use script::{Passes, Script};
 
-/// How to answer one request.
-#[derive(Debug, Clone)]
-pub(crate) enum Reply {
-    /// As a good registry would.
-    Honest,
-    /// This status line, these headers, this body.
-    Status(u16, Vec<(&'static str, String)>, &'static str),
-    /// Promises the whole and ends the connection in good order after so many bytes.
-    CutAfter(usize),
-    /// Promises the whole and resets the connection after so many bytes.
-    ResetAfter(usize),
-    /// Promises the whole, sends so many bytes, and then nothing ever.
-    HangAfter(usize),
-    /// So many bytes more than there should be.
-    TooMuch(usize),
-    /// The right number of bytes, one of them wrong.
-    Flipped(usize),
-    /// 206 for another range than was asked for.
-    WrongRange,
-    /// 200 with the whole, whatever range was asked for.
-    IgnoreRange,
-}
+pub(crate) use content::Flood;
+pub(crate) use record::{Request, connections, sent};
+pub(crate) use reply::{At, Ending, RangeLie, Reply, When};
 
-/// One request, as it came.
-#[derive(Debug, Clone)]
-pub(crate) struct Request {
-    pub(crate) method: String,
-    /// Path and query.
-    pub(crate) path: String,
-    headers: Vec<(String, String)>,
-}
-
-impl Request {
-    /// A header's value.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-    }
-
-    /// First and last byte of a `Range` header; the last is `None` where it is open.
-    pub(crate) fn range(&self) -> Option<(usize, Option<usize>)> {
-        let (first, last) = self.header("range")?.strip_prefix("bytes=")?.split_once('-')?;
-        Some((first.parse().ok()?, last.parse().ok()))
-    }
-}
-
-#[derive(Default)]
-struct Script {
-    images: Vec<(String, String, Image)>,
-    planned: Vec<(String, VecDeque<Reply>)>,
-    requests: Vec<Request>,
-    wants_basic: Option<String>,
-}
+/// How often it is looked whether a program that is waited for still runs.
+const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Default)]
 struct Stage {
     script: Mutex<Script>,
     heard: Condvar,
+    gate: Notify,
 }
 
 impl Stage {
     fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().expect("no panic under the lock")
+    }
+
+    /// Counts connections that are open.
+    fn open(&self, change: isize) {
+        let mut script = self.script();
+        script.open = script.open.checked_add_signed(change).expect("each is closed once");
+        self.heard.notify_all();
+    }
+
+    fn next_connection(&self) -> usize {
+        let mut script = self.script();
+        script.connections += 1;
+        script.connections - 1
+    }
+
+    /// Puts a request on record and decides how to answer it.
+    fn hear(&self, request: &Request) -> (Answer, usize) {
+        let mut script = self.script();
+        script.requests.push(request.clone());
+        let number = script.requests.len() - 1;
+        let answer = script.decide(request);
+        self.heard.notify_all();
+        (answer, number)
+    }
+
+    fn note(&self, number: usize, what: impl FnOnce(&mut Request)) {
+        what(&mut self.script().requests[number]);
+        self.heard.notify_all();
+    }
+
+    /// Waits until the gate is open.
+    async fn gate(&self) {
+        loop {
+            let opened = self.gate.notified();
+            if self.script().gate_is_open {
+                return;
+            }
+            opened.await;
+        }
     }
 }
 
@@ -101,7 +105,7 @@ impl Liar {
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).expect("a listening socket");
                 tokio::select! {
-                    () = accept(listener, actors) => {}
+                    () = wire::accept(listener, actors) => {}
                     _ = stopped => {}
                 }
             });
@@ -122,14 +126,63 @@ impl Liar {
         self.stage.script().images.push((repository.into(), tag.into(), image.clone()));
     }
 
-    /// Answers the next requests whose method and path contain `part` (`GET /v2/app/blobs/`) so.
-    pub(crate) fn plan(&self, part: &str, replies: impl IntoIterator<Item = Reply>) {
-        self.stage.script().planned.push((part.into(), replies.into_iter().collect()));
+    /// Serves a blob, in any repository, that is made while it is sent.
+    pub(crate) fn add_flood(&self, flood: &Flood) {
+        self.stage.script().floods.push(flood.clone());
+    }
+
+    /// Answers the next such requests so: those whose method and path contain a text
+    /// (`GET /v2/app/blobs/`), or that a [`When`] describes.
+    pub(crate) fn plan(&self, when: impl Into<When>, replies: impl IntoIterator<Item = Reply>) {
+        self.stage.script().plan(when.into(), replies);
+    }
+
+    /// Answers all such requests so, unless something else is planned before.
+    pub(crate) fn always(&self, when: impl Into<When>, reply: Reply) {
+        self.stage.script().always(when.into(), reply);
+    }
+
+    /// Planned replies that nobody has got yet; those for always do not count.
+    pub(crate) fn unused(&self) -> usize {
+        self.stage.script().unused()
     }
 
     /// Answers 401 with a Basic challenge unless this `Authorization` comes.
     pub(crate) fn require(&self, authorization: &str) {
         self.stage.script().wants_basic = Some(authorization.into());
+    }
+
+    /// Demands tokens of its own, each of which is good for so many requests.
+    pub(crate) fn require_tokens(&self, uses: usize) {
+        self.stage.script().tokens = Some(Passes::new(uses));
+    }
+
+    /// Takes only blobs' URLs that another registry has signed, each for so many requests.
+    pub(crate) fn require_signatures(&self, uses: usize) {
+        self.stage.script().signatures = Some(Passes::new(uses));
+    }
+
+    /// Takes no token or signature any more that was good until now.
+    pub(crate) fn revoke(&self) {
+        let mut script = self.stage.script();
+        let Script { tokens, signatures, .. } = &mut *script;
+        tokens.iter_mut().chain(signatures).for_each(Passes::revoke);
+    }
+
+    /// Sends whoever wants a blob to another registry, each time with a new signature.
+    pub(crate) fn redirect_blobs_to(&self, storage: &Liar) {
+        self.stage.script().storage = Some((storage.address(), 0));
+    }
+
+    /// Answers requests for blobs so while as many others as `most` are being answered.
+    pub(crate) fn limit(&self, most: usize, refusal: Reply) {
+        self.stage.script().limit = Some((most, refusal));
+    }
+
+    /// Lets all go on that wait at a gate, now and later.
+    pub(crate) fn open_gate(&self) {
+        self.stage.script().gate_is_open = true;
+        self.stage.gate.notify_waiters();
     }
 
     /// `host:port`.
@@ -149,184 +202,46 @@ impl Liar {
 
     /// The requests whose method and path contain `part`.
     pub(crate) fn requests_for(&self, part: &str) -> Vec<Request> {
-        let requests = self.requests().into_iter();
-        requests.filter(|r| format!("{} {}", r.method, r.path).contains(part)).collect()
+        self.requests().into_iter().filter(|request| request.line().contains(part)).collect()
+    }
+
+    /// The most requests for blobs that were being answered at a time.
+    pub(crate) fn busiest(&self) -> usize {
+        self.stage.script().busiest
     }
 
     /// Waits until a request whose method and path contain `part` has come.
     pub(crate) fn wait_for(&self, part: &str) {
         let script = self.stage.script();
-        let heard =
-            |script: &mut Script| script.requests.iter().any(|r| format!("{} {}", r.method, r.path).contains(part));
+        let heard = |script: &mut Script| script.requests.iter().any(|request| request.line().contains(part));
         drop(self.stage.heard.wait_while(script, |script| !heard(script)).expect("no panic under the lock"));
     }
-}
 
-async fn accept(listener: TcpListener, stage: Arc<Stage>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(converse(stream, Arc::clone(&stage)));
-    }
-}
-
-/// Answers requests until one side ends the connection.
-async fn converse(mut stream: TcpStream, stage: Arc<Stage>) {
-    // Head and body are two writes; without this the second would wait for the first's ACK.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let mut buffered = Vec::new();
-    while let Some(request) = read_request(&mut stream, &mut buffered).await {
-        let (reply, honest) = stage.hear(&request);
-        if perform(&mut stream, (&request, &reply), &honest).await.is_none() {
-            return;
-        }
-    }
-}
-
-async fn read_request(stream: &mut TcpStream, buffered: &mut Vec<u8>) -> Option<Request> {
-    let end = loop {
-        if let Some(end) = buffered.windows(4).position(|w| w == b"\r\n\r\n") {
-            break end;
-        }
-        if stream.read_buf(buffered).await.ok()? == 0 || !buffered[0].is_ascii_uppercase() {
-            // The end, or not HTTP: clients that try TLS first must not wait for an answer to it.
-            return None;
-        }
-    };
-    let head = String::from_utf8_lossy(&buffered[..end]).into_owned();
-    buffered.drain(..end + 4);
-    let mut lines = head.lines();
-    let mut first = lines.next()?.split(' ');
-    let (method, path) = (first.next()?.to_owned(), first.next()?.to_owned());
-    let headers = lines
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
-        .collect();
-    Some(Request { method, path, headers })
-}
-
-/// What a good registry would send.
-enum Honest {
-    Content(Blob),
-    Ping,
-    Missing,
-    Unauthorized,
-}
-
-impl Stage {
-    /// Puts a request on record and decides how to answer it.
-    fn hear(&self, request: &Request) -> (Reply, Honest) {
-        let mut script = self.script();
-        script.requests.push(request.clone());
-        self.heard.notify_all();
-        let honest = script.honest(request);
-        if matches!(honest, Honest::Unauthorized) {
-            return (Reply::Honest, honest);
-        }
-        let line = format!("{} {}", request.method, request.path);
-        let plan =
-            script.planned.iter_mut().find(|(part, replies)| line.contains(part.as_str()) && !replies.is_empty());
-        let reply = plan.and_then(|(_, replies)| replies.pop_front()).unwrap_or(Reply::Honest);
-        (reply, honest)
-    }
-}
-
-impl Script {
-    fn honest(&self, request: &Request) -> Honest {
-        let allowed = self.wants_basic.as_deref().is_none_or(|wanted| request.header("authorization") == Some(wanted));
-        let path = request.path.split('?').next().unwrap_or_default().trim_start_matches("/v2/");
-        match path.rsplitn(3, '/').collect::<Vec<_>>()[..] {
-            _ if !allowed => Honest::Unauthorized,
-            [] | [""] => Honest::Ping,
-            [target, kind, repository] => self.find(repository, kind, target).map_or(Honest::Missing, Honest::Content),
-            _ => Honest::Missing,
-        }
+    /// Waits until all connections have ended, whose other sides are gone, so that what they
+    /// sent is on record.
+    pub(crate) fn settle(&self) {
+        // Behind all that were made before.
+        let mut own = TcpStream::connect(self.address).expect("it listens");
+        own.write_all(b"GET /settled HTTP/1.1\r\nconnection: close\r\n\r\n").expect("it reads");
+        let mut answer = [0; 64];
+        assert!(own.read(&mut answer).expect("it answers") > 0);
+        drop(own);
+        let script = self.stage.script();
+        let settled = self.stage.heard.wait_while(script, |script| script.open > 0);
+        drop(settled.expect("no panic under the lock"));
     }
 
-    fn find(&self, repository: &str, kind: &str, target: &str) -> Option<Blob> {
-        let mut images = self.images.iter().filter(|(name, ..)| name == repository);
-        images.find_map(|(_, tag, image)| match kind {
-            "manifests" if target == tag => Some(image.root.clone()),
-            "manifests" => image.documents.iter().chain([&image.root]).find(|b| b.digest == target).cloned(),
-            _ => image.blobs().into_iter().find(|b| b.digest == target).cloned(),
-        })
+    /// Waits until what is on record is so; false where the program ended before that.
+    pub(crate) fn wait_until(&self, running: &mut Running, so: impl Fn(&[Request]) -> bool) -> bool {
+        let mut script = self.stage.script();
+        loop {
+            if so(&script.requests) {
+                return true;
+            }
+            if running.has_ended() {
+                return false;
+            }
+            script = self.stage.heard.wait_timeout(script, LOOK).expect("no panic under the lock").0;
+        }
     }
-}
-
-/// Sends a reply; `None` when the connection is over.
-async fn perform(stream: &mut TcpStream, (request, reply): (&Request, &Reply), honest: &Honest) -> Option<()> {
-    let plain = |code: u16, headers: &str, body: &str| {
-        format!("HTTP/1.1 {code} x\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
-    };
-    let blob = match (reply, honest) {
-        (Reply::Status(code, headers, body), _) => {
-            let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-            return stream.write_all(plain(*code, &headers, body).as_bytes()).await.ok();
-        }
-        (_, Honest::Content(blob)) => blob,
-        (_, Honest::Ping) => return stream.write_all(plain(200, "", "").as_bytes()).await.ok(),
-        (_, Honest::Missing) => return stream.write_all(plain(404, "", "{}").as_bytes()).await.ok(),
-        (_, Honest::Unauthorized) => {
-            let challenge = "www-authenticate: Basic realm=\"liar\"\r\n";
-            return stream.write_all(plain(401, challenge, "{}").as_bytes()).await.ok();
-        }
-    };
-    let (head, body) = content(request, reply, blob);
-    stream.write_all(head.as_bytes()).await.ok()?;
-    if request.method == "HEAD" {
-        return Some(());
-    }
-    let sent = match reply {
-        Reply::CutAfter(count) | Reply::ResetAfter(count) | Reply::HangAfter(count) => &body[..body.len().min(*count)],
-        _ => &body[..],
-    };
-    stream.write_all(sent).await.ok()?;
-    match reply {
-        Reply::CutAfter(_) => {
-            stream.shutdown().await.ok()?;
-            None
-        }
-        Reply::ResetAfter(_) => {
-            stream.set_zero_linger().ok()?;
-            None
-        }
-        // Until the other side gives up.
-        Reply::HangAfter(_) => {
-            while stream.read(&mut [0; 1024]).await.is_ok_and(|n| n > 0) {}
-            None
-        }
-        _ => Some(()),
-    }
-}
-
-/// Status line, headers and body for some content, as the reply bends them.
-fn content(request: &Request, reply: &Reply, blob: &Blob) -> (String, Bytes) {
-    let size = blob.bytes.len();
-    let whole = || (200, String::new(), blob.bytes.clone());
-    let part = |first: usize, last: usize| {
-        (206, format!("content-range: bytes {first}-{last}/{size}\r\n"), blob.bytes.slice(first..=last))
-    };
-    let asked = request.range().filter(|(first, _)| *first < size && !matches!(reply, Reply::IgnoreRange));
-    let (code, range, mut body) = match (reply, asked) {
-        (Reply::WrongRange, _) => part(1, size - 1),
-        (_, Some((first, last))) => part(first, last.unwrap_or(size - 1).min(size - 1)),
-        (_, None) => whole(),
-    };
-    match reply {
-        Reply::TooMuch(extra) => body = [&body[..], &vec![b'!'; *extra][..]].concat().into(),
-        Reply::Flipped(at) => {
-            let mut bytes = body.to_vec();
-            let at = (*at).min(bytes.len() - 1);
-            bytes[at] ^= 1;
-            body = bytes.into();
-        }
-        _ => {}
-    }
-    let head = format!(
-        "HTTP/1.1 {code} x\r\ncontent-type: {}\r\ndocker-content-digest: {}\r\naccept-ranges: bytes\r\n{range}content-length: {}\r\n\r\n",
-        blob.media_type,
-        blob.digest,
-        body.len()
-    );
-    (head, body)
 }

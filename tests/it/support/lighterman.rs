@@ -143,6 +143,27 @@ impl Running {
         Outcome::new(&["interrupted"], &child.wait_with_output().expect("lighterman ends"))
     }
 
+    /// Kills it as the kernel does when memory runs out: it cannot do anything about it.
+    pub(crate) fn kill(mut self) {
+        let mut child = self.0.take().expect("killed once");
+        child.kill().expect("is our child");
+        child.wait().expect("ends");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> Outcome {
+        let child = self.0.take().expect("waited for once");
+        Outcome::new(&["spawned"], &child.wait_with_output().expect("lighterman ends"))
+    }
+
+    /// A line of its `/proc/PID/FILE` that starts with `name:`, and of that the first number.
+    pub(crate) fn proc_value(&self, file: &str, name: &str) -> Option<u64> {
+        let pid = self.0.as_ref()?.id();
+        let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        value.split_whitespace().next()?.parse().ok()
+    }
+
     /// Whether it has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.0.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()))

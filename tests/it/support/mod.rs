@@ -16,6 +16,7 @@ pub(crate) mod odd;
 pub(crate) mod registry;
 pub(crate) mod remote;
 pub(crate) mod sandbox;
+pub(crate) mod silent;
 pub(crate) mod token;
 
 use std::path::{Path, PathBuf};
