@@ -18,15 +18,8 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let program = Tree::new().dir("bin").file("bin/busybox", 0o755, &fixture::busybox_program(host()));
-        let program = program.symlink("bin/head", "busybox").layer();
-        let mut content = b"the last stretch\n".to_vec();
-        content.extend(noise(7, 6 << 20));
-        let cargo = Tree::new().dir("quay").file("quay/cargo", 0o644, &content).layer();
-        let start = ("/bin/head", &["-n", "1", "/quay/cargo"][..]);
-        let manifest = Manifest::new(Flavour::Oci, &platform(host().arch, ""), &[program, cargo], start);
-        let request = format!("GET /v2/app/blobs/{}", manifest.layers[1].digest);
-        let liar = Liar::serving(&Image::single(manifest), "app:1");
+        let (image, request) = image(&noise(7, 6 << 20));
+        let liar = Liar::serving(&image, "app:1");
         Self { daemon: ContainerdDaemon::start(), liar, request }
     }
 
@@ -48,6 +41,18 @@ impl Bed {
         assert_eq!(printed, "the last stretch\n");
         assert_eq!(files_below(&self.trees()), [""; 0], "unfinished trees are left");
     }
+}
+
+/// The image, with this behind the line that it prints, and how its large layer is asked for.
+fn image(rest: &[u8]) -> (Image, String) {
+    let program = Tree::new().dir("bin").file("bin/busybox", 0o755, &fixture::busybox_program(host()));
+    let program = program.symlink("bin/head", "busybox").layer();
+    let content = [b"the last stretch\n", rest].concat();
+    let cargo = Tree::new().dir("quay").file("quay/cargo", 0o644, &content).layer();
+    let start = ("/bin/head", &["-n", "1", "/quay/cargo"][..]);
+    let manifest = Manifest::new(Flavour::Oci, &platform(host().arch, ""), &[program, cargo], start);
+    let request = format!("GET /v2/app/blobs/{}", manifest.layers[1].digest);
+    (Image::single(manifest), request)
 }
 
 fn text(args: &[String]) -> Vec<&str> {
@@ -85,6 +90,20 @@ fn a_layer_of_wrong_bytes_is_unpacked_again_from_the_right_ones() {
     assert!(!snapshots.contains("Active"), "{snapshots}");
     user.run(&text(&bed.args(&[]))).succeeds();
     bed.runs("again");
+}
+
+#[test]
+fn a_mirror_whose_bytes_do_not_even_inflate_is_left_for_the_registry() {
+    // Compresses well, so that a wrong byte is noticed long before the digest could tell.
+    let (image, request) = image(&b"from the ship to the quay ".repeat(500_000));
+    let (registry, mirror) = (Liar::serving(&image, "app:1"), Liar::serving(&image, "app:1"));
+    mirror.plan(&request, [Reply::Flipped(100)]);
+    let bed = Bed { daemon: ContainerdDaemon::start(), liar: registry, request };
+    let outcome = Lighterman::new().run(&text(&bed.args(&["--mirror", &format!("http://{}", mirror.address())])));
+    let outcome = outcome.succeeds();
+    assert!(outcome.stderr.contains(&mirror.address()), "nobody is told who sent wrong bytes: {outcome:?}");
+    assert_eq!(bed.liar.requests_for(&bed.request).len(), 1, "the registry was not asked once");
+    bed.runs("right");
 }
 
 #[test]
