@@ -20,7 +20,7 @@ pub enum Event<'a> {
         /// Bytes that an earlier attempt left.
         offset: u64,
     },
-    /// Bytes arrived, and were hashed and written.
+    /// Bytes arrived, and were written; hashing follows.
     Advanced {
         /// Of which blob.
         digest: &'a Digest,
