@@ -85,20 +85,21 @@ impl Unpack for Unpacker {
             Some(self.start((index, step), arrival.clone(), ground.workspace.clone(), failures.clone()))
         });
         let growing: Vec<_> = growing.collect();
-        let landing = async {
-            for (index, (step, growing)) in steps.iter().zip(growing).enumerate() {
-                let arrival = image.arrivals[index].clone();
-                let landing =
-                    Landing { snapshots, step, arrival, ground: ground.as_ref(), durable: durable.as_deref() };
-                let outcome = if index < present { Outcome::Present } else { landing.run(growing).await? };
-                observer(LayerUnpacked { index, layer: step.layer, outcome });
-            }
-            Ok::<_, UnpackError>(())
-        };
-        // A layer that cannot grow ends the pull at once, not when its turn to land comes.
-        tokio::select! {
-            landed = landing => landed?,
-            Some(failure) = failed.recv() => return Err(failure),
+        for (index, (step, growing)) in steps.iter().zip(growing).enumerate() {
+            let layer = match growing {
+                // A layer that cannot grow ends the pull at once, not when its turn to land comes;
+                // but never in the middle of another's landing.
+                Some(growing) => tokio::select! {
+                    biased;
+                    Some(failure) = failed.recv() => return Err(failure),
+                    grown = growing => grown.map_err(|error| StoreError::thread(&error))?,
+                },
+                None => None,
+            };
+            let arrival = image.arrivals[index].clone();
+            let landing = Landing { snapshots, step, arrival, ground: ground.as_ref(), durable: durable.as_deref() };
+            let outcome = if index < present { Outcome::Present } else { landing.run(layer).await? };
+            observer(LayerUnpacked { index, layer: step.layer, outcome });
         }
         self.label(&steps[present..], &image.arrivals[present..]).await?;
         let config = &image.manifest.config.digest;
@@ -248,11 +249,7 @@ struct Landing<'a> {
 }
 
 impl Landing<'_> {
-    async fn run(&self, growing: Option<AbortOnDropHandle<Option<Layer>>>) -> Result<Outcome, UnpackError> {
-        let mut layer = match growing {
-            Some(growing) => growing.await.map_err(|error| StoreError::thread(&error))?,
-            None => None,
-        };
+    async fn run(&self, mut layer: Option<Layer>) -> Result<Outcome, UnpackError> {
         for _ in 0..TRIES {
             match self.snapshots.prepare(self.step).await? {
                 Prepared::Exists if self.snapshots.hold(&self.step.chain_id).await? => return Ok(Outcome::Present),
