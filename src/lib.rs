@@ -17,7 +17,9 @@
 //! diagnose   what an image claims against what is in it
 //! resolve    reference to manifest, or a refusal that says what to do
 //! pull       the use case: resolve, fetch, unpack, name
-//! service    protocol adapters: the layout as a registry; error kind to exit code
+//! pulls      every pull of a daemon: shared engine and containerd, the list of what is under way
+//! service    protocol adapters: own gRPC API, the layout as a registry; error kind to codes
+//! app        the daemon: from settings to bound sockets, until it is told to stop
 //! config, telemetry, demo, cli   the program around it
 //! ```
 //!
@@ -26,6 +28,8 @@
 //! [`Verified`](core::digest::Verified) ones ([`fetch`]), and only those enter a
 //! [`store::Store`], whose last step is the name.
 
+#[cfg(feature = "containerd")]
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod core;
@@ -35,6 +39,8 @@ pub mod diagnose;
 pub mod fetch;
 pub mod host;
 pub mod pull;
+#[cfg(feature = "containerd")]
+pub mod pulls;
 pub mod registry;
 pub mod resolve;
 pub mod service;

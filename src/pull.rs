@@ -31,7 +31,7 @@ use crate::store::{Belongs, ImageRecord, Lease, Role, Store};
 use crate::unpack::{LayerUnpacked, Unpack, Unpackable};
 
 pub use error::PullError;
-pub use outcome::{Layers, Pulled, Traffic};
+pub use outcome::{Layers, Planned, Pulled, Traffic};
 
 /// Everything that a pull works with.
 #[derive(Debug, Clone, Copy)]
@@ -307,6 +307,12 @@ impl Arrivals {
 }
 
 impl Plan {
+    /// The plan in plain values.
+    #[must_use]
+    pub fn told(&self) -> Planned {
+        Planned::of(self)
+    }
+
     /// Every index that leads to a chosen manifest, outermost first.
     fn indexes(&self, limits: &Limits) -> Vec<(Digest, Index)> {
         let Root::Index(root, entries) = &self.image.content else { return Vec::new() };

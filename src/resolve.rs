@@ -8,6 +8,7 @@
 
 pub mod choice;
 mod error;
+pub mod resolution;
 
 use std::collections::BTreeMap;
 

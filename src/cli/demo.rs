@@ -19,6 +19,7 @@ use crate::host::{Execution, LocalHost, System};
 use crate::pull::{Platforms, PullRequest, Pulled, Puller};
 use crate::registry::{Client, Credentials, HostOptions, hosts_for};
 use crate::resolve::choice::{self, Level, OnMismatch, Wish};
+use crate::resolve::resolution::Explained;
 use crate::resolve::{Reading, Resolver};
 use crate::service::mirror;
 use crate::store::Store;
@@ -86,7 +87,8 @@ impl Tour {
         let resolved = resolver.image(&reference, Reading::Everything).await?;
         let wish = Wish::default();
         let choice = choice::choose(&resolved, &wish, &self.host);
-        indent(&explain::as_text(&resolved, &choice::explain(&resolved, &wish, &self.host, choice.as_ref().ok())));
+        let explanation = choice::explain(&resolved, &wish, &self.host, choice.as_ref().ok());
+        indent(&explain::as_text(&resolved.reference.to_string(), &Explained::new(&resolved, &explanation)));
 
         heading("Fetch it, every byte verified, and start it", "lighterman pull hello --to oci:hello");
         // A CPU that the demo has no program for sees the tour all the same.

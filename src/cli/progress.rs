@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
-use crate::core::error::Classify;
 use crate::fetch::progress::{Event, Observer};
 
 use super::report;

@@ -6,13 +6,13 @@ use console::style;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::core::digest::Digest;
 use crate::core::error::Kind;
-use crate::core::plan;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::fetch::progress::Observer;
 use crate::host::LocalHost;
-use crate::pull::{Part, Plan, Platforms, PullError, PullRequest, Pulled, Puller};
+use crate::pull::{Planned, Platforms, PullError, PullRequest, Pulled, Puller};
 use crate::service::status::exit_code;
 
 use super::args::PullArgs;
@@ -53,17 +53,15 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
     };
     let landed = match plan {
         Ok(plan) => {
-            announce(&progress, &plan);
-            puller.land(&plan, &cancel).await.map(|pulled| (plan, pulled))
+            let planned = plan.told();
+            announce(&progress, &planned);
+            puller.land(&plan, &cancel).await.map(|pulled| (planned, pulled))
         }
         Err(error) => Err(error),
     };
     progress.finish();
-    let (plan, pulled) = landed?;
-    for warning in &pulled.warnings {
-        progress.warn(warning);
-    }
-    summarise(context, &plan, &pulled, &opened.store.describe());
+    let (planned, pulled) = landed?;
+    summarise(context, &progress, (&planned, &pulled), &opened.store.describe());
     Ok(())
 }
 
@@ -109,39 +107,40 @@ fn exit_now() {
     std::process::exit(i32::from(exit_code(Kind::Cancelled)));
 }
 
-fn announce(progress: &Progress, plan: &Plan) {
-    let blobs = plan::blobs(plan.parts.iter().map(|part| &part.manifest));
-    progress.expect(blobs.iter().fold(0, |sum: u64, blob| sum.saturating_add(blob.descriptor.size)));
+fn announce(progress: &Progress, planned: &Planned) {
+    progress.expect(planned.bytes);
     if matches!(progress, Progress::Events) {
         progress::emit(&json!({
             "event": "resolved",
-            "reference": plan.image.reference.to_string(),
-            "root": plan.image.root,
-            "images": images(plan),
-            "blobs": blobs.len(),
+            "reference": planned.reference,
+            "root": planned.root,
+            "images": images(planned),
+            "blobs": planned.blobs,
         }));
     }
-    for warning in &plan.warnings {
+    for warning in &planned.warnings {
         progress.warn(warning);
     }
 }
 
-fn images(plan: &Plan) -> Vec<Value> {
-    let image =
-        |part: &Part| json!({"digest": part.choice.descriptor.digest, "platform": part.choice.platform.to_string()});
-    plan.parts.iter().map(image).collect()
+fn images(planned: &Planned) -> Vec<Value> {
+    let image = |(digest, platform): &(Digest, Platform)| json!({"digest": digest, "platform": platform.to_string()});
+    planned.images.iter().map(image).collect()
 }
 
-fn summarise(context: &Context, plan: &Plan, pulled: &Pulled, destination: &str) {
+fn summarise(context: &Context, progress: &Progress, (planned, pulled): (&Planned, &Pulled), destination: &str) {
+    for warning in &pulled.warnings {
+        progress.warn(warning);
+    }
     let traffic = pulled.traffic;
     let seconds = pulled.elapsed.as_secs_f64();
     if context.global.json {
         progress::emit(&json!({
             "event": "pulled",
-            "reference": plan.image.reference.to_string(),
-            "root": plan.image.root,
+            "reference": planned.reference,
+            "root": planned.root,
             "target": pulled.target,
-            "images": images(plan),
+            "images": images(planned),
             "chainIds": pulled.unpacked,
             "bytesFetched": traffic.bytes_fetched,
             "bytesPresent": traffic.bytes_present,
@@ -157,7 +156,7 @@ fn summarise(context: &Context, plan: &Plan, pulled: &Pulled, destination: &str)
         }));
         return;
     }
-    let platforms: Vec<String> = plan.parts.iter().map(|part| part.choice.platform.to_string()).collect();
+    let platforms: Vec<String> = planned.images.iter().map(|(_, platform)| platform.to_string()).collect();
     let fetched = match traffic.bytes_fetched {
         0 => "nothing to fetch".to_owned(),
         count => {
@@ -170,7 +169,7 @@ fn summarise(context: &Context, plan: &Plan, pulled: &Pulled, destination: &str)
     report::message(&format!(
         "{} {} for {}: {fetched}, {} of {} blobs already present, in {destination}",
         style("pulled").for_stderr().green().bold(),
-        plan.image.reference,
+        planned.reference,
         platforms.join(", "),
         traffic.blobs_present,
         traffic.blobs_present + traffic.blobs_fetched,

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::core::descriptor::Descriptor;
 use crate::core::reference::Reference;
 use crate::fetch::progress::Silent;
-use crate::resolve::choice::{self, Choice, Wish};
-use crate::resolve::{Image, Reading, Resolver};
+use crate::resolve::choice::{self, Wish};
+use crate::resolve::resolution::Resolution;
+use crate::resolve::{Reading, Resolver};
 
 use super::args::ResolveArgs;
 use super::context::{self, Context};
@@ -26,41 +28,41 @@ pub(super) async fn run(context: &Context, args: &ResolveArgs) -> Result<(), Fai
     let reading = if args.explain { Reading::Everything } else { Reading::Deciding(&matcher) };
     let image = resolver.image(&reference, reading).await?;
     let outcome = choice::choose(&image, &wish, &host);
-    if args.explain {
-        let explanation = choice::explain(&image, &wish, &host, outcome.as_ref().ok());
-        if context.global.json {
-            let choice = outcome.as_ref().ok();
-            report::result(&pretty(&report::merge(result(&image, choice), explain::as_json(&explanation))));
-        } else {
-            report::result(&explain::as_text(&image, &explanation));
-        }
+    let explanation = args.explain.then(|| choice::explain(&image, &wish, &host, outcome.as_ref().ok()));
+    let resolution = Resolution::new(&image, outcome.as_ref().ok(), explanation.as_ref());
+    show(context, &resolution);
+    outcome.map(drop).map_err(Failure::from)
+}
+
+/// The explanation where there is one, then what was chosen, if anything was.
+fn show(context: &Context, resolution: &Resolution) {
+    if let (Some(explained), false) = (&resolution.explained, context.global.json) {
+        report::result(&explain::as_text(&resolution.reference, explained));
     }
-    let choice = outcome?;
-    for warning in &choice.warnings {
+    for warning in &resolution.warnings {
         report::warning(warning);
     }
-    match (context.global.json, args.explain) {
-        (true, false) => report::result(&pretty(&result(&image, Some(&choice)))),
-        (false, _) => report::result(&format!("{} {}", choice.descriptor.digest, choice.platform)),
-        (true, true) => {}
+    match (&resolution.chosen, context.global.json) {
+        // A refusal is told as an error, and explained where that was asked for.
+        (None, true) if resolution.explained.is_none() => {}
+        (_, true) => report::result(&format!("{:#}", as_json(resolution))),
+        (Some((manifest, platform)), false) => report::result(&format!("{} {platform}", manifest.digest)),
+        (None, false) => {}
     }
-    Ok(())
 }
 
-fn result(image: &Image, choice: Option<&Choice>) -> Value {
-    let root = &image.root;
-    json!({
-        "reference": image.reference.to_string(),
-        "root": {"digest": root.digest, "mediaType": root.media_type, "size": root.size},
-        "manifest": choice.map(|choice| {
-            let manifest = &choice.descriptor;
-            json!({"digest": manifest.digest, "mediaType": manifest.media_type, "size": manifest.size})
-        }),
-        "platform": choice.map(|choice| choice.platform.to_string()),
-        "warnings": choice.map(|choice| choice.warnings.clone()).unwrap_or_default(),
-    })
-}
-
-fn pretty(value: &Value) -> String {
-    format!("{value:#}")
+fn as_json(resolution: &Resolution) -> Value {
+    let plain = |descriptor: &Descriptor| json!({"digest": descriptor.digest, "mediaType": descriptor.media_type, "size": descriptor.size});
+    let chosen = resolution.chosen.as_ref();
+    let result = json!({
+        "reference": resolution.reference,
+        "root": plain(&resolution.root),
+        "manifest": chosen.map(|(manifest, _)| plain(manifest)),
+        "platform": chosen.map(|(_, platform)| platform.to_string()),
+        "warnings": resolution.warnings,
+    });
+    match &resolution.explained {
+        Some(explained) => report::merge(result, explain::as_json(explained)),
+        None => result,
+    }
 }

@@ -74,6 +74,36 @@ pub enum Blame {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 20] = [
+        Self::InvalidArgument,
+        Self::InvalidConfiguration,
+        Self::NotFound,
+        Self::NoMatchingPlatform,
+        Self::PlatformMismatch,
+        Self::Unauthenticated,
+        Self::PermissionDenied,
+        Self::RateLimited,
+        Self::RegistryUnavailable,
+        Self::TlsUntrusted,
+        Self::DeadlineExceeded,
+        Self::DigestMismatch,
+        Self::InvalidContent,
+        Self::Unsupported,
+        Self::StoreUnavailable,
+        Self::StoreInvalid,
+        Self::StoreFull,
+        Self::StoreFailed,
+        Self::Cancelled,
+        Self::Internal,
+    ];
+
+    /// The kind of a [`name`](Self::name), as another process says it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Who is usually to blame; errors that know better override it in [`Classify::blame`].
     #[must_use]
     pub fn blame(self) -> Blame {
@@ -115,6 +145,32 @@ impl Kind {
             Self::Cancelled => "cancelled",
             Self::Internal => "internal",
         }
+    }
+}
+
+impl Blame {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Caller, Self::Image, Self::Registry, Self::Network, Self::Node, Self::Configuration, Self::Lighterman];
+
+    /// Stable name, used by the daemon's API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Image => "image",
+            Self::Registry => "registry",
+            Self::Network => "network",
+            Self::Node => "node",
+            Self::Configuration => "configuration",
+            Self::Lighterman => "lighterman",
+        }
+    }
+
+    /// Who a [`name`](Self::name) stands for.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|blame| blame.name() == name)
     }
 }
 
@@ -165,5 +221,21 @@ pub trait Classify: std::error::Error {
     /// Every attempt that was made, oldest first.
     fn attempts(&self) -> &[Attempt] {
         &[]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_name(kind.name()), Some(kind));
+        }
+        for blame in Blame::ALL {
+            assert_eq!(Blame::from_name(blame.name()), Some(blame));
+        }
+        assert_eq!((Kind::from_name("no such kind"), Blame::from_name("")), (None, None));
     }
 }

@@ -3,14 +3,11 @@
 //! Each rule is the client's own, read from its source (see the functions), so that a
 //! node's owner learns beforehand that `ctr` and kubelet will disagree.
 
-use serde::Serialize;
-
 use super::platform::{Matcher, Platform};
 use super::select::{self, Eligible, Entry, EntryPath, Inner};
 
 /// A client whose choice is predicted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Client {
     /// `ctr images pull`, nerdctl, and the CRI plug-in before containerd 2.1.
     Ctr,
@@ -25,6 +22,17 @@ pub enum Client {
 impl Client {
     /// All of them, in the order in which they are shown.
     pub const ALL: [Self; 4] = [Self::Ctr, Self::Cri, Self::Docker, Self::Podman];
+
+    /// Stable name, used in JSON output and by the daemon's API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ctr => "ctr",
+            Self::Cri => "cri",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
 
     /// What people call it.
     #[must_use]

@@ -11,8 +11,6 @@
 
 use std::collections::HashSet;
 
-use serde::Serialize;
-
 use super::descriptor::Descriptor;
 use super::platform::{Matcher, Platform};
 
@@ -154,8 +152,7 @@ pub fn images(entries: &[Entry]) -> Vec<EntryPath> {
 }
 
 /// Why an entry was or was not chosen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "verdict", rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The one; `slot` counts the host's acceptable platforms from 1.
     Chosen {
@@ -194,6 +191,33 @@ pub enum Verdict {
     NothingInside,
     /// It could not be read.
     Unusable,
+}
+
+impl Verdict {
+    /// Name of [`Self::Chosen`].
+    pub const CHOSEN: &'static str = "chosen";
+
+    /// Stable name, used in JSON output and by the daemon's API.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Chosen { .. } => Self::CHOSEN,
+            Self::Leads => "leads",
+            Self::LowerRank { .. } => "lower-rank",
+            Self::Duplicate => "duplicate",
+            Self::OtherOs => "other-os",
+            Self::OtherArchitecture => "other-architecture",
+            Self::VariantTooHigh => "variant-too-high",
+            Self::UnknownVariant => "unknown-variant",
+            Self::OsRequirements => "os-requirements",
+            Self::Attestation => "attestation",
+            Self::UnknownMediaType => "unknown-media-type",
+            Self::ConfigDiffers => "config-differs",
+            Self::NotTried => "not-tried",
+            Self::NothingInside => "nothing-inside",
+            Self::Unusable => "unusable",
+        }
+    }
 }
 
 /// One entry of an explanation.

@@ -8,7 +8,7 @@ use crate::core::digest;
 use crate::core::limits::Limits;
 use crate::core::retry::Policy;
 use crate::cpu::Cpu;
-use crate::registry::Client;
+use crate::registry::{Client, Credentials};
 
 use super::bandwidth::Bandwidth;
 use super::budget::Budget;
@@ -18,11 +18,13 @@ use super::lanes::Lanes;
 
 /// The engine; clones share it.
 #[derive(Debug, Clone)]
-pub struct Engine(Arc<Shared>);
+pub struct Engine {
+    client: Client,
+    shared: Arc<Shared>,
+}
 
 #[derive(Debug)]
 struct Shared {
-    client: Client,
     cpu: Cpu,
     limits: Limits,
     policy: Policy,
@@ -39,8 +41,7 @@ impl Engine {
     pub fn new(client: Client, cpu: Cpu, limits: Limits) -> Self {
         tracing::info!(sha256 = digest::sha256_instructions().unwrap_or("none"), "CPU instructions for digests");
         let budget = Budget::new(limits.buffer_bytes);
-        Self(Arc::new(Shared {
-            client,
+        let shared = Arc::new(Shared {
             cpu,
             limits,
             policy: Policy::default(),
@@ -49,48 +50,56 @@ impl Engine {
             lanes: Arc::new(Lanes::new(&limits, budget.clone())),
             budget,
             flights: Flights::default(),
-        }))
+        });
+        Self { client, shared }
+    }
+
+    /// The same engine, asking with the credentials of somebody else. Downloads are shared between
+    /// them: whoever asks for a blob has to have shown before that he may read it.
+    #[must_use]
+    pub fn with_credentials(&self, credentials: Credentials) -> Self {
+        Self { client: self.client.with_credentials(credentials), shared: Arc::clone(&self.shared) }
     }
 
     /// The threads for what costs CPU.
     #[must_use]
     pub fn cpu(&self) -> &Cpu {
-        &self.0.cpu
+        &self.shared.cpu
     }
 
     /// The memory for buffers.
     #[must_use]
     pub fn budget(&self) -> &Budget {
-        &self.0.budget
+        &self.shared.budget
     }
 
     /// Every bound.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.0.limits
+        &self.shared.limits
     }
 
     pub(super) fn client(&self) -> &Client {
-        &self.0.client
+        &self.client
     }
 
     pub(super) fn policy(&self) -> &Policy {
-        &self.0.policy
+        &self.shared.policy
     }
 
     pub(super) fn health(&self) -> &Health {
-        &self.0.health
+        &self.shared.health
     }
 
     pub(super) fn bandwidth(&self) -> &Bandwidth {
-        &self.0.bandwidth
+        &self.shared.bandwidth
     }
 
     pub(super) fn lanes(&self) -> &Arc<Lanes> {
-        &self.0.lanes
+        &self.shared.lanes
     }
 
     pub(super) fn flights(&self) -> &Flights {
-        &self.0.flights
+        &self.shared.flights
     }
 }

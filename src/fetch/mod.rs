@@ -90,6 +90,12 @@ impl Fetcher {
         Self { engine, hosts: hosts.into(), observer }
     }
 
+    /// The same, telling somebody else of its progress.
+    #[must_use]
+    pub fn with_observer(&self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer, ..self.clone() }
+    }
+
     /// What this fetcher shares with all others.
     #[must_use]
     pub fn engine(&self) -> &Engine {

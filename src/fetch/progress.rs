@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
-
-use super::error::Cause;
+use crate::core::error::Classify;
 
 /// Something that happened to a blob or a request.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +37,7 @@ pub enum Event<'a> {
         /// The host that failed.
         left: &'a str,
         /// Why.
-        cause: &'a Cause,
+        cause: &'a dyn Classify,
     },
     /// An attempt failed and is repeated after a wait.
     Waiting {
@@ -47,7 +46,7 @@ pub enum Event<'a> {
         /// How long.
         wait: Duration,
         /// Why.
-        cause: &'a Cause,
+        cause: &'a dyn Classify,
     },
     /// A host sent bytes that are not the blob's. It is asked last from now on, for a while.
     Blamed {

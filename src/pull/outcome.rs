@@ -1,13 +1,34 @@
-//! What a pull brought, counted.
+//! What a pull is going to bring, and what it brought: plain values, the same whether they were
+//! found in this process or came from a daemon.
 
 use std::time::Duration;
 
+use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
+use crate::core::plan;
+use crate::core::platform::Platform;
 use crate::fetch::Landed;
 use crate::store::Tally;
 use crate::unpack::Outcome;
 
-use super::Plan;
+use super::{Part, Plan};
+
+/// What a pull is going to bring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The normalised reference.
+    pub reference: String,
+    /// What the reference stands for.
+    pub root: Descriptor,
+    /// The chosen manifests and what each is for, normalised.
+    pub images: Vec<(Digest, Platform)>,
+    /// How many different blobs they have.
+    pub blobs: usize,
+    /// What those weigh together.
+    pub bytes: u64,
+    /// What the user should know before anything is fetched.
+    pub warnings: Vec<String>,
+}
 
 /// What a pull brought.
 #[derive(Debug, Clone)]
@@ -50,6 +71,21 @@ pub struct Traffic {
     pub blobs_fetched: usize,
     /// Blobs that were in the store already.
     pub blobs_present: usize,
+}
+
+impl Planned {
+    pub(super) fn of(plan: &Plan) -> Self {
+        let blobs = plan::blobs(plan.parts.iter().map(|part| &part.manifest));
+        let image = |part: &Part| (part.choice.descriptor.digest.clone(), part.choice.platform.clone());
+        Self {
+            reference: plan.image.reference.to_string(),
+            root: plan.image.root.clone(),
+            images: plan.parts.iter().map(image).collect(),
+            blobs: blobs.len(),
+            bytes: blobs.iter().fold(0, |sum, blob| sum.saturating_add(blob.descriptor.size)),
+            warnings: plan.warnings.clone(),
+        }
+    }
 }
 
 impl Pulled {

@@ -71,6 +71,14 @@ impl Client {
         Ok(Self { transport, authorizer, unranged: Arc::default(), limits })
     }
 
+    /// The same pool and what is known of hosts, for somebody with credentials of his own: nothing
+    /// that was granted to one of the two is ever used for the other.
+    #[must_use]
+    pub fn with_credentials(&self, credentials: Credentials) -> Self {
+        let authorizer = Arc::new(Authorizer::new(credentials, self.limits, Arc::clone(&self.transport)));
+        Self { authorizer, ..self.clone() }
+    }
+
     /// Asks by HEAD which document a tag or digest stands for. `None` where the reply does
     /// not say enough or HEAD is not allowed; then [`Client::manifest`] tells.
     ///

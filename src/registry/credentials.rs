@@ -173,6 +173,18 @@ impl Credentials {
         Self { explicit: Some(Credential::Basic { user: user.into(), password }), ..self }
     }
 
+    /// The same, with a refresh token (docker's `identitytoken`) for the registry of the reference.
+    #[must_use]
+    pub fn with_identity_token(self, token: Secret) -> Self {
+        Self { explicit: Some(Credential::Identity(token)), ..self }
+    }
+
+    /// The same, with a bearer token that the registry of the reference takes as it is.
+    #[must_use]
+    pub fn with_registry_token(self, token: Secret) -> Self {
+        Self { explicit: Some(Credential::Registry(token)), ..self }
+    }
+
     /// The same, with credential helpers looked for in `search_path` instead of `PATH`.
     #[must_use]
     pub fn with_helper_path(self, search_path: impl Into<OsString>) -> Self {

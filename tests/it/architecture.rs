@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Rooms from the ground up. A room may use itself and every room of a lower floor, and
 /// never one of its own floor: `registry` and `store` do not know each other, nor does one
 /// service another.
-const FLOORS: [&[&str]; 12] = [
+const FLOORS: [&[&str]; 13] = [
     &["core"],
     &["cpu"],
     &["host", "registry", "store"],
@@ -16,6 +16,7 @@ const FLOORS: [&[&str]; 12] = [
     &["unpack"],
     &["diagnose"],
     &["pull"],
+    &["pulls"],
     &["service", "config", "telemetry"],
     &["app", "node", "demo"],
     &["cli"],

@@ -1,0 +1,332 @@
+//! Every pull of a daemon: one engine, one containerd, many callers.
+//!
+//! A [`Pulls`] is what all doors of the service share. It opens places in containerd once
+//! ([`places`]), keeps the list of what is under way ([`running`]), lets one pull at a time land
+//! a given image while the others watch it ([`landings`]), and bounds how many land at once. How
+//! an image is pulled is [`crate::pull`]'s affair, and who may ask for it is the door's.
+//!
+//! Every caller's reference is resolved for himself, with his own credentials, even where all
+//! content is here already: that is the check that he may have it.
+
+mod error;
+mod landings;
+mod listener;
+mod places;
+mod running;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{OnceCell, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::core::limits::Limits;
+use crate::core::platform::Platform;
+use crate::core::reference::Reference;
+use crate::fetch::progress::{Observer, Silent};
+use crate::fetch::{Engine, Fetcher};
+use crate::host::{LocalHost, System};
+use crate::pull::{Planned, Platforms, PullRequest, Pulled, Puller};
+use crate::registry::{Credentials, HostOptions, hosts_for};
+use crate::resolve::choice::{self, Level, OnMismatch, Wish};
+use crate::resolve::resolution::Resolution;
+use crate::resolve::{Reading, ResolveError, Resolver};
+use crate::store::Store;
+use crate::unpack::Unpack;
+use crate::unpack::options::Options;
+
+pub use error::PullsError;
+use landings::{Key, Landings};
+pub use listener::Listener;
+use places::Places;
+pub use places::{Place, PlaceDefaults};
+pub use running::{Door, Phase, RunningPull};
+use running::{Entry, Running};
+
+/// What can be changed while the daemon runs. A pull goes by what was set when it began.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How registries are reached.
+    pub hosts: HostOptions,
+    /// What the node itself has for registries, for callers who bring nothing.
+    pub credentials: Credentials,
+    /// How layers are unpacked.
+    pub unpack: Options,
+    /// How long a pull may go without any progress before it is given up.
+    pub progress_timeout: Duration,
+}
+
+/// One caller's wish.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// The image.
+    pub reference: Reference,
+    /// For which platforms, as they were written; this node's where there is none.
+    pub platforms: Vec<String>,
+    /// Every manifest of the image, whatever `platforms` says.
+    pub all_platforms: bool,
+    /// Which level of the CPU counts.
+    pub level: Level,
+    /// What to do with an image that is for another platform.
+    pub on_mismatch: OnMismatch,
+    /// Where to in containerd; the daemon's defaults where nothing is said.
+    pub place: Place,
+    /// Whether to make it ready to run.
+    pub unpack: bool,
+    /// The caller's own; those of the node where he brings none.
+    pub credentials: Option<Credentials>,
+    /// The door that he came through.
+    pub door: Door,
+}
+
+/// A question about a reference, without a pull.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The image.
+    pub reference: Reference,
+    /// As it was written; this node's where there is none.
+    pub platform: Option<String>,
+    /// Which level of the CPU counts.
+    pub level: Level,
+    /// What to do with an image that is for another platform.
+    pub on_mismatch: OnMismatch,
+    /// Explain the answer.
+    pub explain: bool,
+    /// The caller's own; those of the node where he brings none.
+    pub credentials: Option<Credentials>,
+}
+
+/// The pulls of one daemon; clones share them.
+#[derive(Debug, Clone)]
+pub struct Pulls(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    engine: Engine,
+    settings: RwLock<Settings>,
+    places: Places,
+    host: OnceCell<LocalHost>,
+    running: Running,
+    landings: Landings,
+    turns: Semaphore,
+}
+
+/// A pull that is done.
+#[derive(Debug)]
+pub struct Done {
+    /// What was planned.
+    pub planned: Planned,
+    /// What came of it.
+    pub pulled: Pulled,
+    /// Digest of the first image's config: the image ID of CRI.
+    pub image_id: Option<crate::core::digest::Digest>,
+    /// Where it is, for a person.
+    pub destination: String,
+}
+
+impl Pulls {
+    /// Pulls with `engine` into the containerd of `places`, at most `at_once` landing at a time.
+    #[must_use]
+    pub fn new(engine: Engine, defaults: PlaceDefaults, settings: Settings, at_once: usize) -> Self {
+        Self(Arc::new(Shared {
+            engine,
+            settings: RwLock::new(settings),
+            places: Places::new(defaults),
+            host: OnceCell::new(),
+            running: Running::default(),
+            landings: Landings::default(),
+            turns: Semaphore::new(at_once),
+        }))
+    }
+
+    /// What everything is fetched with.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// What is set at the moment.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        // Whole after any panic: it is only ever replaced.
+        self.0.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets it for all pulls that begin from here on.
+    pub fn set(&self, settings: Settings) {
+        *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// Everything that is under way, oldest first.
+    #[must_use]
+    pub fn running(&self) -> Vec<RunningPull> {
+        self.0.running.list()
+    }
+
+    /// Cancels a pull; whether there was one of this number.
+    #[must_use]
+    pub fn cancel(&self, id: u64) -> bool {
+        self.0.running.cancel(id)
+    }
+
+    /// This node. Until containerd has said what it matches with, it is asked each time.
+    pub async fn host(&self) -> Result<HostView<'_>, PullsError> {
+        let known = self.0.host.get_or_try_init(|| async {
+            let platform = self.0.places.platform().await?;
+            let host = LocalHost::new(Box::new(System::default()));
+            Ok::<_, crate::store::StoreError>(match platform {
+                Some(platform) => host.with_containerd(platform),
+                None => host,
+            })
+        });
+        match known.await {
+            Ok(host) => Ok(HostView::Known(host)),
+            Err(error) => {
+                tracing::info!("containerd could not be asked what it matches with: {error}");
+                Ok(HostView::Guessed(Box::new(LocalHost::new(Box::new(System::default())))))
+            }
+        }
+    }
+
+    /// Says what a reference stands for. A refusal is the second value.
+    ///
+    /// # Errors
+    /// [`PullsError`] where the image cannot be read at all.
+    pub async fn resolve(&self, question: &Question) -> Result<(Resolution, Option<ResolveError>), PullsError> {
+        let host = self.host().await?;
+        let platform = question.platform.as_deref().map(|text| parse(text, &host)).transpose()?;
+        let wish = Wish { platform, level: question.level, on_mismatch: question.on_mismatch };
+        let credentials = question.credentials.as_ref();
+        let fetcher = self.fetcher(&question.reference, credentials, Arc::new(Silent))?;
+        let resolver = Resolver { fetcher: &fetcher, store: None, limits: *self.limits() };
+        let matcher = wish.matcher(&host);
+        let reading = if question.explain { Reading::Everything } else { Reading::Deciding(&matcher) };
+        let image = resolver.image(&question.reference, reading).await?;
+        let outcome = choice::choose(&image, &wish, &host);
+        let explanation = question.explain.then(|| choice::explain(&image, &wish, &host, outcome.as_ref().ok()));
+        Ok((Resolution::new(&image, outcome.as_ref().ok(), explanation.as_ref()), outcome.err()))
+    }
+
+    /// Pulls an image. Dropping this, or cancelling `cancel`, ends the pull: nothing of it is
+    /// visible then, and what was downloaded is kept for the next time.
+    ///
+    /// # Errors
+    /// [`PullsError`]; no name was set.
+    pub async fn pull(
+        &self,
+        order: &Order,
+        listener: Arc<dyn Listener>,
+        cancel: CancellationToken,
+    ) -> Result<Done, PullsError> {
+        let place = self.0.places.complete(&order.place);
+        let entry = self.0.running.enter(&order.reference, &place, order.door, cancel);
+        listener.began(entry.id());
+        let watched: Arc<dyn Observer> = entry.observe(Arc::clone(&listener));
+        let timeout = self.settings().progress_timeout;
+        let pulling = self.pull_as(order, &place, (&entry, &listener, watched));
+        tokio::select! {
+            done = pulling => done,
+            () = entry.cancelled() => Err(crate::pull::PullError::Cancelled.into()),
+            () = entry.stuck(timeout) => Err(PullsError::NoProgress { after: timeout }),
+        }
+    }
+
+    async fn pull_as(
+        &self,
+        order: &Order,
+        place: &Place,
+        (entry, listener, observer): (&Entry, &Arc<dyn Listener>, Arc<dyn Observer>),
+    ) -> Result<Done, PullsError> {
+        let host = self.host().await?;
+        let store = self.0.places.open(place).await?;
+        let unpacker = self.0.places.unpacker(&store, &self.0.engine, self.settings().unpack);
+        let request = request(order, &host)?;
+        let fetcher = self.fetcher(&order.reference, order.credentials.as_ref(), Arc::clone(&observer))?;
+        let puller = Puller {
+            fetcher: &fetcher,
+            store: &store,
+            unpacker: order.unpack.then_some(&unpacker as &dyn Unpack),
+            host: &host,
+            limits: *self.limits(),
+            observer: observer.as_ref(),
+        };
+        let plan = puller.plan(&request).await?;
+        let planned = plan.told();
+        entry.planned(&planned);
+        listener.planned(&planned);
+        let key =
+            Key { place: place.clone(), manifests: planned.images.iter().map(|(digest, _)| digest.clone()).collect() };
+        let mut landing = self.0.landings.join(key, &observer);
+        landing.turn().await;
+        // Closed never: nobody closes it.
+        let _turn = self.0.turns.acquire().await;
+        entry.landing();
+        let shared = landing.audience();
+        let fetcher = fetcher.with_observer(Arc::clone(&shared));
+        let puller = Puller { fetcher: &fetcher, observer: shared.as_ref(), ..puller };
+        let pulled = puller.land(&plan, &entry.token()).await?;
+        let image_id = plan.parts.first().map(|part| part.manifest.config.digest.clone());
+        Ok(Done { planned, pulled, image_id, destination: store.describe() })
+    }
+
+    fn fetcher(
+        &self,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Fetcher, PullsError> {
+        let settings = self.settings();
+        let hosts = hosts_for(reference, &settings.hosts)?;
+        let engine = match credentials {
+            Some(own) => self.0.engine.with_credentials(own.clone()),
+            None => self.0.engine.clone(),
+        };
+        Ok(Fetcher::new(engine, hosts, observer))
+    }
+
+    fn limits(&self) -> &Limits {
+        self.0.engine.limits()
+    }
+}
+
+/// This node, as far as it is known.
+#[derive(Debug)]
+pub enum HostView<'a> {
+    /// With containerd's own view.
+    Known(&'a LocalHost),
+    /// Without it, since it does not answer.
+    Guessed(Box<LocalHost>),
+}
+
+impl std::ops::Deref for HostView<'_> {
+    type Target = LocalHost;
+
+    fn deref(&self) -> &LocalHost {
+        match self {
+            Self::Known(host) => host,
+            Self::Guessed(host) => host,
+        }
+    }
+}
+
+fn parse(text: &str, host: &LocalHost) -> Result<Platform, PullsError> {
+    Ok(Platform::parse(text, &host.report().matching_platform())?)
+}
+
+fn request(order: &Order, host: &LocalHost) -> Result<PullRequest, PullsError> {
+    let listed = order.platforms.iter().map(|text| parse(text, host)).collect::<Result<Vec<_>, _>>()?;
+    let platforms = match (order.all_platforms, listed.is_empty()) {
+        (true, _) => Platforms::All,
+        (false, true) => Platforms::Host,
+        (false, false) => Platforms::Listed(listed),
+    };
+    Ok(PullRequest {
+        reference: order.reference.clone(),
+        platforms,
+        level: order.level,
+        on_mismatch: order.on_mismatch,
+    })
+}

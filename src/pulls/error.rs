@@ -1,0 +1,70 @@
+//! Why a daemon did not pull.
+
+use std::time::Duration;
+
+use crate::core::error::{Attempt, Blame, Classify, Kind};
+use crate::core::platform::PlatformError;
+use crate::pull::PullError;
+use crate::registry::HostsError;
+use crate::resolve::ResolveError;
+use crate::store::StoreError;
+
+/// A pull or a question that came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum PullsError {
+    /// The platform that was asked for is none.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    /// It cannot be said which hosts to ask.
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
+    /// The reference did not lead to a manifest.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// containerd cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The pull itself.
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    /// Every attempt was still being made, and nothing came of them.
+    #[error("the pull made no progress for {} s and was given up; what was downloaded is kept", .after.as_secs())]
+    NoProgress {
+        /// How long.
+        after: Duration,
+    },
+}
+
+impl PullsError {
+    fn inner(&self) -> Option<&dyn Classify> {
+        match self {
+            Self::Platform(error) => Some(error),
+            Self::Hosts(error) => Some(error),
+            Self::Resolve(error) => Some(error),
+            Self::Store(error) => Some(error),
+            Self::Pull(error) => Some(error),
+            Self::NoProgress { .. } => None,
+        }
+    }
+}
+
+impl Classify for PullsError {
+    fn kind(&self) -> Kind {
+        self.inner().map_or(Kind::DeadlineExceeded, Classify::kind)
+    }
+
+    fn blame(&self) -> Blame {
+        self.inner().map_or_else(|| self.kind().blame(), Classify::blame)
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self.inner() {
+            Some(inner) => inner.hint(),
+            None => Some("pull again, it goes on from there; look at the log for what the registry's hosts did".into()),
+        }
+    }
+
+    fn attempts(&self) -> &[Attempt] {
+        self.inner().map_or(&[], Classify::attempts)
+    }
+}

@@ -1,0 +1,1 @@
+//! The list of pulls, and who lands what.
