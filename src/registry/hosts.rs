@@ -19,7 +19,6 @@
 //! only; authorities and `skip_verify` from there apply to every host.
 
 mod directory;
-mod duration;
 mod file;
 
 use std::fmt;

@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use toml::{Spanned, Value};
 
-use super::{Capabilities, Endpoint, Entry, HostsError, Identity, PathRule, Pem, duration, pem};
+use super::{Capabilities, Endpoint, Entry, HostsError, Identity, PathRule, Pem, pem};
+use crate::core::duration;
 
 const HOST_KEYS: [&str; 7] = ["capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"];
 

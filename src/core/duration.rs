@@ -1,11 +1,23 @@
-//! Durations as Go writes them, which is how hosts.toml has them.
+//! Durations as Go writes them, which is how hosts.toml and kubelet have them.
 
+use std::fmt::Write as _;
 use std::time::Duration;
+
+/// Nanoseconds in each unit, longest first.
+const UNITS: [(&str, u128); 6] = [
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
 
 /// Reads `300ms`, `1.5h`, `1m30s`; `None` where it is not one or is negative.
 ///
 /// Grammar: Go's `time.ParseDuration`.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
         return Some(Duration::ZERO);
@@ -23,6 +35,20 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
         rest = &rest[unit_end..];
     }
     Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Writes `1h30m` or `300ms`, in whole numbers, as [`parse`] reads it.
+#[must_use]
+pub fn format(duration: Duration) -> String {
+    let (mut rest, mut text) = (duration.as_nanos(), String::new());
+    for (unit, nanos) in UNITS {
+        if rest >= nanos {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{}{unit}", rest / nanos);
+            rest %= nanos;
+        }
+    }
+    if text.is_empty() { "0s".into() } else { text }
 }
 
 /// Seconds in a unit.
@@ -65,6 +91,15 @@ mod tests {
         ];
         for (text, millis) in cases {
             assert_eq!(parse(text), millis.map(Duration::from_millis), "{text:?}");
+        }
+    }
+    #[test]
+    fn writes_what_it_reads() {
+        let cases = [(0, "0s"), (300, "300ms"), (90_000, "1m30s"), (300_000, "5m"), (5_400_500, "1h30m500ms")];
+        for (millis, text) in cases {
+            let duration = Duration::from_millis(millis);
+            assert_eq!(format(duration), text);
+            assert_eq!(parse(text), Some(duration), "{text}");
         }
     }
 }
