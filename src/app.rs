@@ -1,1 +1,91 @@
-//! The daemon.
+//! The daemon, from what is set to bound sockets, until it is told to stop.
+//!
+//! [`run`] is its life on one screen. It owns nothing but the order of things: sockets first, so
+//! that clients can connect as soon as the process is there; then the doors; on the first signal
+//! no new work, and what is under way gets its time; on the second the end.
+
+mod error;
+mod listen;
+mod signals;
+
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
+
+use crate::pulls::Pulls;
+use crate::service::api;
+use crate::service::api::SERVICE;
+
+pub use error::AppError;
+pub use listen::ApiSocket;
+pub use signals::Signals;
+
+/// How long pulls that are under way may go on after the first signal to stop. What is cancelled
+/// then goes on from there next time, so there is little to lose.
+const DRAIN: Duration = Duration::from_secs(20);
+/// How long clients may keep connections open after the last pull.
+const HANG_UP: Duration = Duration::from_secs(1);
+
+/// Serves until a signal says stop, and `reload`s when one says so.
+///
+/// # Errors
+/// [`AppError`] where the socket fails.
+pub async fn run(
+    pulls: Pulls,
+    socket: ApiSocket,
+    mut signals: Signals,
+    mut reload: impl FnMut(),
+) -> Result<(), AppError> {
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(serve_api(pulls.clone(), socket.listener()?, stop.clone()));
+    tracing::info!(socket = %socket.path().display(), "ready");
+    while signals.next().await == signals::Signal::Reload {
+        reload();
+    }
+    tracing::info!("stopping: pulls that are under way have {} s", DRAIN.as_secs());
+    stop.cancel();
+    tokio::select! {
+        () = wind_down(&pulls) => {}
+        () = signals.stop() => tracing::info!("stopping at once"),
+    }
+    // Who still listens to health or to nothing is hung up on.
+    match tokio::time::timeout(HANG_UP, serving).await {
+        Ok(Ok(served)) => served,
+        _ => Ok(()),
+    }
+}
+
+/// Lets pulls come to their end, and cancels those that take too long.
+async fn wind_down(pulls: &Pulls) {
+    if tokio::time::timeout(DRAIN, pulls.drained()).await.is_err() {
+        tracing::info!("cancelling what is still under way");
+        pulls.cancel_all();
+        pulls.drained().await;
+    }
+}
+
+async fn serve_api(pulls: Pulls, listener: UnixListener, stop: CancellationToken) -> Result<(), AppError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    healthy(&health).await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(api::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(AppError::Reflection)?;
+    Server::builder()
+        .add_service(api::server::server(pulls))
+        .add_service(health_service)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
+        .await
+        .map_err(AppError::Serve)
+}
+
+/// The service is healthy as long as it answers: a containerd that is away is told by each pull.
+async fn healthy(health: &HealthReporter) {
+    health.set_service_status(SERVICE, tonic_health::ServingStatus::Serving).await;
+}

@@ -10,7 +10,7 @@ mod outcome;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -256,15 +256,25 @@ impl Puller<'_> {
 
     /// All blobs at once, as many at a time as the limits allow; the first error stops them all.
     async fn fetch(&self, job: &Job<'_>, arrivals: &Arrivals) -> Result<Traffic, PullError> {
-        stream::iter(&arrivals.blobs)
-            .map(|(blob, arrival)| async move {
-                let belongs = Belongs { role: role_of(blob), source: job.reference };
-                let landed = self.fetcher.blob(job, &blob.descriptor, belongs, arrival).await?;
-                Ok::<_, PullError>((landed, blob.descriptor.size))
-            })
+        // A list of boxes, because the compiler could not tell of a stream of closures that it may
+        // change threads.
+        let blobs = arrivals.blobs.iter();
+        let fetches: Vec<_> = blobs.map(|(blob, arrival)| self.fetch_one(job, blob, arrival).boxed()).collect();
+        stream::iter(fetches)
             .buffer_unordered(self.limits.concurrent_downloads)
             .try_fold(Traffic::default(), |traffic, (landed, size)| async move { Ok(traffic.with(landed, size)) })
             .await
+    }
+
+    async fn fetch_one(
+        &self,
+        job: &Job<'_>,
+        blob: &Blob,
+        arrival: &watch::Sender<Arrival>,
+    ) -> Result<(Landed, u64), PullError> {
+        let belongs = Belongs { role: role_of(blob), source: job.reference };
+        let landed = self.fetcher.blob(job, &blob.descriptor, belongs, arrival).await?;
+        Ok((landed, blob.descriptor.size))
     }
 
     async fn config_of(&self, part: &Part) -> Result<ImageConfig, PullError> {
@@ -345,10 +355,10 @@ impl Plan {
     }
 
     /// The parts that hold something to run: attestations and other artifacts travel along.
-    fn runnable(&self) -> impl Iterator<Item = &Part> {
-        self.parts
-            .iter()
-            .filter(|part| !part.choice.descriptor.is_attestation() && part.manifest.config.media_type.is_config())
+    fn runnable(&self) -> Vec<&Part> {
+        let runnable =
+            |part: &&Part| !part.choice.descriptor.is_attestation() && part.manifest.config.media_type.is_config();
+        self.parts.iter().filter(runnable).collect()
     }
 
     fn record(&self) -> ImageRecord {

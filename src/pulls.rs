@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::core::limits::Limits;
 use crate::core::platform::Platform;
@@ -29,12 +30,12 @@ use crate::core::reference::Reference;
 use crate::fetch::progress::{Observer, Silent};
 use crate::fetch::{Engine, Fetcher};
 use crate::host::{LocalHost, System};
-use crate::pull::{Planned, Platforms, PullRequest, Pulled, Puller};
+use crate::pull::{Planned, Platforms, PullError, PullRequest, Pulled, Puller};
 use crate::registry::{Credentials, HostOptions, hosts_for};
 use crate::resolve::choice::{self, Level, OnMismatch, Wish};
 use crate::resolve::resolution::Resolution;
 use crate::resolve::{Reading, ResolveError, Resolver};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::unpack::Unpack;
 use crate::unpack::options::Options;
 
@@ -112,6 +113,7 @@ struct Shared {
     running: Running,
     landings: Landings,
     turns: Semaphore,
+    tasks: TaskTracker,
 }
 
 /// A pull that is done.
@@ -139,6 +141,7 @@ impl Pulls {
             running: Running::default(),
             landings: Landings::default(),
             turns: Semaphore::new(at_once),
+            tasks: TaskTracker::new(),
         }))
     }
 
@@ -173,20 +176,20 @@ impl Pulls {
     }
 
     /// This node. Until containerd has said what it matches with, it is asked each time.
-    pub async fn host(&self) -> Result<HostView<'_>, PullsError> {
+    pub async fn host(&self) -> HostView<'_> {
         let known = self.0.host.get_or_try_init(|| async {
             let platform = self.0.places.platform().await?;
             let host = LocalHost::new(Box::new(System::default()));
-            Ok::<_, crate::store::StoreError>(match platform {
+            Ok::<_, StoreError>(match platform {
                 Some(platform) => host.with_containerd(platform),
                 None => host,
             })
         });
         match known.await {
-            Ok(host) => Ok(HostView::Known(host)),
+            Ok(host) => HostView::Known(host),
             Err(error) => {
                 tracing::info!("containerd could not be asked what it matches with: {error}");
-                Ok(HostView::Guessed(Box::new(LocalHost::new(Box::new(System::default())))))
+                HostView::Guessed(Box::new(LocalHost::new(Box::new(System::default()))))
             }
         }
     }
@@ -196,7 +199,7 @@ impl Pulls {
     /// # Errors
     /// [`PullsError`] where the image cannot be read at all.
     pub async fn resolve(&self, question: &Question) -> Result<(Resolution, Option<ResolveError>), PullsError> {
-        let host = self.host().await?;
+        let host = self.host().await;
         let platform = question.platform.as_deref().map(|text| parse(text, &host)).transpose()?;
         let wish = Wish { platform, level: question.level, on_mismatch: question.on_mismatch };
         let credentials = question.credentials.as_ref();
@@ -210,12 +213,41 @@ impl Pulls {
         Ok((Resolution::new(&image, outcome.as_ref().ok(), explanation.as_ref()), outcome.err()))
     }
 
-    /// Pulls an image. Dropping this, or cancelling `cancel`, ends the pull: nothing of it is
-    /// visible then, and what was downloaded is kept for the next time.
+    /// Pulls an image. Dropping this, or cancelling `cancel`, ends the pull in good order: nothing
+    /// of it is visible then, and what was downloaded is kept for the next time.
     ///
     /// # Errors
     /// [`PullsError`]; no name was set.
     pub async fn pull(
+        &self,
+        order: Order,
+        listener: Arc<dyn Listener>,
+        cancel: CancellationToken,
+    ) -> Result<Done, PullsError> {
+        // A task of its own: whoever asked may vanish between two records of one name.
+        let guard = cancel.clone().drop_guard();
+        let pulls = self.clone();
+        let pulling = self.0.tasks.spawn(async move { Box::pin(pulls.pull_watched(&order, listener, cancel)).await });
+        let done = pulling.await.map_err(|error| StoreError::thread(&error))?;
+        guard.disarm();
+        done
+    }
+
+    /// Waits until nothing is under way any more. Nothing new is to begin meanwhile.
+    pub async fn drained(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// Cancels everything that is under way.
+    pub fn cancel_all(&self) {
+        for pull in self.running() {
+            // One that is over by now needs no cancelling.
+            let _ = self.cancel(pull.id);
+        }
+    }
+
+    async fn pull_watched(
         &self,
         order: &Order,
         listener: Arc<dyn Listener>,
@@ -224,13 +256,16 @@ impl Pulls {
         let place = self.0.places.complete(&order.place);
         let entry = self.0.running.enter(&order.reference, &place, order.door, cancel);
         listener.began(entry.id());
-        let watched: Arc<dyn Observer> = entry.observe(Arc::clone(&listener));
+        let observer: Arc<dyn Observer> = entry.observe(Arc::clone(&listener));
         let timeout = self.settings().progress_timeout;
-        let pulling = self.pull_as(order, &place, (&entry, &listener, watched));
+        let mut pulling = std::pin::pin!(self.pull_as(order, &place, (&entry, &listener, observer)));
         tokio::select! {
-            done = pulling => done,
-            () = entry.cancelled() => Err(crate::pull::PullError::Cancelled.into()),
-            () = entry.stuck(timeout) => Err(PullsError::NoProgress { after: timeout }),
+            done = &mut pulling => return done,
+            () = entry.stuck(timeout) => entry.token().cancel(),
+        }
+        match pulling.await {
+            Err(PullsError::Pull(PullError::Cancelled)) => Err(PullsError::NoProgress { after: timeout }),
+            done => done,
         }
     }
 
@@ -240,7 +275,7 @@ impl Pulls {
         place: &Place,
         (entry, listener, observer): (&Entry, &Arc<dyn Listener>, Arc<dyn Observer>),
     ) -> Result<Done, PullsError> {
-        let host = self.host().await?;
+        let host = self.host().await;
         let store = self.0.places.open(place).await?;
         let unpacker = self.0.places.unpacker(&store, &self.0.engine, self.settings().unpack);
         let request = request(order, &host)?;
@@ -253,21 +288,22 @@ impl Pulls {
             limits: *self.limits(),
             observer: observer.as_ref(),
         };
-        let plan = puller.plan(&request).await?;
+        let cancel = entry.token();
+        let plan = unless(&cancel, Box::pin(puller.plan(&request))).await??;
         let planned = plan.told();
         entry.planned(&planned);
         listener.planned(&planned);
         let key =
             Key { place: place.clone(), manifests: planned.images.iter().map(|(digest, _)| digest.clone()).collect() };
         let mut landing = self.0.landings.join(key, &observer);
-        landing.turn().await;
-        // Closed never: nobody closes it.
-        let _turn = self.0.turns.acquire().await;
+        unless(&cancel, landing.turn()).await?;
+        // It is never closed.
+        let _turn = unless(&cancel, self.0.turns.acquire()).await?;
         entry.landing();
         let shared = landing.audience();
         let fetcher = fetcher.with_observer(Arc::clone(&shared));
         let puller = Puller { fetcher: &fetcher, observer: shared.as_ref(), ..puller };
-        let pulled = puller.land(&plan, &entry.token()).await?;
+        let pulled = puller.land(&plan, &cancel).await?;
         let image_id = plan.parts.first().map(|part| part.manifest.config.digest.clone());
         Ok(Done { planned, pulled, image_id, destination: store.describe() })
     }
@@ -290,6 +326,11 @@ impl Pulls {
     fn limits(&self) -> &Limits {
         self.0.engine.limits()
     }
+}
+
+/// What comes of `work`, unless the pull is cancelled before.
+async fn unless<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Result<T, PullError> {
+    cancel.run_until_cancelled(work).await.ok_or(PullError::Cancelled)
 }
 
 /// This node, as far as it is known.

@@ -13,7 +13,7 @@ pub mod resolution;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::{Digest, Verified};
@@ -149,11 +149,13 @@ impl Resolver<'_> {
             chosen.iter().filter(|descriptor| !image.documents.contains_key(&descriptor.digest)).collect();
         self.admit(image, missing.iter().map(|descriptor| descriptor.size))?;
         let reference = image.reference.clone();
-        let read: Vec<(Verified<Bytes>, u64)> = stream::iter(missing)
-            .map(|descriptor| self.obtain(&reference, descriptor, Endpoint::Manifests))
-            .buffered(self.limits.concurrent_downloads)
-            .try_collect()
-            .await?;
+        // A list of boxes, because the compiler could not tell of a stream of closures that it may
+        // change threads.
+        let missing = missing.into_iter();
+        let reads: Vec<_> =
+            missing.map(|descriptor| self.obtain(&reference, descriptor, Endpoint::Manifests).boxed()).collect();
+        let read: Vec<(Verified<Bytes>, u64)> =
+            stream::iter(reads).buffered(self.limits.concurrent_downloads).try_collect().await?;
         for (document, bytes) in read {
             image.keep(document, bytes);
         }

@@ -9,6 +9,11 @@ use tracing::level_filters::LevelFilter;
 use crate::config::{self, FileConfig};
 use crate::unpack::options::{Extractor, Start};
 
+#[cfg(feature = "containerd")]
+use super::daemon::CancelArgs;
+#[cfg(feature = "containerd")]
+use super::serve::ServeArgs;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done
@@ -37,7 +42,7 @@ pub(super) struct Arguments {
 }
 
 /// Flags of every command.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Global {
     /// Configuration file [default: /etc/lighterman/config.toml, if it exists]
     #[arg(long, global = true, env = "LIGHTERMAN_CONFIG", value_name = "FILE", help_heading = "Global options")]
@@ -54,6 +59,11 @@ pub(super) struct Global {
     /// containerd's socket [default: /run/containerd/containerd.sock]
     #[arg(long, global = true, env = "CONTAINERD_ADDRESS", value_name = "SOCKET", help_heading = "Global options")]
     pub(super) containerd_address: Option<PathBuf>,
+    /// Socket of the daemon that is to do the work, or "none" to do it in this process
+    /// [default: the daemon of /run/lighterman/lighterman.sock, if it answers]
+    #[cfg(feature = "containerd")]
+    #[arg(long, global = true, env = "LIGHTERMAN_ADDRESS", value_name = "SOCKET", help_heading = "Global options")]
+    pub(super) address: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -116,6 +126,15 @@ pub(super) enum Command {
     Resolve(ResolveArgs),
     /// Fetch, verify and land an image in containerd or in an OCI layout
     Pull(PullArgs),
+    /// Serve pulls to others on this node: the daemon
+    #[cfg(feature = "containerd")]
+    Serve(ServeArgs),
+    /// Show what the daemon is pulling
+    #[cfg(feature = "containerd")]
+    Pulls,
+    /// Cancel a pull of the daemon
+    #[cfg(feature = "containerd")]
+    Cancel(CancelArgs),
     /// Verify an image that was pulled, and show what it is
     Inspect(InspectArgs),
     /// A tour without network, containerd or root: what multi-arch images are and how they go wrong

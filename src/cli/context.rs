@@ -15,6 +15,8 @@ use crate::cpu::Cpu;
 use crate::fetch::progress::Observer;
 use crate::fetch::{Engine, Fetcher};
 use crate::host::{LocalHost, System};
+#[cfg(feature = "containerd")]
+use crate::pulls::PlaceDefaults;
 use crate::registry::{Client, ClientCertificate, Credentials, HostOptions, Secret, hosts_for};
 use crate::resolve::choice::{Level, OnMismatch};
 use crate::store::Store;
@@ -158,7 +160,7 @@ impl Context {
     }
 
     #[cfg(feature = "containerd")]
-    fn unpack_options(&self, args: &UnpackArgs) -> Options {
+    pub(super) fn unpack_options(&self, args: &UnpackArgs) -> Options {
         let file = &self.file;
         let synced = args.sync_snapshots || file.sync_snapshots.unwrap_or(false);
         Options {
@@ -170,22 +172,30 @@ impl Context {
 
     #[cfg(feature = "containerd")]
     async fn containerd(&self, namespace: Option<String>, flags: ContainerdFlags) -> Result<Containerd, StoreError> {
+        let PlaceDefaults { address, namespace: usual, snapshotter, staging, content } = self.place_defaults(&flags);
+        let options = ContainerdOptions { namespace: namespace.unwrap_or(usual), snapshotter, staging, content };
+        Containerd::connect(&address, options).await
+    }
+
+    /// Where images go in containerd unless somebody says otherwise.
+    #[cfg(feature = "containerd")]
+    pub(super) fn place_defaults(&self, flags: &ContainerdFlags) -> PlaceDefaults {
         let file = &self.file;
         // Both readers let nothing else through.
         let content = match flags.content.as_ref().or(file.content.as_ref()).map(String::as_str) {
             Some("write") => Handover::Write,
             _ => Handover::Link,
         };
-        let options = ContainerdOptions {
-            namespace: namespace
-                .or(flags.namespace)
-                .or_else(|| file.namespace.clone())
-                .unwrap_or_else(|| "default".into()),
-            snapshotter: flags.snapshotter.or_else(|| file.snapshotter.clone()).unwrap_or_else(|| "overlayfs".into()),
-            staging: flags.staging_dir.or_else(|| file.staging_dir.clone()),
-            content,
+        let named = |flag: &Option<String>, file: &Option<String>, default: &str| {
+            flag.as_ref().or(file.as_ref()).cloned().unwrap_or_else(|| default.into())
         };
-        Containerd::connect(self.containerd_address(), options).await
+        PlaceDefaults {
+            address: self.containerd_address().into(),
+            namespace: named(&flags.namespace, &file.namespace, "default"),
+            snapshotter: named(&flags.snapshotter, &file.snapshotter, "overlayfs"),
+            staging: flags.staging_dir.clone().or_else(|| file.staging_dir.clone()),
+            content,
+        }
     }
 
     #[cfg(not(feature = "containerd"))]
@@ -219,7 +229,7 @@ impl Context {
         Ok(Fetcher::new(engine.clone(), hosts, observer))
     }
 
-    fn host_options(&self, args: &RegistryArgs) -> HostOptions {
+    pub(super) fn host_options(&self, args: &RegistryArgs) -> HostOptions {
         let file = &self.file;
         let named_dirs =
             Some(args.hosts_dir.clone()).filter(|dirs| !dirs.is_empty()).or_else(|| file.hosts_dirs.clone());
@@ -236,7 +246,7 @@ impl Context {
         }
     }
 
-    fn credentials(&self, args: &RegistryArgs) -> Result<Credentials, Failure> {
+    pub(super) fn credentials(&self, args: &RegistryArgs) -> Result<Credentials, Failure> {
         let Some(user) = &args.user else { return Ok(Credentials::from_environment()) };
         if user.contains(':') {
             return Err(ConfigError::Contradiction(

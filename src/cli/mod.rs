@@ -4,6 +4,8 @@
 
 mod args;
 mod context;
+#[cfg(feature = "containerd")]
+mod daemon;
 mod demo;
 mod explain;
 pub mod host;
@@ -12,6 +14,8 @@ mod progress;
 mod pull;
 mod report;
 mod resolve;
+#[cfg(feature = "containerd")]
+mod serve;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -73,6 +77,12 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
             Command::Host => host::run(&context).await,
             Command::Resolve(args) => resolve::run(&context, &args).await,
             Command::Pull(args) => pull::run(&context, &args).await,
+            #[cfg(feature = "containerd")]
+            Command::Serve(args) => serve::run(&context, &args).await,
+            #[cfg(feature = "containerd")]
+            Command::Pulls => daemon::pulls(&context).await,
+            #[cfg(feature = "containerd")]
+            Command::Cancel(args) => daemon::cancel(&context, &args).await,
             Command::Inspect(args) => inspect::run(&context, &args).await,
             Command::Demo => demo::run(&context).await,
         }

@@ -13,6 +13,8 @@ use crate::core::reference::Reference;
 use crate::fetch::progress::Observer;
 use crate::host::LocalHost;
 use crate::pull::{Planned, Platforms, PullError, PullRequest, Pulled, Puller};
+#[cfg(feature = "containerd")]
+use crate::service::api::{client::Client, v1};
 use crate::service::status::exit_code;
 
 use super::args::PullArgs;
@@ -23,6 +25,10 @@ use super::{Failure, report};
 pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failure> {
     let reference: Reference = args.reference.parse()?;
     let place = args.to.as_deref().map_or(Ok(Place::Containerd(None)), Place::parse)?;
+    #[cfg(feature = "containerd")]
+    if let Some(daemon) = context.daemon(only_here(context, args, &place)).await? {
+        return ask(context, args, (&reference, &place), &daemon).await;
+    }
     let host = context.host().await;
     let request = request(args, reference, &host)?;
     let flags = ContainerdFlags {
@@ -62,6 +68,59 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
     progress.finish();
     let (planned, pulled) = landed?;
     summarise(context, &progress, (&planned, &pulled), &opened.store.describe());
+    Ok(())
+}
+
+/// A flag that was given and that only a pull in this process follows.
+#[cfg(feature = "containerd")]
+fn only_here(context: &Context, args: &PullArgs, place: &Place) -> Option<&'static str> {
+    let unpack = &args.unpack;
+    let given = [
+        (matches!(place, Place::Layout(_)), "--to oci:"),
+        (context.global.containerd_address.is_some(), "--containerd-address"),
+        (args.max_concurrent_downloads.is_some(), "--max-concurrent-downloads"),
+        (args.max_bandwidth.is_some(), "--max-bandwidth"),
+        (args.staging_dir.is_some(), "--staging-dir"),
+        (args.content.is_some(), "--content"),
+        (unpack.unpack.is_some(), "--unpack"),
+        (unpack.extract_with.is_some(), "--extract-with"),
+        (unpack.sync_snapshots, "--sync-snapshots"),
+    ];
+    given.into_iter().find_map(|(given, flag)| given.then_some(flag)).or(args.registry.only_here())
+}
+
+/// Lets a daemon pull.
+#[cfg(feature = "containerd")]
+async fn ask(
+    context: &Context,
+    args: &PullArgs,
+    (reference, place): (&Reference, &Place),
+    daemon: &Client,
+) -> Result<(), Failure> {
+    let named = match place {
+        Place::Containerd(namespace) => namespace.clone(),
+        Place::Layout(_) => None,
+    };
+    let request = v1::PullRequest {
+        reference: reference.to_string(),
+        platforms: args.platform.clone(),
+        all_platforms: args.all_platforms,
+        isa_level: args.matching.isa_level,
+        allow_mismatch: args.matching.allow_mismatch,
+        namespace: named.or_else(|| args.namespace.clone()).unwrap_or_default(),
+        snapshotter: args.snapshotter.clone().unwrap_or_default(),
+        no_unpack: args.no_unpack,
+        credentials: context.own_credentials(reference, &args.registry).await?,
+    };
+    let progress = Progress::new(context.global.json);
+    let cancel = on_interrupt();
+    let pulled = tokio::select! {
+        pulled = daemon.pull(request, &progress, |planned| announce(&progress, planned)) => pulled.map_err(Failure::from),
+        () = cancel.cancelled() => Err(PullError::Cancelled.into()),
+    };
+    progress.finish();
+    let (planned, pulled, destination) = pulled?;
+    summarise(context, &progress, (&planned, &pulled), &destination);
     Ok(())
 }
 

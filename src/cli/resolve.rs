@@ -10,6 +10,8 @@ use crate::fetch::progress::Silent;
 use crate::resolve::choice::{self, Wish};
 use crate::resolve::resolution::Resolution;
 use crate::resolve::{Reading, Resolver};
+#[cfg(feature = "containerd")]
+use crate::service::api::{client::Client, v1};
 
 use super::args::ResolveArgs;
 use super::context::{self, Context};
@@ -17,6 +19,10 @@ use super::{Failure, explain, report};
 
 pub(super) async fn run(context: &Context, args: &ResolveArgs) -> Result<(), Failure> {
     let reference: Reference = args.reference.parse()?;
+    #[cfg(feature = "containerd")]
+    if let Some(daemon) = context.daemon(args.registry.only_here()).await? {
+        return ask(context, args, &reference, &daemon).await;
+    }
     let host = context.host().await;
     let platform = args.platform.as_deref().map(|text| context::platform(text, &host)).transpose()?;
     let wish = Wish { platform, level: args.matching.level(), on_mismatch: args.matching.on_mismatch() };
@@ -32,6 +38,21 @@ pub(super) async fn run(context: &Context, args: &ResolveArgs) -> Result<(), Fai
     let resolution = Resolution::new(&image, outcome.as_ref().ok(), explanation.as_ref());
     show(context, &resolution);
     outcome.map(drop).map_err(Failure::from)
+}
+
+#[cfg(feature = "containerd")]
+async fn ask(context: &Context, args: &ResolveArgs, reference: &Reference, daemon: &Client) -> Result<(), Failure> {
+    let request = v1::ResolveRequest {
+        reference: reference.to_string(),
+        platform: args.platform.clone().unwrap_or_default(),
+        isa_level: args.matching.isa_level,
+        allow_mismatch: args.matching.allow_mismatch,
+        explain: args.explain,
+        credentials: context.own_credentials(reference, &args.registry).await?,
+    };
+    let (resolution, refusal) = daemon.resolve(request).await?;
+    show(context, &resolution);
+    refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
 }
 
 /// The explanation where there is one, then what was chosen, if anything was.

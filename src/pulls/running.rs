@@ -169,10 +169,6 @@ impl Entry {
         self.progress.cancel.clone()
     }
 
-    pub(super) async fn cancelled(&self) {
-        self.progress.cancel.cancelled().await;
-    }
-
     pub(super) fn planned(&self, planned: &Planned) {
         let mut state = self.progress.lock();
         state.bytes_total = planned.bytes;

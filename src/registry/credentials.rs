@@ -25,7 +25,7 @@ use crate::core::error::{Classify, Kind};
 
 /// What proves who we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Credential {
+pub enum Credential {
     /// A name and a password.
     Basic {
         /// The name.
@@ -192,7 +192,10 @@ impl Credentials {
     }
 
     /// What `host` gets.
-    pub(super) async fn for_host(&self, host: &Host) -> Result<Option<Credential>, CredentialsError> {
+    ///
+    /// # Errors
+    /// [`CredentialsError`] where what is stored cannot be read.
+    pub async fn for_host(&self, host: &Host) -> Result<Option<Credential>, CredentialsError> {
         if let (Some(explicit), true) = (&self.explicit, host.is_upstream()) {
             return Ok(Some(explicit.clone()));
         }

@@ -45,7 +45,7 @@ mod tests;
 
 pub use blob::{BlobSource, BlobStream};
 pub use client::{Client, ManifestReply};
-pub use credentials::{Credentials, CredentialsError};
+pub use credentials::{Credential, Credentials, CredentialsError};
 pub use error::{Reason, RegistryError, SizeClaim, Stage};
 pub use hosts::{Capabilities, ClientCertificate, Host, HostOptions, HostsError, Operation, Scheme, hosts_for};
 pub use secret::Secret;

@@ -1,5 +1,8 @@
-//! The one table from error kind to exit code. Services add their columns here, so that
-//! nobody maps an error twice.
+//! The one table from error kind to exit code and gRPC code. Services add their columns here, so
+//! that nobody maps an error twice.
+
+#[cfg(feature = "containerd")]
+use tonic::Code;
 
 use crate::core::error::Kind;
 
@@ -21,5 +24,46 @@ pub fn exit_code(kind: Kind) -> u8 {
         Kind::Unauthenticated | Kind::PermissionDenied => 77,
         Kind::InvalidConfiguration => 78,
         Kind::Cancelled => 130,
+    }
+}
+
+/// The gRPC code of a call that failed with this kind of error: what a program should make of it.
+/// Retrying helps for `UNAVAILABLE`, `RESOURCE_EXHAUSTED` and `DEADLINE_EXCEEDED` only.
+#[cfg(feature = "containerd")]
+#[must_use]
+pub fn grpc_code(kind: Kind) -> Code {
+    match kind {
+        Kind::InvalidArgument => Code::InvalidArgument,
+        Kind::NotFound | Kind::NoMatchingPlatform => Code::NotFound,
+        Kind::InvalidConfiguration | Kind::PlatformMismatch | Kind::TlsUntrusted | Kind::StoreInvalid => {
+            Code::FailedPrecondition
+        }
+        Kind::Unauthenticated => Code::Unauthenticated,
+        Kind::PermissionDenied => Code::PermissionDenied,
+        Kind::RateLimited | Kind::StoreFull => Code::ResourceExhausted,
+        Kind::RegistryUnavailable | Kind::StoreUnavailable => Code::Unavailable,
+        Kind::DeadlineExceeded => Code::DeadlineExceeded,
+        Kind::DigestMismatch | Kind::InvalidContent => Code::DataLoss,
+        Kind::Unsupported => Code::Unimplemented,
+        Kind::Cancelled => Code::Cancelled,
+        Kind::StoreFailed | Kind::Internal => Code::Internal,
+    }
+}
+
+/// What a code means that came without details, from something that is not this daemon's own word.
+#[cfg(feature = "containerd")]
+#[must_use]
+pub fn kind_of_grpc(code: Code) -> Kind {
+    match code {
+        Code::InvalidArgument | Code::OutOfRange => Kind::InvalidArgument,
+        Code::NotFound => Kind::NotFound,
+        Code::Unauthenticated => Kind::Unauthenticated,
+        Code::PermissionDenied => Kind::PermissionDenied,
+        Code::ResourceExhausted => Kind::RateLimited,
+        Code::Unavailable => Kind::StoreUnavailable,
+        Code::DeadlineExceeded => Kind::DeadlineExceeded,
+        Code::Unimplemented => Kind::Unsupported,
+        Code::Cancelled => Kind::Cancelled,
+        _ => Kind::Internal,
     }
 }

@@ -1,0 +1,87 @@
+//! `lighterman serve`: the daemon, from flags and file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::app::{self, ApiSocket, Signals};
+use crate::config::keys::Key;
+use crate::config::{self, FileConfig};
+use crate::pulls::{Pulls, Settings};
+
+use super::args::RegistryArgs;
+use super::context::{self, ContainerdFlags, Context};
+use super::{Failure, daemon};
+
+/// The group whose members may use the socket.
+const GROUP: &str = "lighterman";
+/// Whole pulls at a time. Each has blobs of its own to wait for, and they share the CPUs anyway.
+const PULLS: usize = 16;
+/// As long as containerd's own `image_pull_progress_timeout`.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// For "never": longer than any machine runs.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lighterman serve
+  lighterman serve --listen ./lighterman.sock --containerd-address /run/k3s/containerd/containerd.sock
+
+SIGHUP reads the configuration again; pulls that are under way go on as they began. SIGTERM ends
+it once they are done, 20 seconds later at the latest; a second SIGTERM ends it at once.")]
+pub(super) struct ServeArgs {
+    /// Unix socket of the API [default: /run/lighterman/lighterman.sock]
+    #[arg(long, value_name = "SOCKET")]
+    listen: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failure> {
+    // Before the socket is there: whoever starts us may stop us as soon as it is.
+    let signals = Signals::new()?;
+    let file = &context.file;
+    let path = args.listen.clone().or_else(|| file.serve_listen.clone()).unwrap_or_else(|| daemon::SOCKET.into());
+    let engine = context.engine(&args.registry, context::limits(context, None, None))?;
+    let places = context.place_defaults(&ContainerdFlags::default());
+    let at_once = file.max_pulls.unwrap_or(PULLS);
+    let pulls = Pulls::new(engine, places, settings(context, &args.registry)?, at_once);
+    let socket = ApiSocket::bind(&path, file.serve_group.as_deref().unwrap_or(GROUP))?;
+    let mut now = context.file.clone();
+    let reloaded = pulls.clone();
+    app::run(pulls, socket, signals, || reload(context, args, &mut now, &reloaded)).await?;
+    Ok(())
+}
+
+fn settings(context: &Context, args: &RegistryArgs) -> Result<Settings, Failure> {
+    let timeout = context.file.pull_progress_timeout.unwrap_or(PROGRESS_TIMEOUT);
+    Ok(Settings {
+        hosts: context.host_options(args),
+        credentials: context.credentials(args)?,
+        unpack: context.unpack_options(&ContainerdFlags::default().unpack),
+        progress_timeout: if timeout.is_zero() { NEVER } else { timeout },
+    })
+}
+
+/// Takes over what the file says now; a file with mistakes changes nothing.
+fn reload(context: &Context, args: &ServeArgs, now: &mut FileConfig, pulls: &Pulls) {
+    let read = FileConfig::load(context.global.config.as_deref()).map_err(Failure::from);
+    let applied = read.and_then(|file| {
+        let changes = config::changes(now, &file);
+        let changed = Context { global: context.global.clone(), file: changes.apply(now, &file) };
+        pulls.set(settings(&changed, &args.registry)?);
+        Ok((changed.file, changes))
+    });
+    match applied {
+        Ok((file, changes)) => {
+            let names = |keys: &[&Key]| keys.iter().map(|key| key.path()).collect::<Vec<_>>().join(", ");
+            tracing::info!(changed = names(&changes.now), "the configuration was read again");
+            if !changes.restart.is_empty() {
+                tracing::warn!("these settings count from the next start on: {}", names(&changes.restart));
+            }
+            *now = file;
+        }
+        Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+    }
+}

@@ -1,0 +1,37 @@
+//! Our own gRPC API, `proto/lighterman/v1`, from both ends.
+//!
+//! [`server`] answers with what [`crate::pulls`] does; [`client`] is how the command line asks a
+//! daemon. Both sides speak in the values of the house, and [`convert`] and [`failure`] are the
+//! only places that know how those look as messages. Nothing is decided here.
+
+pub mod client;
+mod convert;
+mod events;
+mod failure;
+pub mod server;
+
+#[cfg(test)]
+mod tests;
+
+pub use failure::{RemoteFailure, status};
+
+/// What `proto/lighterman/v1` generates.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; its documentation is the .proto file's"
+)]
+pub mod v1 {
+    tonic::include_proto!("lighterman.v1");
+}
+
+/// Descriptions of every protocol in `proto/`, for reflection.
+pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");
+
+/// Largest message that is taken: that of kubelet's client, in bytes.
+pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+
+/// Name of our service, for health checks.
+pub const SERVICE: &str = v1::lighterman_server::SERVICE_NAME;

@@ -1,0 +1,177 @@
+//! The API's server side.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::events::Telling;
+use super::failure::{message_of, status};
+use super::v1::lighterman_server::{Lighterman, LightermanServer};
+use super::{MAX_MESSAGE, convert, v1};
+use crate::core::error::{Blame, Classify, Kind};
+use crate::core::reference::{Reference, ReferenceError};
+use crate::pulls::{Door, Order, Place, Pulls, Question};
+use crate::resolve::choice::{Level, OnMismatch};
+
+/// Events that wait for a client that reads slowly; the rest it misses.
+const EVENTS: usize = 1024;
+
+/// Answers with what `pulls` does.
+#[must_use]
+pub fn server(pulls: Pulls) -> LightermanServer<impl Lighterman> {
+    LightermanServer::new(Api { pulls }).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+}
+
+#[derive(Debug)]
+struct Api {
+    pulls: Pulls,
+}
+
+/// A request that cannot be served as it is.
+#[derive(Debug, thiserror::Error)]
+enum Malformed {
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    #[error("all_platforms and platforms contradict each other")]
+    Platforms,
+    #[error("there is no pull {0}, or no longer")]
+    NoSuchPull(u64),
+}
+
+impl Classify for Malformed {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Reference(error) => error.kind(),
+            Self::Platforms => Kind::InvalidArgument,
+            Self::NoSuchPull(_) => Kind::NotFound,
+        }
+    }
+
+    fn blame(&self) -> Blame {
+        Blame::Caller
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Reference(error) => error.hint(),
+            Self::Platforms => Some("leave one of them out".into()),
+            Self::NoSuchPull(_) => Some("`lighterman pulls` shows those that are under way".into()),
+        }
+    }
+}
+
+fn refused(error: impl Into<Malformed>) -> Status {
+    status(&error.into())
+}
+
+fn reference(text: &str) -> Result<Reference, Status> {
+    text.parse().map_err(|error: ReferenceError| refused(error))
+}
+
+fn level(isa_level: bool) -> Level {
+    if isa_level { Level::Cpu } else { Level::Containerd }
+}
+
+fn on_mismatch(allow: bool) -> OnMismatch {
+    if allow { OnMismatch::Allow } else { OnMismatch::Refuse }
+}
+
+fn named(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn order(request: v1::PullRequest) -> Result<Order, Status> {
+    if request.all_platforms && !request.platforms.is_empty() {
+        return Err(refused(Malformed::Platforms));
+    }
+    Ok(Order {
+        reference: reference(&request.reference)?,
+        platforms: request.platforms,
+        all_platforms: request.all_platforms,
+        level: level(request.isa_level),
+        on_mismatch: on_mismatch(request.allow_mismatch),
+        place: Place { namespace: named(request.namespace), snapshotter: named(request.snapshotter) },
+        unpack: !request.no_unpack,
+        credentials: convert::credentials(request.credentials),
+        door: Door::Api,
+    })
+}
+
+#[tonic::async_trait]
+impl Lighterman for Api {
+    async fn get_host(&self, _: Request<v1::GetHostRequest>) -> Result<Response<v1::GetHostResponse>, Status> {
+        let pulls = self.pulls.clone();
+        let host = pulls.host().await;
+        // Test programs are started, and waited for.
+        let report = tokio::task::block_in_place(|| host.complete().clone());
+        Ok(Response::new(v1::GetHostResponse {
+            version: env!("CARGO_PKG_VERSION").into(),
+            matches: report.matching_platform().to_string(),
+            cpu: report.isa_platform().to_string(),
+            report_json: serde_json::to_string(&report).map_err(|error| Status::internal(error.to_string()))?,
+        }))
+    }
+
+    async fn resolve(&self, request: Request<v1::ResolveRequest>) -> Result<Response<v1::ResolveResponse>, Status> {
+        let request = request.into_inner();
+        let question = Question {
+            reference: reference(&request.reference)?,
+            platform: named(request.platform),
+            level: level(request.isa_level),
+            on_mismatch: on_mismatch(request.allow_mismatch),
+            explain: request.explain,
+            credentials: convert::credentials(request.credentials),
+        };
+        let (resolution, refusal) = self.pulls.resolve(&question).await.map_err(|error| status(&error))?;
+        let refusal = match refusal {
+            Some(refusal) if !question.explain => return Err(status(&refusal)),
+            refusal => refusal.map(|refusal| message_of(&refusal)),
+        };
+        Ok(Response::new(v1::ResolveResponse { refusal, ..(&resolution).into() }))
+    }
+
+    type PullStream = ReceiverStream<Result<v1::PullEvent, Status>>;
+
+    async fn pull(&self, request: Request<v1::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
+        let order = order(request.into_inner())?;
+        let (to, from) = mpsc::channel(EVENTS);
+        let pulls = self.pulls.clone();
+        tokio::spawn(async move {
+            let listener = Arc::new(Telling::new(to.clone()));
+            let outcome = tokio::select! {
+                outcome = pulls.pull(order, listener, CancellationToken::new()) => outcome,
+                // The client went away; dropping the pull cancels it.
+                () = to.closed() => return,
+            };
+            let last = match outcome {
+                Ok(done) => {
+                    let event = v1::pull_event::Event::Pulled((&done).into());
+                    Ok(v1::PullEvent { event: Some(event) })
+                }
+                Err(error) => Err(status(&error)),
+            };
+            // Nobody may be there any more to hear of it.
+            let _ = to.send(last).await;
+        });
+        Ok(Response::new(ReceiverStream::new(from)))
+    }
+
+    async fn list_pulls(&self, _: Request<v1::ListPullsRequest>) -> Result<Response<v1::ListPullsResponse>, Status> {
+        let pulls = self.pulls.running().iter().map(Into::into).collect();
+        Ok(Response::new(v1::ListPullsResponse { pulls }))
+    }
+
+    async fn cancel_pull(
+        &self,
+        request: Request<v1::CancelPullRequest>,
+    ) -> Result<Response<v1::CancelPullResponse>, Status> {
+        let id = request.into_inner().id;
+        match self.pulls.cancel(id) {
+            true => Ok(Response::new(v1::CancelPullResponse {})),
+            false => Err(refused(Malformed::NoSuchPull(id))),
+        }
+    }
+}
