@@ -45,6 +45,8 @@ impl Context {
             .into()),
             (Some(address), None) => Ok(Some(Client::connect(address).await?)),
             (None, Some(_)) => Ok(None),
+            // Whoever names a containerd, often by its variable, means that one and not the daemon's.
+            (None, None) if self.global.containerd_address.is_some() => Ok(None),
             (None, None) => Ok(self.running_daemon().await),
         }
     }

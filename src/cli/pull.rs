@@ -26,7 +26,7 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
     let reference: Reference = args.reference.parse()?;
     let place = args.to.as_deref().map_or(Ok(Place::Containerd(None)), Place::parse)?;
     #[cfg(feature = "containerd")]
-    if let Some(daemon) = context.daemon(only_here(context, args, &place)).await? {
+    if let Some(daemon) = context.daemon(only_here(args, &place)).await? {
         return ask(context, args, (&reference, &place), &daemon).await;
     }
     let host = context.host().await;
@@ -73,11 +73,10 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
 
 /// A flag that was given and that only a pull in this process follows.
 #[cfg(feature = "containerd")]
-fn only_here(context: &Context, args: &PullArgs, place: &Place) -> Option<&'static str> {
+fn only_here(args: &PullArgs, place: &Place) -> Option<&'static str> {
     let unpack = &args.unpack;
     let given = [
         (matches!(place, Place::Layout(_)), "--to oci:"),
-        (context.global.containerd_address.is_some(), "--containerd-address"),
         (args.max_concurrent_downloads.is_some(), "--max-concurrent-downloads"),
         (args.max_bandwidth.is_some(), "--max-bandwidth"),
         (args.staging_dir.is_some(), "--staging-dir"),

@@ -48,6 +48,11 @@ impl Landings {
         Part { landings: self.clone(), key, landing, turn: None }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Landing>>> {
         // Whole after any panic: every change is one insertion or removal.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -12,6 +12,8 @@ mod containerd_pull;
 mod containerd_store;
 #[cfg(feature = "containerd")]
 mod containerd_unpack;
+#[cfg(feature = "containerd")]
+mod daemon;
 mod demo;
 mod faults;
 mod hosts;

@@ -16,6 +16,21 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+fn spawn(folder: &Path) -> Child {
+    let log = File::create(folder.join("log")).expect("creates the log");
+    Command::new("containerd")
+        .arg("--config")
+        .arg(folder.join("config.toml"))
+        // What containerd takes should not depend on the decompressors of this machine.
+        .env("CONTAINERD_DISABLE_PIGZ", "1")
+        .env("CONTAINERD_DISABLE_IGZIP", "1")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("containerd is installed")
+}
+
 /// Whether the daemon also serves Kubernetes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cri {
@@ -66,26 +81,25 @@ impl ContainerdDaemon {
     fn launch(folder: TempDir, cri: Cri, more: &str) -> Self {
         let config = folder.path().join("config.toml");
         std::fs::write(&config, configuration(folder.path(), cri) + more).expect("writes the configuration");
-        let log = File::create(folder.path().join("log")).expect("creates the log");
-        let child = Command::new("containerd")
-            .arg("--config")
-            .arg(&config)
-            // What containerd takes should not depend on the decompressors of this machine.
-            .env("CONTAINERD_DISABLE_PIGZ", "1")
-            .env("CONTAINERD_DISABLE_IGZIP", "1")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .expect("containerd is installed");
+        let child = spawn(folder.path());
         let mut daemon = Self { folder, child };
-        while UnixStream::connect(daemon.address()).is_err() {
-            if let Some(status) = daemon.child.try_wait().expect("its state") {
-                panic!("containerd ended with {status}: {}", daemon.log());
+        daemon.wait_until_it_answers();
+        daemon
+    }
+
+    /// Starts it again after [`Self::kill`], with all that it had.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(self.folder.path());
+        self.wait_until_it_answers();
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        while UnixStream::connect(self.address()).is_err() {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                panic!("containerd ended with {status}: {}", self.log());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        daemon
     }
 
     /// The socket.

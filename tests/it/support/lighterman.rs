@@ -127,7 +127,7 @@ impl<'a> Lighterman<'a> {
 
     /// Starts lighterman and leaves it running.
     pub(crate) fn spawn(&self, args: &[&str]) -> Running {
-        Running(Some(self.command(args).spawn().expect("lighterman starts")))
+        Running::of(self.command(args))
     }
 }
 
@@ -135,11 +135,22 @@ impl<'a> Lighterman<'a> {
 pub(crate) struct Running(Option<Child>);
 
 impl Running {
+    /// Starts a command.
+    pub(crate) fn of(mut command: Command) -> Self {
+        Self(Some(command.spawn().expect("lighterman starts")))
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        let child = self.0.as_ref().expect("it was not waited for");
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        nix::sys::signal::kill(pid, signal).expect("it still runs");
+    }
+
     /// Sends the signal that Ctrl-C sends, and waits for the end.
     pub(crate) fn interrupt(mut self) -> Outcome {
+        self.signal(nix::sys::signal::Signal::SIGINT);
         let child = self.0.take().expect("interrupted once");
-        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it still runs");
         Outcome::new(&["interrupted"], &child.wait_with_output().expect("lighterman ends"))
     }
 

@@ -9,6 +9,8 @@ pub(crate) mod certs;
 pub(crate) mod containerd;
 #[cfg(feature = "containerd")]
 pub(crate) mod cri;
+#[cfg(feature = "containerd")]
+pub(crate) mod daemon;
 pub(crate) mod fixture;
 pub(crate) mod liar;
 pub(crate) mod lighterman;
