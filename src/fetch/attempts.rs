@@ -3,12 +3,12 @@
 //! What to do after a failure is decided by [`Policy::decide`](crate::core::retry::Policy);
 //! here is only the bookkeeping, the waiting, and the record of every attempt.
 
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::core::error::{Attempt, Classify, Kind};
 use crate::core::retry::{Decision, Failure, is_transient};
+use crate::core::unique;
 use crate::registry::Host;
 
 use super::engine::Engine;
@@ -161,7 +161,7 @@ impl<'a> Attempts<'a> {
             worth_another_round: self.may_heal.len() + usize::from(is_transient(kind)),
             round: self.round,
         };
-        let decision = self.engine.policy().decide(&failure, jitter());
+        let decision = self.engine.policy().decide(&failure, unique::fraction());
         if is_transient(kind) && !matches!(decision, Decision::Retry(_)) {
             self.may_heal.push(host);
         }
@@ -201,21 +201,4 @@ impl<'a> Attempts<'a> {
 /// Who brought bytes, in words.
 fn names(hosts: &[String]) -> String {
     if hosts.is_empty() { "an earlier run".into() } else { hosts.join(", ") }
-}
-
-/// A number in 0..1. The standard library seeds every hasher afresh, which is random enough
-/// to spread the retries of a fleet.
-fn jitter() -> f64 {
-    let random = std::hash::RandomState::new().build_hasher().finish();
-    f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn jitter_is_spread() {
-        let numbers: Vec<f64> = (0..50).map(|_| super::jitter()).collect();
-        assert!(numbers.iter().all(|n| (0.0..=1.0).contains(n)));
-        assert!(numbers.iter().any(|n| *n < 0.5) && numbers.iter().any(|n| *n > 0.5), "{numbers:?}");
-    }
 }

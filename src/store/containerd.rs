@@ -41,7 +41,6 @@ use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::{Algorithm, Digest, Verified};
 use content::Source;
 pub use introspect::Snapshotter;
-pub(crate) use leases::unique;
 pub use link::Handover;
 use link::Landing;
 use wire::Namespace;

@@ -24,8 +24,9 @@ use containerd_client::services::v1::{AbortRequest, WriteAction, WriteContentReq
 use containerd_client::tonic::{Code, Request, Status};
 
 use super::content::{Handed, Ingest, Source, TRIES, Written, drain};
-use super::{Containerd, unique};
+use super::Containerd;
 use crate::core::digest::{Digest, Verified};
+use crate::core::unique;
 use crate::store::error::RemoteCode;
 use crate::store::staging::{Staged, Staging};
 use crate::store::{Belongs, Lease, StoreError};
@@ -158,7 +159,7 @@ impl Containerd {
         if ingests(root).exists() {
             return Ok(());
         }
-        self.offer(&Digest::of(unique().as_bytes()), 1).await.map(drop)
+        self.offer(&Digest::of(unique::name().as_bytes()), 1).await.map(drop)
     }
 
     /// Whether containerd takes the probe for content that it has, to the last byte.
@@ -169,7 +170,7 @@ impl Containerd {
     /// How much containerd has of the content that it is offered. It gets nothing of it.
     async fn offer(&self, digest: &Digest, size: i64) -> Result<Option<i64>, StoreError> {
         let ingest =
-            Ingest { reference: format!("lighterman-probe-{}", unique()), expected: digest.to_string(), total: size };
+            Ingest { reference: format!("lighterman-probe-{}", unique::name()), expected: digest.to_string(), total: size };
         let stat = self.exchange(self.request(ingest.message(WriteAction::Stat, 0))).await;
         // Whatever it said, there may be an ingest now.
         let aborted = self.abort(self.request(AbortRequest { r#ref: ingest.reference })).await;
@@ -255,7 +256,7 @@ struct Probe {
 impl Probe {
     /// Links a file of `staging` into `folder`, the way in which blobs will be.
     fn plant(staging: &Staging, root: &Path, folder: &Path) -> Result<Self, String> {
-        let content = format!("lighterman {}", unique());
+        let content = format!("lighterman {}", unique::name());
         let digest = Digest::of(content.as_bytes());
         let explain = |error: io::Error| format!("no hard link to {}: {error}", folder.display());
         // Where containerd runs on a file system of its own, its path may be something else here.

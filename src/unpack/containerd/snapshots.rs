@@ -16,7 +16,8 @@ use containerd_client::types::Mount;
 use super::super::Outcome;
 use super::super::plan::Step;
 use crate::core::digest::Digest;
-use crate::store::containerd::{Containerd, unique};
+use crate::core::unique;
+use crate::store::containerd::Containerd;
 use crate::store::{Lease, StoreError};
 
 /// Tells containerd which snapshot an active one will become, so that it can refuse at once
@@ -45,7 +46,7 @@ pub(super) enum Prepared {
 impl Snapshots<'_> {
     /// Makes an active snapshot on top of the step's parent.
     pub(super) async fn prepare(&self, step: &Step<'_>) -> Result<Prepared, StoreError> {
-        let key = format!("extract-{}-{} {}", self.store.namespace(), unique(), step.chain_id);
+        let key = format!("extract-{}-{} {}", self.store.namespace(), unique::name(), step.chain_id);
         let request = PrepareSnapshotRequest {
             snapshotter: self.store.snapshotter().into(),
             key: key.clone(),
