@@ -3,6 +3,7 @@
 //! What to do after a failure is decided by [`Policy::decide`](crate::core::retry::Policy);
 //! here is only the bookkeeping, the waiting, and the record of every attempt.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::core::unique;
 use crate::registry::Host;
 
 use super::engine::Engine;
-use super::error::{Cause, FetchError};
+use super::error::{Cause, FetchError, WrongSize};
 use super::progress::{Event, Observer};
 
 /// Attempts that an error shows at the most.
@@ -33,6 +34,10 @@ pub(super) struct Attempts<'a> {
     started: Instant,
     offset: u64,
     past: Vec<Attempt>,
+    /// How many hosts there are to ask.
+    all: usize,
+    /// Other sizes of the blob than the manifest's, by the host that announced it.
+    sizes: BTreeMap<String, WrongSize>,
     engine: &'a Engine,
     observer: &'a dyn Observer,
 }
@@ -50,6 +55,8 @@ impl<'a> Attempts<'a> {
         }
         Ok(Self {
             what,
+            all: hosts.len(),
+            sizes: BTreeMap::new(),
             hosts: engine.health().order(hosts),
             current: 0,
             round: 1,
@@ -126,7 +133,10 @@ impl<'a> Attempts<'a> {
         let host = self.host().to_string();
         let observer = self.observer;
         match decision {
-            Decision::GiveUp => return Err(self.give_up(Some(host), cause)),
+            Decision::GiveUp => {
+                let cause = self.agreed_size().map_or(cause, Cause::from);
+                return Err(self.give_up(Some(host), cause));
+            }
             Decision::NextHost => {
                 observer.notify(Event::NextHost { what: &self.what, left: &host, cause: &cause });
                 self.current += 1;
@@ -148,10 +158,18 @@ impl<'a> Attempts<'a> {
         Ok(())
     }
 
+    /// What all hosts say, where they say the same and contradict the manifest. One alone may be wrong.
+    fn agreed_size(&self) -> Option<WrongSize> {
+        let first = *self.sizes.values().next()?;
+        let agreed = self.all > 1 && self.sizes.len() == self.all && self.sizes.values().all(|size| *size == first);
+        agreed.then_some(first)
+    }
+
     /// Records the attempt and asks the policy.
     fn decide(&mut self, cause: &Cause) -> Decision {
         let (kind, host) = (cause.kind(), self.host());
         self.record(host.to_string(), cause);
+        self.sizes.extend(cause.other_size().map(|size| (host.to_string(), size)));
         self.note_health(host, cause);
         let failure = Failure {
             kind,

@@ -46,7 +46,7 @@ pub use arrival::Arrival;
 pub use blob::{Job, Landed};
 pub use budget::{Budget, Reservation};
 pub use engine::Engine;
-pub use error::{Cause, FetchError};
+pub use error::{Cause, FetchError, WrongSize};
 
 /// Fetches from the hosts of one registry: its mirrors and itself.
 #[derive(Debug, Clone)]

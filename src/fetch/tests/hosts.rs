@@ -1,7 +1,7 @@
 //! Several hosts: leaving one mid-blob, finding out who lied, not paying for a dead one twice.
 
 use super::support::{Answer, Bed, Ending, Server, noise};
-use crate::core::error::{Classify as _, Kind};
+use crate::core::error::{Blame, Classify as _, Kind};
 
 const SIZE: usize = 1 << 20;
 
@@ -75,6 +75,48 @@ async fn of_two_hosts_that_shared_a_blob_the_liar_is_blamed_and_not_the_other() 
     assert_eq!(bed.landed(&content).as_ref(), Some(&content));
     assert_eq!(bed.heard.count(&format!("blamed http://{}", mirror.authority)), 1);
     assert_eq!(bed.heard.count("blamed"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_wrong_about_the_size_in_ranges_goes_on_in_one_piece() {
+    let content = noise(SIZE, 36);
+    for odd in [0, 2] {
+        let served = content.clone();
+        let mirror = Server::start(move |asked| {
+            let mut answer = Answer::honest(asked, &served);
+            if let (Some((first, last)), true) = (asked.range, asked.number >= odd) {
+                answer.headers = vec![("content-range", format!("bytes {first}-{last}/{}", SIZE + 1))];
+            }
+            answer
+        })
+        .await;
+        let registry = Server::honest(&content).await;
+        let bed = Bed::new().await;
+        bed.fetch(&[&mirror, &registry], &content).await.expect("fetched");
+        assert_eq!(bed.landed(&content).as_ref(), Some(&content));
+        assert_eq!(registry.asked().len(), 0, "the mirror has it whole");
+        assert!(mirror.asked().iter().any(|asked| asked.range.is_none()), "{:?}", mirror.asked());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_size_of_one_host_is_its_own_fault_and_of_all_the_manifests() {
+    let (content, longer) = (noise(SIZE, 37), noise(SIZE + 1, 38));
+    let (mirror, good) = (Server::honest(&longer).await, Server::honest(&content).await);
+    let bed = Bed::new().await;
+    bed.fetch(&[&mirror, &good], &content).await.expect("fetched from the other host");
+    assert_eq!(bed.landed(&content).as_ref(), Some(&content));
+    assert_eq!(good.bytes_asked(), SIZE);
+
+    let registry = Server::honest(&longer).await;
+    let error = Bed::new().await.fetch(&[&registry], &content).await.expect_err("another size");
+    assert_eq!((error.kind(), error.blame()), (Kind::DigestMismatch, Blame::Registry), "{error}");
+    let error = Bed::new().await.fetch(&[&mirror, &registry], &content).await.expect_err("another size");
+    assert_eq!((error.kind(), error.blame(), error.attempts().len()), (Kind::InvalidContent, Blame::Image, 2), "{error}");
+    assert!(error.to_string().contains(&format!("{SIZE} bytes")), "{error}");
+    let other = Server::honest(&noise(SIZE + 2, 39)).await;
+    let error = Bed::new().await.fetch(&[&other, &registry], &content).await.expect_err("another size");
+    assert_eq!(error.blame(), Blame::Registry, "they do not even agree: {error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
