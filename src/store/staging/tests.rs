@@ -308,3 +308,26 @@ fn a_large_blob_is_as_long_as_what_was_written() {
     partial.write_at(0, b"cargo", "a").expect("writes");
     assert_eq!(std::fs::metadata(staging.path_of(&blob.digest)).expect("is there").len(), 5);
 }
+
+#[test]
+fn a_download_that_breaks_off_holds_no_more_of_the_disk_than_it_has() {
+    const MIB: u64 = 1 << 20;
+    let (_folder, staging) = staging();
+    let blob = Descriptor { size: 16 * MIB, ..descriptor(b"cargo") };
+    let partial = begin(&staging, &blob);
+    if staging.held(&blob.digest) < 16 * MIB {
+        return; // This file system reserves nothing.
+    }
+    partial.write_at(0, b"cargo", "a").expect("writes");
+    partial.write_at(8 * MIB, b"barge", "a").expect("writes");
+    drop(partial);
+    let held = staging.held(&blob.digest);
+    assert!(held < MIB, "{held} bytes of the disk are taken by ten");
+    let partial = begin(&staging, &blob);
+    assert_eq!(partial.missing(), [5..8 * MIB, 8 * MIB + 5..16 * MIB]);
+    partial.write_at(5, &vec![0; 8 * 1024 * 1024 - 5], "a").expect("writes");
+    drop(partial);
+    let mut bytes = std::fs::read(staging.path_of(&blob.digest)).expect("reads");
+    let rest = bytes.split_off(8 << 20);
+    assert!(bytes.starts_with(b"cargo\0") && rest == b"barge", "what was there is there");
+}
