@@ -331,3 +331,50 @@ fn a_download_that_breaks_off_holds_no_more_of_the_disk_than_it_has() {
     let rest = bytes.split_off(8 << 20);
     assert!(bytes.starts_with(b"cargo\0") && rest == b"barge", "what was there is there");
 }
+
+#[test]
+fn a_read_only_leftover_is_replaced_by_who_may_and_never_while_it_is_in_use() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    const NOBODY: u32 = 65534;
+    let root = nix::unistd::geteuid().is_root();
+    let (folder, staging) = staging();
+    let blob = descriptor(b"cargo");
+    let (path, journal) = (staging.path_of(&blob.digest), journal_of(&staging.path_of(&blob.digest)));
+    staging.create_dir().expect("creates");
+    if root {
+        for dir in [folder.path(), staging.root()] {
+            chown(dir, Some(NOBODY), Some(NOBODY)).expect("gives away");
+        }
+    }
+    let leave = || {
+        std::fs::write(&path, b"cargo").expect("writes");
+        std::fs::write(&journal, b"x").expect("writes");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o444)).expect("sets the mode");
+        std::fs::set_permissions(&journal, Permissions::from_mode(0o000)).expect("sets the mode");
+    };
+    // What files are to this thread alone, it is not root's.
+    let begins = || {
+        let (staging, blob) = (staging.clone(), blob.clone());
+        let user = move || {
+            if root {
+                nix::unistd::setfsuid(NOBODY.into());
+            }
+            staging.begin(&blob)
+        };
+        std::thread::spawn(user).join().expect("no panic")
+    };
+    leave();
+    let reader = File::open(&path).expect("opens");
+    reader.lock().expect("locks");
+    assert!(matches!(begins(), Ok(Turn::Taken)), "somebody is at it");
+    drop(reader);
+    let Turn::Ours(partial) = begins().expect("is replaced") else { panic!("nobody is at it") };
+    assert_eq!(partial.missing(), vec![0..5; 1]);
+    drop(partial);
+
+    leave();
+    std::fs::set_permissions(staging.root(), Permissions::from_mode(0o500)).expect("sets the mode");
+    let error = begins().expect_err("the directory is closed");
+    assert!(matches!(&error, StoreError::NotWritable { path: named, .. } if *named == path), "{error:?}");
+    std::fs::set_permissions(staging.root(), Permissions::from_mode(0o700)).expect("sets the mode");
+}
