@@ -35,6 +35,18 @@ fn assert_once(liar: &Liar, image: &Image, told: &str) {
 }
 
 #[test]
+fn what_was_read_to_make_the_plan_is_not_asked_for_again() {
+    // A lone manifest does not say for which platform it is; its config does.
+    let image = image_of(&[10_000]);
+    let liar = Liar::serving(&image, "app:1");
+    let pull = Pull::from(&liar);
+    pull.run().succeeds();
+    pull.assert_whole(&image, "no fault");
+    let requests = liar.requests_for(&request_for(&image.manifests[0].config));
+    assert_eq!(requests.len(), 1, "{requests:#?}");
+}
+
+#[test]
 fn two_processes_that_pull_the_same_into_one_layout_fetch_it_once() {
     let image = image();
     let liar = Liar::serving(&image, "app:1");
