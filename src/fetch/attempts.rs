@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::core::error::{Attempt, Classify, Kind};
 use crate::core::retry::{Decision, Failure, is_transient};
@@ -28,6 +28,9 @@ pub(super) struct Attempts<'a> {
     round: u32,
     /// Hosts of this round that failed in a way that time may heal.
     may_heal: Vec<&'a Host>,
+    /// Those that failed by silence. To find that out again costs as much time again, so they are
+    /// left alone while others may heal, and asked once more in the last round.
+    silent: Vec<&'a Host>,
     /// The furthest byte that any attempt got to.
     reached: u64,
     progressed: bool,
@@ -61,6 +64,7 @@ impl<'a> Attempts<'a> {
             current: 0,
             round: 1,
             may_heal: Vec::new(),
+            silent: Vec::new(),
             reached: 0,
             progressed: false,
             started: Instant::now(),
@@ -78,6 +82,7 @@ impl<'a> Attempts<'a> {
         self.observer.notify(Event::NextHost { what: &self.what, left: &left, cause: wrong });
         self.hosts = vec![host];
         self.may_heal.clear();
+        self.silent.clear();
         (self.current, self.round, self.reached, self.progressed) = (0, 1, 0, false);
     }
 
@@ -95,6 +100,16 @@ impl<'a> Attempts<'a> {
     /// The host to ask now.
     pub(super) fn host(&self) -> &'a Host {
         self.hosts[self.current]
+    }
+
+    /// How long that host may be silent.
+    pub(super) fn patience(&self) -> Duration {
+        let window = self.engine.limits().stall_window;
+        self.engine.policy().patience(window, self.hosts_left(), self.round)
+    }
+
+    fn hosts_left(&self) -> usize {
+        self.hosts.len() - self.current - 1
     }
 
     /// Notes where in the blob the next attempt starts.
@@ -148,14 +163,21 @@ impl<'a> Attempts<'a> {
             Decision::NextRound(wait) => {
                 observer.notify(Event::Waiting { what: &self.what, wait, cause: &cause });
                 tokio::time::sleep(wait).await;
-                self.hosts = std::mem::take(&mut self.may_heal);
-                self.current = 0;
-                self.round += 1;
+                self.next_round();
             }
         }
         self.progressed = false;
         self.started = Instant::now();
         Ok(())
+    }
+
+    fn next_round(&mut self) {
+        self.round += 1;
+        self.current = 0;
+        self.hosts = std::mem::take(&mut self.may_heal);
+        if self.hosts.is_empty() || self.round >= self.engine.policy().rounds {
+            self.hosts.append(&mut self.silent);
+        }
     }
 
     /// What all hosts say, where they say the same and contradict the manifest. One alone may be wrong.
@@ -175,13 +197,14 @@ impl<'a> Attempts<'a> {
             kind,
             retry_after: cause.retry_after(),
             progressed: self.progressed,
-            hosts_left: self.hosts.len() - self.current - 1,
-            worth_another_round: self.may_heal.len() + usize::from(is_transient(kind)),
+            hosts_left: self.hosts_left(),
+            worth_another_round: self.may_heal.len() + self.silent.len() + usize::from(is_transient(kind)),
             round: self.round,
         };
         let decision = self.engine.policy().decide(&failure, unique::fraction());
         if is_transient(kind) && !matches!(decision, Decision::Retry(_)) {
-            self.may_heal.push(host);
+            let waiting = if cause.is_silence() { &mut self.silent } else { &mut self.may_heal };
+            waiting.push(host);
         }
         decision
     }

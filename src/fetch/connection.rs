@@ -25,6 +25,7 @@ use super::split::Claim;
 pub(super) struct Common {
     pub(super) engine: Engine,
     pub(super) source: Arc<BlobSource>,
+    pub(super) patience: Duration,
     pub(super) partial: Arc<Partial>,
     pub(super) flight: Arc<Flight>,
     /// The host's name, for the journal.
@@ -78,7 +79,7 @@ impl Connection {
         let common = &self.common;
         let asked = self.claim.range();
         let part = (self.request == Request::Part).then_some(asked.clone());
-        let mut stream = common.source.open(part).await?;
+        let mut stream = common.source.open(part, common.patience).await?;
         let came = stream.range();
         let is_part = self.request == Request::Part && came.start == asked.start && came.end <= asked.end;
         // Where the whole comes instead of a part, it takes one connection and not several.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::core::digest::Mismatch;
 use crate::core::error::{Attempt, Blame, Classify, Kind};
 use crate::core::manifest::ManifestError;
-use crate::registry::{Reason, RegistryError, SizeClaim};
+use crate::registry::{Reason, RegistryError, SizeClaim, Stage};
 use crate::store::StoreError;
 use crate::store::staging::PartialError;
 
@@ -118,11 +118,18 @@ impl Cause {
     pub(super) fn is_overload(&self) -> bool {
         match self {
             Self::Registry(error) => {
-                matches!(error.reason(), Reason::Stalled { .. })
+                let is_reached = matches!(error.stage(), Stage::Request | Stage::Body);
+                (is_reached && self.is_silence())
                     || error.status().is_some_and(|status| matches!(status.as_u16(), 429 | 503))
             }
             _ => false,
         }
+    }
+
+    /// Nothing came, or as good as nothing, for as long as there was patience.
+    pub(super) fn is_silence(&self) -> bool {
+        let Self::Registry(error) = self else { return false };
+        matches!(error.reason(), Reason::Stalled { .. } | Reason::Timeout { .. })
     }
 
     /// The size that the manifest says and another one that the host announces.

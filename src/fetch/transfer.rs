@@ -28,6 +28,14 @@ use super::flight::Flight;
 use super::lanes::{Appetite, Lane, Seat};
 use super::split::{self, Claim};
 
+/// Where a blob is asked for.
+pub(super) struct Place<'a> {
+    pub(super) host: &'a Host,
+    pub(super) source: Arc<BlobSource>,
+    /// How long a connection may be silent.
+    pub(super) patience: Duration,
+}
+
 /// Bytes of a blob from a host.
 pub(super) struct Transfer<'a> {
     host: &'a Host,
@@ -57,13 +65,14 @@ impl<'a> Transfer<'a> {
         engine: &Engine,
         flight: &Arc<Flight>,
         partial: &Arc<Partial>,
-        (host, source): (&'a Host, Arc<BlobSource>),
+        Place { host, source, patience }: Place<'a>,
     ) -> Self {
         let splits = partial.descriptor().size >= engine.limits().split_from;
         let appetite = if splits { Appetite::Many } else { Appetite::One };
         let common = Common {
             engine: engine.clone(),
             source,
+            patience,
             partial: Arc::clone(partial),
             flight: Arc::clone(flight),
             host: host.to_string(),

@@ -32,7 +32,7 @@ fn source(server: &Server) -> BlobSource {
 
 /// Which bytes come for a request of `part`.
 async fn open(source: &BlobSource, part: Option<Range<u64>>) -> Result<(Range<u64>, Vec<u8>), RegistryError> {
-    let stream = source.open(part).await?;
+    let stream = source.open(part, Limits::default().stall_window).await?;
     let range = stream.range();
     collect(stream).await.map(|bytes| (range, bytes))
 }
