@@ -20,6 +20,7 @@ mod engine;
 mod error;
 mod flight;
 mod health;
+mod lag;
 mod lanes;
 pub mod progress;
 mod split;

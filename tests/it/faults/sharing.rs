@@ -66,7 +66,7 @@ fn when_the_process_that_fetches_is_killed_the_one_that_waits_goes_on() {
     let image = image();
     let liar = Liar::serving(&image, "app:1");
     let big = largest(&image);
-    liar.plan(When::from(&request_for(big)).covering(LARGE / 2), [Reply::Gated(At::Half)]);
+    liar.always(When::from(&request_for(big)).covering(LARGE / 2), Reply::Gated(At::Half));
     let pull = Pull::from(&liar);
     let mut first = pull.spawn();
     let under_way = |requests: &[Request]| {
@@ -99,7 +99,7 @@ fn of_two_pulls_in_one_process_one_may_leave_and_nothing_is_fetched_twice() {
     let image = image();
     let liar = Liar::serving(&image, "app:1");
     let big = largest(&image);
-    liar.plan(When::from(&request_for(big)).covering(LARGE / 2), [Reply::Gated(At::Half)]);
+    liar.always(When::from(&request_for(big)).covering(LARGE / 2), Reply::Gated(At::Half));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let reference: Reference = liar.reference("app:1").parse().expect("a reference");
