@@ -28,6 +28,10 @@ const TARGET: &str = "containerd.io/snapshot.ref";
 const DIFF_ID: &str = "containerd.io/snapshot/diff-id";
 const PARENT: &str = "containerd.io/snapshot/parent-chain-id";
 
+/// Tries when the same snapshot of somebody else comes and goes between two calls, which the
+/// collector can do once.
+const TRIES: usize = 3;
+
 /// The snapshots of one pull.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Snapshots<'a> {
@@ -68,14 +72,24 @@ impl Snapshots<'_> {
             key: key.into(),
             labels: labels_of(step),
         };
-        match self.client().commit(self.store.leased(self.lease, request)?).await {
-            Ok(_) => Ok(Outcome::Applied),
-            Err(status) if status.code() == Code::AlreadyExists && self.hold(&step.chain_id).await? => {
-                // Somebody else was faster with the same layers.
-                self.remove(key).await;
-                Ok(Outcome::Present)
+        let mut tries = 1;
+        loop {
+            match self.client().commit(self.store.leased(self.lease, request.clone())?).await {
+                Ok(_) => return Ok(Outcome::Applied),
+                Err(status) if status.code() == Code::AlreadyExists => {
+                    if self.hold(&step.chain_id).await? {
+                        // Somebody else was faster with the same layers.
+                        self.remove(key).await;
+                        return Ok(Outcome::Present);
+                    }
+                    // Theirs was collected before our lease held it, and the name is free again.
+                    if tries == TRIES {
+                        return Err(self.store.failure("commit a snapshot", &status));
+                    }
+                    tries += 1;
+                }
+                Err(status) => return Err(self.store.failure("commit a snapshot", &status)),
             }
-            Err(status) => Err(self.store.failure("commit a snapshot", &status)),
         }
     }
 
