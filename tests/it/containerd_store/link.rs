@@ -11,7 +11,7 @@ use lighterman::store::{Belongs, Lease, Role, Store, Tally};
 
 use super::fixture::stage;
 use super::{REFERENCE, assert_nothing_left, connect, connect_by, options, rows};
-use crate::support::containerd::ContainerdDaemon;
+use crate::support::containerd::{ContainerdDaemon, ISOLATED};
 use crate::support::fixture::{self as images, greeting};
 use crate::support::lighterman::Lighterman;
 use crate::support::registry::Registry;
@@ -88,14 +88,33 @@ async fn bytes_are_sent_where_a_link_does_not_do() {
     let forced = ContainerdOptions { content: Handover::Write, ..options(&sharing, "default") };
     assert_eq!(adopts(&sharing, &connect_by(&sharing, forced).await).await, (WRITTEN, false));
 
-    let isolated = ContainerdDaemon::start_configured(
-        "[plugins.\"io.containerd.metadata.v1.bolt\"]\n  content_sharing_policy = \"isolated\"\n",
-    );
+    let isolated = ContainerdDaemon::start_configured(ISOLATED);
     assert_eq!(adopts(&isolated, &connect(&isolated, "default").await).await, (WRITTEN, false));
     assert_eq!(files_below(&isolated.blobs()).len(), 1, "the probe is left");
 
     let elsewhere = ContainerdDaemon::start_with_small_disk(16);
     assert_eq!(adopts(&elsewhere, &connect(&elsewhere, "default").await).await, (WRITTEN, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_tried_holds_for_one_life_of_containerd() {
+    let mut daemon = ContainerdDaemon::start_configured(ISOLATED);
+    let store = connect(&daemon, "default").await;
+    assert_eq!(adopts(&daemon, &store).await.0, WRITTEN);
+    daemon.restart_configured("");
+    assert_eq!(adopts(&daemon, &store).await.0, LINKED, "it shares by now");
+    daemon.restart_configured(ISOLATED);
+    assert_eq!(adopts(&daemon, &store).await.0, WRITTEN, "and not any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_that_fails_is_no_verdict() {
+    let mut daemon = ContainerdDaemon::start();
+    let store = connect(&daemon, "default").await;
+    daemon.kill();
+    store.lease().await.expect_err("nobody is there");
+    daemon.restart_configured("");
+    assert_eq!(adopts(&daemon, &store).await.0, LINKED);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,10 @@ pub(crate) enum Cri {
     On,
 }
 
+/// Configuration under which a namespace gets no content of another one without its bytes.
+pub(crate) const ISOLATED: &str =
+    "[plugins.\"io.containerd.metadata.v1.bolt\"]\n  content_sharing_policy = \"isolated\"\n";
+
 /// A running containerd; stopped, with everything that it mounted, when dropped.
 #[derive(Debug)]
 pub(crate) struct ContainerdDaemon {
@@ -64,28 +68,30 @@ impl ContainerdDaemon {
     }
 
     fn launch(folder: TempDir, cri: Cri, more: &str) -> Self {
-        let config = folder.path().join("config.toml");
-        std::fs::write(&config, configuration(folder.path(), cri) + more).expect("writes the configuration");
-        let log = File::create(folder.path().join("log")).expect("creates the log");
-        let child = Command::new("containerd")
-            .arg("--config")
-            .arg(&config)
-            // What containerd takes should not depend on the decompressors of this machine.
-            .env("CONTAINERD_DISABLE_PIGZ", "1")
-            .env("CONTAINERD_DISABLE_IGZIP", "1")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .expect("containerd is installed");
+        let child = spawn(folder.path(), cri, more);
         let mut daemon = Self { folder, child };
-        while UnixStream::connect(daemon.address()).is_err() {
-            if let Some(status) = daemon.child.try_wait().expect("its state") {
-                panic!("containerd ended with {status}: {}", daemon.log());
+        daemon.wait();
+        daemon
+    }
+
+    /// Starts it again where it was, without CRI and with these lines of configuration, after
+    /// stopping it if it runs.
+    pub(crate) fn restart_configured(&mut self, lines: &str) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.kill();
+        }
+        self.child = spawn(self.folder.path(), Cri::Off, lines);
+        self.wait();
+    }
+
+    /// Waits until it answers.
+    fn wait(&mut self) {
+        while UnixStream::connect(self.address()).is_err() {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                panic!("containerd ended with {status}: {}", self.log());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        daemon
     }
 
     /// The socket.
@@ -195,6 +201,18 @@ impl Drop for ContainerdDaemon {
         }
         self.unmount_all();
     }
+}
+
+fn spawn(folder: &Path, cri: Cri, more: &str) -> Child {
+    let config = folder.join("config.toml");
+    std::fs::write(&config, configuration(folder, cri) + more).expect("writes the configuration");
+    let log = File::create(folder.join("log")).expect("creates the log");
+    let mut containerd = Command::new("containerd");
+    // What containerd takes should not depend on the decompressors of this machine.
+    containerd.env("CONTAINERD_DISABLE_PIGZ", "1").env("CONTAINERD_DISABLE_IGZIP", "1");
+    containerd.arg("--config").arg(&config).stdin(Stdio::null());
+    containerd.stdout(log.try_clone().expect("a second handle")).stderr(log);
+    containerd.spawn().expect("containerd is installed")
 }
 
 fn configuration(folder: &Path, cri: Cri) -> String {
