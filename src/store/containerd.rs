@@ -20,6 +20,7 @@ pub(crate) mod labels;
 mod landing;
 mod leases;
 mod link;
+mod share;
 mod wire;
 
 use std::io;
@@ -223,7 +224,8 @@ impl Store for Containerd {
         self.check_algorithm(&blob.digest)?;
         match self.info(&blob.digest).await? {
             Some(info) if u64::try_from(info.size) == Ok(blob.size) => self.keep(lease, &blob.digest, belongs).await,
-            _ => Ok(false),
+            Some(_) => Ok(false),
+            None => self.take_over(lease, blob, belongs).await,
         }
     }
 

@@ -118,6 +118,48 @@ async fn a_trial_that_fails_is_no_verdict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_namespace_has_is_taken_over_where_containerd_shares() {
+    let source = REFERENCE.parse().expect("well formed");
+    let belongs = Belongs { role: Role::Layer(None), source: &source };
+    let blob = super::fixture::descriptor("application/octet-stream", CARGO);
+    let claims = async |daemon: &ContainerdDaemon, options: ContainerdOptions| {
+        let first = connect(daemon, "first").await;
+        let lease = first.lease().await.expect("a lease");
+        adopt(&first, &lease, &stage(&first, CARGO).await).await;
+        let second = connect_by(daemon, options).await;
+        let other = second.lease().await.expect("a lease");
+        let lying = lighterman::core::descriptor::Descriptor { size: blob.size + 1, ..blob.clone() };
+        assert!(!second.claim(&other, &lying, belongs).await.expect("answers"), "the size is wrong");
+        let claimed = second.claim(&other, &blob, belongs).await.expect("answers");
+        assert_eq!(rows(daemon, &["-n", "second", "content", "active"]), BTreeSet::new(), "an ingest is left");
+        // It is held by the other lease alone.
+        first.release(lease).await.expect("releases");
+        daemon.collect("first");
+        let digest = blob.digest.to_string();
+        let there = daemon.ctr(&["-n", "second", "content", "get", &digest]);
+        assert_eq!(there.status.success(), claimed);
+        let labels = super::content(daemon, "second");
+        if claimed {
+            assert_eq!(there.stdout, CARGO);
+            let source = "containerd.io/distribution.source.registry.example=team/app";
+            assert!(labels.iter().any(|(name, labels)| *name == digest && labels.contains(source)), "{labels:?}");
+        }
+        second.release(other).await.expect("releases");
+        assert_nothing_left(daemon, "first");
+        assert_nothing_left(daemon, "second");
+        claimed
+    };
+    let sharing = ContainerdDaemon::start();
+    assert!(claims(&sharing, options(&sharing, "second")).await);
+    let written = ContainerdOptions { content: Handover::Write, ..options(&sharing, "second") };
+    assert!(claims(&sharing, written).await, "however blobs are handed over");
+    let isolated = ContainerdDaemon::start_configured(ISOLATED);
+    assert!(!claims(&isolated, options(&isolated, "second")).await);
+    let small = ContainerdDaemon::start_with_small_disk(16);
+    assert!(claims(&small, options(&small, "second")).await, "also where nothing can be linked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_collection_between_link_and_commit_is_overcome() {
     let daemon = ContainerdDaemon::start();
     let store = connect(&daemon, "default").await;
