@@ -10,12 +10,13 @@ mod outcome;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::descriptor::{Descriptor, MediaType};
-use crate::core::digest::Digest;
+use crate::core::digest::{Digest, Verified};
 use crate::core::limits::Limits;
 use crate::core::manifest::{Document, ImageConfig, Index, Manifest, chain_ids};
 use crate::core::plan::{self, Blob, BlobKind};
@@ -208,7 +209,7 @@ impl Puller<'_> {
         let arrivals = Arrivals::of(plan);
         let job = Job { reference: &plan.image.reference, store: self.store, lease };
         self.fetcher.make_room(&job, &arrivals.wanted(&plan.image.reference)).await?;
-        let fetching = self.fetch(&job, &arrivals);
+        let fetching = self.fetch(&job, plan, &arrivals);
         let unpacking = self.unpack(lease, plan, &arrivals);
         let (mut traffic, unpacked) = tokio::try_join!(fetching, unpacking)?;
         traffic.bytes_fetched += plan.image.bytes_fetched;
@@ -255,11 +256,11 @@ impl Puller<'_> {
     }
 
     /// All blobs at once, as many at a time as the limits allow; the first error stops them all.
-    async fn fetch(&self, job: &Job<'_>, arrivals: &Arrivals) -> Result<Traffic, PullError> {
+    async fn fetch(&self, job: &Job<'_>, plan: &Plan, arrivals: &Arrivals) -> Result<Traffic, PullError> {
         // A list of boxes, because the compiler could not tell of a stream of closures that it may
         // change threads.
         let blobs = arrivals.blobs.iter();
-        let fetches: Vec<_> = blobs.map(|(blob, arrival)| self.fetch_one(job, blob, arrival).boxed()).collect();
+        let fetches: Vec<_> = blobs.map(|(blob, arrival)| self.fetch_one(job, plan, blob, arrival).boxed()).collect();
         stream::iter(fetches)
             .buffer_unordered(self.limits.concurrent_downloads)
             .try_fold(Traffic::default(), |traffic, (landed, size)| async move { Ok(traffic.with(landed, size)) })
@@ -269,12 +270,39 @@ impl Puller<'_> {
     async fn fetch_one(
         &self,
         job: &Job<'_>,
+        plan: &Plan,
         blob: &Blob,
         arrival: &watch::Sender<Arrival>,
     ) -> Result<(Landed, u64), PullError> {
         let belongs = Belongs { role: role_of(blob), source: job.reference };
-        let landed = self.fetcher.blob(job, &blob.descriptor, belongs, arrival).await?;
-        Ok((landed, blob.descriptor.size))
+        let blob = &blob.descriptor;
+        let read = plan.image.document(&blob.digest).filter(|document| document.size() == blob.size);
+        let landed = match read {
+            Some(document) => self.land_document(job, document, (blob, belongs), arrival).await?,
+            None => self.fetcher.blob(job, blob, belongs, arrival).await?,
+        };
+        Ok((landed, blob.size))
+    }
+
+    /// A config that was read, and verified, to make the plan: nobody is asked for it again. Its
+    /// bytes are on the image's account.
+    async fn land_document(
+        &self,
+        job: &Job<'_>,
+        document: &Verified<Bytes>,
+        (blob, belongs): (&Descriptor, Belongs<'_>),
+        arrival: &watch::Sender<Arrival>,
+    ) -> Result<Landed, PullError> {
+        let landed = if job.store.claim(job.lease, blob, belongs).await? {
+            self.observer.notify(Event::Present(blob));
+            Landed::Present
+        } else {
+            job.store.put(job.lease, document.clone(), belongs).await?;
+            self.observer.notify(Event::Finished(blob));
+            Landed::Fetched(0)
+        };
+        arrival.send_replace(Arrival::Present);
+        Ok(landed)
     }
 
     async fn config_of(&self, part: &Part) -> Result<ImageConfig, PullError> {

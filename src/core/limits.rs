@@ -58,8 +58,9 @@ pub struct Limits {
     /// Bytes per second below which a connection counts as stalled. Nobody waits for an image
     /// that comes at less.
     pub stall_rate: u64,
-    /// Over how long that is averaged. Registries that have to ask their own upstream, and TCP
-    /// after a lost burst, are silent for some seconds.
+    /// Over how long that is averaged, and how long the head of a reply may take while another
+    /// host is left. Registries that have to ask their own upstream, and TCP after a lost burst,
+    /// are silent for some seconds.
     pub stall_window: Duration,
     /// Seconds for which a download that was broken off is kept: who has not come back for it
     /// after a week will hardly want that version any more.

@@ -1,9 +1,9 @@
 //! The pure heart: values and decisions, no I/O.
 //!
 //! Everything here is a function of its arguments: no tokio, no file system, no
-//! network, no clock, no environment. That is what makes platform selection,
-//! manifest parsing and retry decisions testable row by row, and what lets
-//! `--explain` show the very code path that a pull takes.
+//! network, no clock, no environment, and no chance outside of [`unique`]. That is
+//! what makes platform selection, manifest parsing and retry decisions testable row
+//! by row, and what lets `--explain` show the very code path that a pull takes.
 //!
 //! `core` imports nothing from the rest of the house.
 
@@ -23,3 +23,4 @@ pub mod ranges;
 pub mod reference;
 pub mod retry;
 pub mod select;
+pub mod unique;

@@ -19,6 +19,9 @@ pub struct Policy {
     pub longest_wait: Duration,
     /// Longest `Retry-After` that is obeyed; a registry that asks for more is left.
     pub longest_retry_after: Duration,
+    /// Longest silence that the last host is allowed. A cache that has to fetch a large blob from
+    /// its own upstream before it begins takes about this long.
+    pub longest_patience: Duration,
 }
 
 impl Default for Policy {
@@ -28,6 +31,7 @@ impl Default for Policy {
             first_wait: Duration::from_millis(300),
             longest_wait: Duration::from_secs(10),
             longest_retry_after: Duration::from_secs(60),
+            longest_patience: Duration::from_secs(60),
         }
     }
 }
@@ -84,6 +88,18 @@ impl Policy {
             Some(wait) => Decision::NextRound(wait),
             None => Decision::NextRound(self.wait(failure.round, jitter)),
         }
+    }
+
+    /// How long a host may be silent: as long as another is left, for one `window`. Who is the
+    /// last in its round has three times as long with every round, since there is nobody better,
+    /// and a host that is slow to begin would be given up in every round at the same place.
+    #[must_use]
+    pub fn patience(&self, window: Duration, hosts_left: usize, round: u32) -> Duration {
+        if hosts_left > 0 {
+            return window;
+        }
+        let factor = 3_u32.saturating_pow(round.saturating_sub(1));
+        window.saturating_mul(factor).min(self.longest_patience.max(window))
     }
 
     /// Doubles with every round, capped, and spread over its upper half.
@@ -153,6 +169,16 @@ mod tests {
         }
         let busy = Failure { retry_after: Some(Duration::from_secs(7)), ..broken_off(Kind::RegistryUnavailable) };
         assert_eq!(policy.decide(&busy, 0.0), Decision::NextHost);
+    }
+
+    #[test]
+    fn waits_longer_only_where_there_is_nobody_else() {
+        let policy = Policy::default();
+        let patience = |hosts_left, round| policy.patience(Duration::from_secs(10), hosts_left, round).as_secs();
+        assert_eq!([1, 2, 5].map(|round| patience(1, round)), [10, 10, 10]);
+        assert_eq!([1, 2, 3, 4, 5, u32::MAX].map(|round| patience(0, round)), [10, 30, 60, 60, 60, 60]);
+        let long = Duration::from_secs(90);
+        assert_eq!(policy.patience(long, 0, 3), long, "the operator's window is never cut");
     }
 
     #[test]

@@ -3,16 +3,17 @@
 //! What to do after a failure is decided by [`Policy::decide`](crate::core::retry::Policy);
 //! here is only the bookkeeping, the waiting, and the record of every attempt.
 
-use std::hash::{BuildHasher, Hasher};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::core::error::{Attempt, Classify, Kind};
 use crate::core::retry::{Decision, Failure, is_transient};
+use crate::core::unique;
 use crate::registry::Host;
 
 use super::engine::Engine;
-use super::error::{Cause, FetchError};
+use super::error::{Cause, FetchError, WrongSize};
 use super::progress::{Event, Observer};
 
 /// Attempts that an error shows at the most.
@@ -27,12 +28,19 @@ pub(super) struct Attempts<'a> {
     round: u32,
     /// Hosts of this round that failed in a way that time may heal.
     may_heal: Vec<&'a Host>,
+    /// Those that failed by silence. To find that out again costs as much time again, so they are
+    /// left alone while others may heal, and asked once more in the last round.
+    silent: Vec<&'a Host>,
     /// The furthest byte that any attempt got to.
     reached: u64,
     progressed: bool,
     started: Instant,
     offset: u64,
     past: Vec<Attempt>,
+    /// How many hosts there are to ask.
+    all: usize,
+    /// Other sizes of the blob than the manifest's, by the host that announced it.
+    sizes: BTreeMap<String, WrongSize>,
     engine: &'a Engine,
     observer: &'a dyn Observer,
 }
@@ -50,10 +58,13 @@ impl<'a> Attempts<'a> {
         }
         Ok(Self {
             what,
+            all: hosts.len(),
+            sizes: BTreeMap::new(),
             hosts: engine.health().order(hosts),
             current: 0,
             round: 1,
             may_heal: Vec::new(),
+            silent: Vec::new(),
             reached: 0,
             progressed: false,
             started: Instant::now(),
@@ -71,6 +82,7 @@ impl<'a> Attempts<'a> {
         self.observer.notify(Event::NextHost { what: &self.what, left: &left, cause: wrong });
         self.hosts = vec![host];
         self.may_heal.clear();
+        self.silent.clear();
         (self.current, self.round, self.reached, self.progressed) = (0, 1, 0, false);
     }
 
@@ -88,6 +100,16 @@ impl<'a> Attempts<'a> {
     /// The host to ask now.
     pub(super) fn host(&self) -> &'a Host {
         self.hosts[self.current]
+    }
+
+    /// How long that host may be silent.
+    pub(super) fn patience(&self) -> Duration {
+        let window = self.engine.limits().stall_window;
+        self.engine.policy().patience(window, self.hosts_left(), self.round)
+    }
+
+    fn hosts_left(&self) -> usize {
+        self.hosts.len() - self.current - 1
     }
 
     /// Notes where in the blob the next attempt starts.
@@ -126,7 +148,10 @@ impl<'a> Attempts<'a> {
         let host = self.host().to_string();
         let observer = self.observer;
         match decision {
-            Decision::GiveUp => return Err(self.give_up(Some(host), cause)),
+            Decision::GiveUp => {
+                let cause = self.agreed_size().map_or(cause, Cause::from);
+                return Err(self.give_up(Some(host), cause));
+            }
             Decision::NextHost => {
                 observer.notify(Event::NextHost { what: &self.what, left: &host, cause: &cause });
                 self.current += 1;
@@ -138,9 +163,7 @@ impl<'a> Attempts<'a> {
             Decision::NextRound(wait) => {
                 observer.notify(Event::Waiting { what: &self.what, wait, cause: &cause });
                 tokio::time::sleep(wait).await;
-                self.hosts = std::mem::take(&mut self.may_heal);
-                self.current = 0;
-                self.round += 1;
+                self.next_round();
             }
         }
         self.progressed = false;
@@ -148,22 +171,40 @@ impl<'a> Attempts<'a> {
         Ok(())
     }
 
+    fn next_round(&mut self) {
+        self.round += 1;
+        self.current = 0;
+        self.hosts = std::mem::take(&mut self.may_heal);
+        if self.hosts.is_empty() || self.round >= self.engine.policy().rounds {
+            self.hosts.append(&mut self.silent);
+        }
+    }
+
+    /// What all hosts say, where they say the same and contradict the manifest. One alone may be wrong.
+    fn agreed_size(&self) -> Option<WrongSize> {
+        let first = *self.sizes.values().next()?;
+        let agreed = self.all > 1 && self.sizes.len() == self.all && self.sizes.values().all(|size| *size == first);
+        agreed.then_some(first)
+    }
+
     /// Records the attempt and asks the policy.
     fn decide(&mut self, cause: &Cause) -> Decision {
         let (kind, host) = (cause.kind(), self.host());
         self.record(host.to_string(), cause);
+        self.sizes.extend(cause.other_size().map(|size| (host.to_string(), size)));
         self.note_health(host, cause);
         let failure = Failure {
             kind,
             retry_after: cause.retry_after(),
             progressed: self.progressed,
-            hosts_left: self.hosts.len() - self.current - 1,
-            worth_another_round: self.may_heal.len() + usize::from(is_transient(kind)),
+            hosts_left: self.hosts_left(),
+            worth_another_round: self.may_heal.len() + self.silent.len() + usize::from(is_transient(kind)),
             round: self.round,
         };
-        let decision = self.engine.policy().decide(&failure, jitter());
+        let decision = self.engine.policy().decide(&failure, unique::fraction());
         if is_transient(kind) && !matches!(decision, Decision::Retry(_)) {
-            self.may_heal.push(host);
+            let waiting = if cause.is_silence() { &mut self.silent } else { &mut self.may_heal };
+            waiting.push(host);
         }
         decision
     }
@@ -201,21 +242,4 @@ impl<'a> Attempts<'a> {
 /// Who brought bytes, in words.
 fn names(hosts: &[String]) -> String {
     if hosts.is_empty() { "an earlier run".into() } else { hosts.join(", ") }
-}
-
-/// A number in 0..1. The standard library seeds every hasher afresh, which is random enough
-/// to spread the retries of a fleet.
-fn jitter() -> f64 {
-    let random = std::hash::RandomState::new().build_hasher().finish();
-    f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn jitter_is_spread() {
-        let numbers: Vec<f64> = (0..50).map(|_| super::jitter()).collect();
-        assert!(numbers.iter().all(|n| (0.0..=1.0).contains(n)));
-        assert!(numbers.iter().any(|n| *n < 0.5) && numbers.iter().any(|n| *n > 0.5), "{numbers:?}");
-    }
 }

@@ -57,7 +57,7 @@ impl Fetcher {
         let what = || format!("the blobs of {}", job.reference.familiar());
         let refused = |error: StoreError| FetchError::refused(what(), error.into());
         let digests: Vec<Digest> = blobs.iter().map(|(blob, _)| blob.digest.clone()).collect();
-        let (staging, limits) = (job.store.staging().clone(), *self.engine.limits());
+        let (staging, limits) = (job.store.staging(), *self.engine.limits());
         let sizes: Vec<u64> = blobs.iter().map(|(blob, _)| blob.size).collect();
         let room = tokio::task::spawn_blocking(move || room(&staging, (&digests, &sizes), &limits));
         let (free, mut needs) = room.await.map_err(|error| refused(StoreError::thread(&error)))?;
@@ -130,7 +130,7 @@ impl Fetcher {
                 hosts: Arc::clone(&self.hosts),
                 reference: job.reference.clone(),
                 blob: blob.clone(),
-                staging: staging.clone(),
+                staging,
                 flight,
             };
             tokio::spawn(work.run(flights, started)).abort_handle()

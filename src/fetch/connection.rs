@@ -25,6 +25,7 @@ use super::split::Claim;
 pub(super) struct Common {
     pub(super) engine: Engine,
     pub(super) source: Arc<BlobSource>,
+    pub(super) patience: Duration,
     pub(super) partial: Arc<Partial>,
     pub(super) flight: Arc<Flight>,
     /// The host's name, for the journal.
@@ -78,7 +79,10 @@ impl Connection {
         let common = &self.common;
         let asked = self.claim.range();
         let part = (self.request == Request::Part).then_some(asked.clone());
-        let mut stream = common.source.open(part).await?;
+        let mut stream = tokio::select! {
+            opened = common.source.open(part, common.patience) => opened?,
+            () = self.claim.given_up() => return Ok(()),
+        };
         let came = stream.range();
         let is_part = self.request == Request::Part && came.start == asked.start && came.end <= asked.end;
         // Where the whole comes instead of a part, it takes one connection and not several.
@@ -98,11 +102,18 @@ impl Connection {
         let mut at = stream.range().start;
         let mut writer = Writer::new(Arc::clone(common), at);
         let outcome = loop {
-            let chunk = match stream.next().await {
+            self.claim.set_awaits(true);
+            let next = tokio::select! {
+                biased;
+                next = stream.next() => next,
+                () = self.claim.given_up() => break Ok(()),
+            };
+            let chunk = match next {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(Cause::from(error)),
             };
+            self.claim.set_awaits(false);
             if !common.answered.swap(true, Ordering::AcqRel) {
                 common.engine.lanes().wake();
             }

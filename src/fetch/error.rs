@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::core::digest::Mismatch;
 use crate::core::error::{Attempt, Blame, Classify, Kind};
 use crate::core::manifest::ManifestError;
-use crate::registry::{Reason, RegistryError};
+use crate::registry::{Reason, RegistryError, SizeClaim, Stage};
 use crate::store::StoreError;
 use crate::store::staging::PartialError;
 
@@ -42,6 +42,27 @@ fn at_host(host: Option<&str>, cause: &Cause) -> String {
     }
 }
 
+/// Every host has the blob with another size than the manifest says: the bytes are where they
+/// belong, and the manifest is wrong about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the manifest says that it has {expected} bytes, and every host that it has {announced}")]
+pub struct WrongSize {
+    /// The descriptor's, in bytes.
+    pub expected: u64,
+    /// The hosts', in bytes.
+    pub announced: u64,
+}
+
+impl Classify for WrongSize {
+    fn kind(&self) -> Kind {
+        Kind::InvalidContent
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("the image cannot be pulled from anywhere; tell who published it, and use another tag meanwhile".into())
+    }
+}
+
 /// How one attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
@@ -54,6 +75,9 @@ pub enum Cause {
     /// The document.
     #[error(transparent)]
     Document(#[from] ManifestError),
+    /// The manifest that names the blob.
+    #[error(transparent)]
+    WrongSize(#[from] WrongSize),
     /// This node's disk or store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,6 +98,7 @@ impl Cause {
             Self::Registry(error) => error,
             Self::Mismatch(error) => error,
             Self::Document(error) => error,
+            Self::WrongSize(error) => error,
             Self::Store(error) => error,
         }
     }
@@ -93,10 +118,28 @@ impl Cause {
     pub(super) fn is_overload(&self) -> bool {
         match self {
             Self::Registry(error) => {
-                matches!(error.reason(), Reason::Stalled { .. })
+                let is_reached = matches!(error.stage(), Stage::Request | Stage::Body);
+                (is_reached && self.is_silence())
                     || error.status().is_some_and(|status| matches!(status.as_u16(), 429 | 503))
             }
             _ => false,
+        }
+    }
+
+    /// Nothing came, or as good as nothing, for as long as there was patience.
+    pub(super) fn is_silence(&self) -> bool {
+        let Self::Registry(error) = self else { return false };
+        matches!(error.reason(), Reason::Stalled { .. } | Reason::Timeout { .. })
+    }
+
+    /// The size that the manifest says and another one that the host announces.
+    pub(super) fn other_size(&self) -> Option<WrongSize> {
+        let Self::Registry(error) = self else { return None };
+        match error.reason() {
+            Reason::Size { expected, claim: SizeClaim::Announced(announced) } => {
+                Some(WrongSize { expected: *expected, announced: *announced })
+            }
+            _ => None,
         }
     }
 

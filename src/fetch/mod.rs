@@ -20,6 +20,7 @@ mod engine;
 mod error;
 mod flight;
 mod health;
+mod lag;
 mod lanes;
 pub mod progress;
 mod split;
@@ -37,7 +38,7 @@ use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Verified;
 use crate::core::manifest::ManifestError;
 use crate::core::reference::Reference;
-use crate::registry::{Host, Operation};
+use crate::registry::{Client, Host, Operation};
 
 use attempts::Attempts;
 use progress::Observer;
@@ -46,7 +47,7 @@ pub use arrival::Arrival;
 pub use blob::{Job, Landed};
 pub use budget::{Budget, Reservation};
 pub use engine::Engine;
-pub use error::{Cause, FetchError};
+pub use error::{Cause, FetchError, WrongSize};
 
 /// Fetches from the hosts of one registry: its mirrors and itself.
 #[derive(Debug, Clone)]
@@ -111,7 +112,8 @@ impl Fetcher {
         let target = reference.target();
         let mut attempts = self.attempts(reference.familiar(), operation_of(reference))?;
         loop {
-            match self.engine.client().head_manifest(attempts.host(), reference, &target).await {
+            let client = self.engine.client().patient(attempts.patience());
+            match client.head_manifest(attempts.host(), reference, &target).await {
                 Ok(descriptor) => {
                     attempts.succeeded();
                     return Ok(descriptor);
@@ -129,7 +131,8 @@ impl Fetcher {
         let target = reference.target();
         let mut attempts = self.attempts(reference.familiar(), operation_of(reference))?;
         loop {
-            match self.root_from(attempts.host(), reference, &target).await {
+            let client = self.engine.client().patient(attempts.patience());
+            match root_from(&client, attempts.host(), reference, &target).await {
                 Ok(document) => {
                     attempts.succeeded();
                     return Ok(document);
@@ -137,19 +140,6 @@ impl Fetcher {
                 Err(cause) => attempts.failed(cause).await?,
             }
         }
-    }
-
-    async fn root_from(&self, host: &Host, reference: &Reference, target: &str) -> Result<Document, Cause> {
-        let reply = self.engine.client().manifest(host, reference, target).await?;
-        // For a tag, the registry's own word is what there is to check against.
-        let content = match reference.digest().or(reply.digest.as_ref()) {
-            Some(digest) => {
-                let size = reply.bytes.len() as u64;
-                Verified::check(reply.bytes, digest, size)?
-            }
-            None => Verified::seal(reply.bytes),
-        };
-        Ok(Document { media_type: reply.media_type, content })
     }
 
     /// Fetches a document that a descriptor names.
@@ -169,7 +159,8 @@ impl Fetcher {
         }
         let mut attempts = self.attempts(descriptor.digest.to_string(), Operation::Pull)?;
         loop {
-            match self.document_from(attempts.host(), reference, descriptor, endpoint).await {
+            let client = self.engine.client().patient(attempts.patience());
+            match document_from(&client, attempts.host(), reference, descriptor, endpoint).await {
                 Ok(document) => {
                     attempts.succeeded();
                     return Ok(document);
@@ -179,38 +170,48 @@ impl Fetcher {
         }
     }
 
-    async fn document_from(
-        &self,
-        host: &Host,
-        reference: &Reference,
-        descriptor: &Descriptor,
-        endpoint: Endpoint,
-    ) -> Result<Verified<Bytes>, Cause> {
-        let bytes = match endpoint {
-            Endpoint::Manifests => {
-                let target = descriptor.digest.to_string();
-                self.engine.client().manifest(host, reference, &target).await?.bytes
-            }
-            Endpoint::Blobs => {
-                let mut stream = self.engine.client().blob(host, reference, descriptor).await?;
-                let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size).unwrap_or_default());
-                while let Some(chunk) = stream.next().await? {
-                    bytes.extend_from_slice(&chunk);
-                    if bytes.len() as u64 > descriptor.size {
-                        break; // The check below names it.
-                    }
-                }
-                bytes.into()
-            }
-        };
-        Ok(Verified::check(bytes, &descriptor.digest, descriptor.size)?)
-    }
-
     /// The hosts that may be asked for `what`, those that failed lately last.
     fn attempts(&self, what: String, operation: Operation) -> Result<Attempts<'_>, FetchError> {
         let able: Vec<&Host> = self.hosts.iter().filter(|host| host.can(operation)).collect();
         Attempts::new(what, able, &self.engine, &*self.observer)
     }
+}
+
+async fn root_from(client: &Client, host: &Host, reference: &Reference, target: &str) -> Result<Document, Cause> {
+    let reply = client.manifest(host, reference, target).await?;
+    // For a tag, the registry's own word is what there is to check against.
+    let content = match reference.digest().or(reply.digest.as_ref()) {
+        Some(digest) => {
+            let size = reply.bytes.len() as u64;
+            Verified::check(reply.bytes, digest, size)?
+        }
+        None => Verified::seal(reply.bytes),
+    };
+    Ok(Document { media_type: reply.media_type, content })
+}
+
+async fn document_from(
+    client: &Client,
+    host: &Host,
+    reference: &Reference,
+    descriptor: &Descriptor,
+    endpoint: Endpoint,
+) -> Result<Verified<Bytes>, Cause> {
+    let bytes = match endpoint {
+        Endpoint::Manifests => client.manifest(host, reference, &descriptor.digest.to_string()).await?.bytes,
+        Endpoint::Blobs => {
+            let mut stream = client.blob(host, reference, descriptor).await?;
+            let mut bytes = Vec::with_capacity(usize::try_from(descriptor.size).unwrap_or_default());
+            while let Some(chunk) = stream.next().await? {
+                bytes.extend_from_slice(&chunk);
+                if bytes.len() as u64 > descriptor.size {
+                    break; // The check below names it.
+                }
+            }
+            bytes.into()
+        }
+    };
+    Ok(Verified::check(bytes, &descriptor.digest, descriptor.size)?)
 }
 
 /// Tags are only asked of hosts that may resolve; digests of any that may pull.

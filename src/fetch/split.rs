@@ -1,18 +1,12 @@
 //! Which part of a blob a connection fetches next: pure decisions.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
 
 use crate::core::limits::Limits;
 use crate::core::ranges::Ranges;
-
-/// Left to do below which a part is not divided any more: about what is on its way already
-/// when a connection is cut short, and comes in vain.
-const LEAST_DIVIDED: u64 = 1024 * 1024;
-/// How much longer than the others a connection may take before another one helps it: a few
-/// times what opening a connection costs.
-const PATIENCE: Duration = Duration::from_millis(600);
 
 /// What one connection is to bring. Its end can be moved while it is under way.
 #[derive(Debug)]
@@ -21,11 +15,15 @@ pub(super) struct Claim {
     /// The next byte that is awaited.
     next: AtomicU64,
     end: AtomicU64,
+    /// It waits for the network, and not for the disk or a bandwidth cap.
+    awaits: AtomicBool,
+    given_up: Notify,
 }
 
 impl Claim {
     pub(super) fn new(range: Range<u64>) -> Self {
-        Self { start: range.start, next: range.start.into(), end: range.end.into() }
+        let (next, end) = (range.start.into(), range.end.into());
+        Self { start: range.start, next, end, awaits: true.into(), given_up: Notify::new() }
     }
 
     /// All of it, whether or not it came.
@@ -43,29 +41,45 @@ impl Claim {
         self.next.store(next, Ordering::Release);
     }
 
-    /// How long the rest takes, where that is so long that it should be divided. `running` is
-    /// how long the connection has been at it.
-    pub(super) fn lags(&self, running: Duration) -> Option<Duration> {
-        let next = self.next.load(Ordering::Acquire);
-        let left = self.end().saturating_sub(next);
-        let known = left >= LEAST_DIVIDED && running >= PATIENCE / 2;
-        known.then(|| time_left(next - self.start, left, running)).filter(|time| *time >= PATIENCE)
+    /// Bytes that came.
+    pub(super) fn brought(&self) -> u64 {
+        // Where the whole came instead of a part, it began before the claim.
+        self.next.load(Ordering::Acquire).saturating_sub(self.start)
     }
 
-    /// Gives the second half of what is left to somebody else, where this connection lags.
-    pub(super) fn divide(&self, running: Duration) -> Option<Range<u64>> {
-        self.lags(running)?;
+    /// Bytes that are still to come.
+    pub(super) fn left(&self) -> u64 {
+        self.end().saturating_sub(self.next.load(Ordering::Acquire))
+    }
+
+    /// Whether it is the network that is waited for.
+    pub(super) fn awaits(&self) -> bool {
+        self.awaits.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_awaits(&self, awaits: bool) {
+        self.awaits.store(awaits, Ordering::Release);
+    }
+
+    /// Gives what is behind the next `keeps` bytes to somebody else. Where it keeps nothing, its
+    /// connection is given up.
+    pub(super) fn divide(&self, keeps: u64) -> Option<Range<u64>> {
         let (next, end) = (self.next.load(Ordering::Acquire), self.end());
-        let middle = next + end.saturating_sub(next) / 2;
+        let middle = next.saturating_add(keeps);
+        if middle >= end {
+            return None;
+        }
         self.end.store(middle, Ordering::Release);
+        if keeps == 0 {
+            self.given_up.notify_one();
+        }
         Some(middle..end)
     }
-}
 
-/// How long the rest takes if it goes on like this.
-fn time_left(done: u64, left: u64, running: Duration) -> Duration {
-    let nanos = running.as_nanos().saturating_mul(u128::from(left)) / u128::from(done.max(1));
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    /// Waits until it has nothing left to bring because somebody else brings it.
+    pub(super) async fn given_up(&self) {
+        self.given_up.notified().await;
+    }
 }
 
 /// What is missing and nobody is at: the first stretch of it, and how many bytes in all.
@@ -91,6 +105,7 @@ pub(super) fn length(limits: &Limits, rate: Option<u64>, unclaimed: u64, connect
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use proptest::prelude::*;
 
     use super::*;
@@ -118,16 +133,17 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_lags_behind_is_helped() {
+    fn a_claim_is_divided_behind_what_came_and_what_it_keeps() {
         let claim = Claim::new(10 * MIB..14 * MIB);
-        claim.reached(10 * MIB + MIB / 2);
-        assert_eq!(claim.divide(Duration::from_millis(100)), None, "it has only begun");
-        assert_eq!(claim.divide(Duration::from_secs(1)), Some(12 * MIB + MIB / 4..14 * MIB));
-        assert_eq!(claim.range(), 10 * MIB..12 * MIB + MIB / 4);
-        claim.reached(12 * MIB);
-        assert_eq!(claim.divide(Duration::from_secs(1)), None, "it is nearly there");
-        let silent = Claim::new(0..MIB);
-        assert_eq!(silent.divide(Duration::from_secs(1)), Some(MIB / 2..MIB));
+        claim.reached(11 * MIB);
+        assert_eq!((claim.brought(), claim.left()), (MIB, 3 * MIB));
+        assert_eq!(claim.divide(MIB), Some(12 * MIB..14 * MIB));
+        assert_eq!((claim.range(), claim.left()), (10 * MIB..12 * MIB, MIB));
+        assert_eq!(claim.divide(MIB), None, "it keeps all that is left");
+        assert_eq!(claim.given_up().now_or_never(), None);
+        assert_eq!(claim.divide(0), Some(11 * MIB..12 * MIB));
+        assert_eq!((claim.divide(0), claim.left()), (None, 0), "there is nothing left to give");
+        assert_eq!(claim.given_up().now_or_never(), Some(()), "also for who asks later");
     }
 
     proptest! {

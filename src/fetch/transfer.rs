@@ -13,9 +13,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
 
 use crate::registry::{BlobSource, Host};
 use crate::store::StoreError;
@@ -25,8 +26,17 @@ use super::connection::{Common, Connection, Ended, Request};
 use super::engine::Engine;
 use super::error::Cause;
 use super::flight::Flight;
+use super::lag::{self, LOOK, Progress, Runner, Usual};
 use super::lanes::{Appetite, Lane, Seat};
 use super::split::{self, Claim};
+
+/// Where a blob is asked for.
+pub(super) struct Place<'a> {
+    pub(super) host: &'a Host,
+    pub(super) source: Arc<BlobSource>,
+    /// How long a connection may be silent.
+    pub(super) patience: Duration,
+}
 
 /// Bytes of a blob from a host.
 pub(super) struct Transfer<'a> {
@@ -34,8 +44,11 @@ pub(super) struct Transfer<'a> {
     common: Arc<Common>,
     seat: Seat,
     running: JoinSet<Ended>,
-    claims: HashMap<u64, (Arc<Claim>, Instant)>,
+    claims: HashMap<u64, Running>,
     next_claim: u64,
+    usual: Usual,
+    /// Bytes that connections which have ended since brought after the last look.
+    unseen: u64,
     /// Bytes per second of one connection, lately.
     rate: Option<u64>,
     /// Why a connection failed since the last one that went well.
@@ -43,11 +56,30 @@ pub(super) struct Transfer<'a> {
     syncing: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
+/// A connection at work.
+struct Running {
+    claim: Arc<Claim>,
+    progress: Progress,
+    /// What it had brought at the last look.
+    seen: u64,
+    is_heir: bool,
+    is_given_up: bool,
+}
+
+/// What a connection is to ask for.
+struct Task {
+    range: Range<u64>,
+    request: Request,
+    /// In the place of a connection that fell silent.
+    is_heir: bool,
+}
+
 /// What became of the connections.
 enum News {
     Ended(Box<Ended>),
     Synced(Result<(), StoreError>),
     Changed,
+    Look,
     /// No connection is left.
     Idle,
 }
@@ -57,13 +89,14 @@ impl<'a> Transfer<'a> {
         engine: &Engine,
         flight: &Arc<Flight>,
         partial: &Arc<Partial>,
-        (host, source): (&'a Host, Arc<BlobSource>),
+        Place { host, source, patience }: Place<'a>,
     ) -> Self {
         let splits = partial.descriptor().size >= engine.limits().split_from;
         let appetite = if splits { Appetite::Many } else { Appetite::One };
         let common = Common {
             engine: engine.clone(),
             source,
+            patience,
             partial: Arc::clone(partial),
             flight: Arc::clone(flight),
             host: host.to_string(),
@@ -77,6 +110,8 @@ impl<'a> Transfer<'a> {
             running: JoinSet::new(),
             claims: HashMap::new(),
             next_claim: 0,
+            usual: Usual::default(),
+            unseen: 0,
             rate: None,
             failure: None,
             syncing: None,
@@ -89,6 +124,8 @@ impl<'a> Transfer<'a> {
     /// The failure of a connection, where it leaves none that goes on.
     pub(super) async fn run(mut self) -> Result<(), Cause> {
         let mut changes = self.common.engine.lanes().changes();
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             changes.mark_unchanged();
             self.widen();
@@ -99,11 +136,17 @@ impl<'a> Transfer<'a> {
                     None => News::Idle,
                 },
                 _ = changes.changed() => News::Changed,
+                _ = looks.tick() => News::Look,
             };
             match news {
                 News::Ended(ended) => self.ended(*ended)?,
                 News::Synced(synced) => synced?,
                 News::Changed => {}
+                News::Look => {
+                    // Those first for which something came just now.
+                    tokio::task::yield_now().await;
+                    self.look();
+                }
                 News::Idle => match self.failure.take() {
                     _ if self.common.partial.missing().is_empty() => break,
                     Some(failure) => return Err(failure),
@@ -135,26 +178,49 @@ impl<'a> Transfer<'a> {
     }
 
     fn has_work(&self) -> bool {
-        self.unclaimed().0.is_some() || self.slowest().is_some()
+        self.unclaimed().0.is_some() || self.laggard().is_some()
     }
 
-    /// The connection that would end last, if somebody should help it.
-    fn slowest(&self) -> Option<&(Arc<Claim>, Instant)> {
-        let lagging = self.claims.values().filter_map(|at| Some((at.0.lags(at.1.elapsed())?, at)));
-        lagging.max_by_key(|(time, _)| *time).map(|(_, at)| at)
+    /// Takes down what every connection has brought.
+    fn look(&mut self) {
+        let ended = std::mem::take(&mut self.unseen);
+        let bytes = self.claims.values_mut().map(Running::look).fold(ended, u64::saturating_add);
+        self.usual.look(bytes, self.claims.len());
+    }
+
+    /// The connection that somebody should help, by number, and how many bytes it keeps.
+    fn laggard(&self) -> Option<(u64, u64)> {
+        // What comes whole has no end that could be moved.
+        if !self.common.source.does_ranges() {
+            return None;
+        }
+        let (numbers, runners): (Vec<u64>, Vec<Runner>) =
+            self.claims.iter().map(|(number, running)| (*number, running.runner())).unzip();
+        let (index, keeps) = lag::laggard(&runners, self.usual.in_window())?;
+        Some((numbers[index], keeps))
+    }
+
+    /// What somebody should bring in the place of a connection that lags behind.
+    fn take_over(&mut self) -> Option<Task> {
+        let (number, keeps) = self.laggard()?;
+        let running = self.claims.get_mut(&number)?;
+        let range = running.claim.divide(keeps)?;
+        running.is_given_up = keeps == 0;
+        tracing::debug!(host = %self.common.host, ?range, keeps, "a connection lags behind");
+        Some(Task { range, request: Request::Part, is_heir: keeps == 0 })
     }
 
     fn unclaimed(&self) -> (Option<Range<u64>>, u64) {
         let missing = self.common.partial.missing();
-        split::unclaimed(&missing, self.claims.values().map(|(claim, _)| claim.range()))
+        split::unclaimed(&missing, self.claims.values().map(|running| running.claim.range()))
     }
 
     /// Puts a connection to work; false where there is none.
     fn start(&mut self, lane: Lane) -> bool {
-        let Some((range, request)) = self.next() else { return false };
+        let Some(Task { range, request, is_heir }) = self.next() else { return false };
         let (claim, number) = (Arc::new(Claim::new(range)), self.next_claim);
         self.next_claim += 1;
-        self.claims.insert(number, (Arc::clone(&claim), Instant::now()));
+        self.claims.insert(number, Running::new(Arc::clone(&claim), is_heir));
         let connection = Connection { common: Arc::clone(&self.common), lane, claim, number, request };
         // Its own task, so that TLS of several connections runs on several cores; it ends with us.
         self.running.spawn(connection.run());
@@ -162,37 +228,37 @@ impl<'a> Transfer<'a> {
     }
 
     /// What to ask for next.
-    fn next(&self) -> Option<(Range<u64>, Request)> {
+    fn next(&mut self) -> Option<Task> {
         if self.common.whole.load(Ordering::Acquire) {
             return None;
         }
         let size = self.common.partial.descriptor().size;
-        let limits = self.common.engine.limits();
         let (free, sum) = self.unclaimed();
-        let Some(free) = free else {
-            // What comes whole has no end that could be moved.
-            let (claim, since) = self.slowest().filter(|_| self.common.source.does_ranges())?;
-            return claim.divide(since.elapsed()).map(|range| (range, Request::Part));
-        };
+        let Some(free) = free else { return self.take_over() };
+        let limits = self.common.engine.limits();
         // Some registries refuse any Range header, so what can be asked for without one is.
         if !self.common.source.does_ranges() || (size < limits.split_from && free == (0..size)) {
-            return Some((0..size, Request::Whole));
+            return Some(Task { range: 0..size, request: Request::Whole, is_heir: false });
         }
         let length = split::length(limits, self.rate, sum, self.seat.share());
         let end = free.end.min(free.start.saturating_add(length));
-        Some((free.start..end, Request::Part))
+        Some(Task { range: free.start..end, request: Request::Part, is_heir: false })
     }
 
     /// Takes note of how a connection ended, and lets it go on if it may.
     fn ended(&mut self, ended: Ended) -> Result<(), Cause> {
-        self.claims.remove(&ended.claim);
+        let running = self.claims.remove(&ended.claim);
+        self.unseen += running.as_ref().map_or(0, |running| running.claim.brought().saturating_sub(running.seen));
         match ended.outcome {
             Ok(()) => {
-                self.failure = None;
-                self.common.engine.health().note_success(self.host);
-                if ended.bytes > 0 {
-                    self.note_rate(ended.bytes, ended.took);
-                    self.sync();
+                // One that was given up says nothing of the host.
+                if running.is_none_or(|running| !running.is_given_up) {
+                    self.failure = None;
+                    self.common.engine.health().note_success(self.host);
+                    if ended.bytes > 0 {
+                        self.note_rate(ended.bytes, ended.took);
+                        self.sync();
+                    }
                 }
                 if !self.seat.must_yield(self.running.len() + 1) {
                     self.start(ended.lane);
@@ -224,6 +290,27 @@ impl<'a> Transfer<'a> {
             let partial = Arc::clone(partial);
             self.syncing = Some(tokio::task::spawn_blocking(move || partial.sync()));
         }
+    }
+}
+
+impl Running {
+    fn new(claim: Arc<Claim>, is_heir: bool) -> Self {
+        Self { claim, progress: Progress::default(), seen: 0, is_heir, is_given_up: false }
+    }
+
+    /// Takes down what it has brought; how much of that since the last look.
+    fn look(&mut self) -> u64 {
+        let brought = self.claim.brought();
+        let since = brought.saturating_sub(self.seen);
+        self.seen = brought;
+        if self.claim.awaits() {
+            self.progress.look(brought);
+        }
+        since
+    }
+
+    fn runner(&self) -> Runner {
+        Runner { lately: self.progress.lately(), left: self.claim.left(), is_heir: self.is_heir }
     }
 }
 

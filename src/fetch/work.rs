@@ -21,7 +21,7 @@ use super::engine::Engine;
 use super::error::{Cause, FetchError};
 use super::flight::{Flight, Flights, Key, State};
 use super::progress::{Event, Observer as _};
-use super::transfer::Transfer;
+use super::transfer::{Place, Transfer};
 
 /// How often to look whether another process has finished a blob that both want.
 const SHARED_POLL: Duration = Duration::from_millis(100);
@@ -100,7 +100,7 @@ impl Work {
             let source = sources
                 .entry(host.to_string())
                 .or_insert_with(|| Arc::new(self.engine.client().source(host, &self.reference, &self.blob)));
-            let place = (host, Arc::clone(source));
+            let place = Place { host, source: Arc::clone(source), patience: attempts.patience() };
             attempts.start_at(partial.written());
             let outcome = Transfer::new(&self.engine, &self.flight, partial, place).run().await;
             attempts.ended_at(partial.written());

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -64,6 +64,8 @@ pub(super) struct Rejection<'a> {
     pub(super) message: Option<String>,
     /// What the request carried.
     pub(super) sent: Option<HeaderValue>,
+    /// How long a token server may be silent.
+    pub(super) patience: Duration,
 }
 
 impl Authorizer {
@@ -76,9 +78,10 @@ impl Authorizer {
         &self,
         host: &Host,
         repository: &Reference,
+        patience: Duration,
     ) -> Result<Option<HeaderValue>, RegistryError> {
         let Some(scheme) = self.recall(host, repository) else { return Ok(None) };
-        match self.header(host, scheme).await {
+        match self.header(host, scheme, patience).await {
             // Stored credentials may have been renewed since: the next challenge reads them again.
             Err(error) if matches!(error.reason(), Reason::Refused { .. }) => {
                 let mut known = lock(&self.known);
@@ -108,7 +111,7 @@ impl Authorizer {
             return Err(refused(host, rejection, Refusal::WithCredentials));
         }
         self.remember(host, repository, &scheme);
-        self.header(host, scoped(scheme, repository)).await
+        self.header(host, scoped(scheme, repository), rejection.patience).await
     }
 
     /// The error for a 401 to a request that was answered for already.
@@ -187,10 +190,10 @@ impl Authorizer {
         known.insert(place(host, repository.repository()), scheme.clone());
     }
 
-    async fn header(&self, host: &Host, scheme: Scheme) -> Result<HeaderValue, RegistryError> {
+    async fn header(&self, host: &Host, scheme: Scheme, patience: Duration) -> Result<HeaderValue, RegistryError> {
         match scheme {
             Scheme::Fixed(header) => Ok(header),
-            Scheme::Bearer { grant, credential } => self.token(host, &grant, credential.as_ref()).await,
+            Scheme::Bearer { grant, credential } => self.token(host, &grant, credential.as_ref(), patience).await,
         }
     }
 
@@ -200,6 +203,7 @@ impl Authorizer {
         host: &Host,
         grant: &Grant,
         credential: Option<&Credential>,
+        patience: Duration,
     ) -> Result<HeaderValue, RegistryError> {
         let asked = Instant::now();
         let slot = self.slot(grant, credential);
@@ -212,7 +216,7 @@ impl Authorizer {
         {
             return Err(error.clone());
         }
-        let exchange = Exchange { transport: &self.transport, host, grant, credential, limits: &self.limits };
+        let exchange = Exchange { transport: &self.transport, host, grant, credential, limits: &self.limits, patience };
         match exchange.run().await {
             Ok(token) => {
                 let header = token.authorization.clone();

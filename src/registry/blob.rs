@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{IF_RANGE, RANGE};
@@ -96,13 +96,14 @@ impl BlobSource {
     }
 
     /// Asks for a part of the blob, or for all of it. The stream is the whole blob, from byte 0,
-    /// where the host turns out not to serve ranges; a part may also end early.
+    /// where the host turns out not to serve ranges; a part may also end early. `patience` is how
+    /// long nothing, or too little to count, may come, before the head and after it.
     ///
     /// # Errors
     /// [`RegistryError`]; another size than the descriptor's is one.
-    pub async fn open(&self, part: Option<Range<u64>>) -> Result<BlobStream, RegistryError> {
+    pub async fn open(&self, part: Option<Range<u64>>, patience: Duration) -> Result<BlobStream, RegistryError> {
         if let Some(part) = part.filter(|_| self.does_ranges()) {
-            match self.part(&part).await? {
+            match self.part(&part, patience).await? {
                 Answer::Stream(stream) => return Ok(stream),
                 Answer::NoRanges(how) => {
                     tracing::info!(host = %self.host, %how, "the host does not serve ranges: blobs come in one piece");
@@ -110,17 +111,17 @@ impl BlobSource {
                 }
             }
         }
-        let reply = self.request(None).await?;
+        let reply = self.request(None, patience).await?;
         if reply.response.status() != StatusCode::OK {
             return Err(self.client.status(&self.subject, reply).await);
         }
         let range = reply::blob_range(StatusCode::OK, reply.response.headers(), None, self.descriptor.size);
         let range = range.map_err(|reason| self.failed(&reply.from, Stage::Request, reason))?;
-        Ok(self.stream(reply, range))
+        Ok(self.stream(reply, range, patience))
     }
 
-    async fn part(&self, part: &Range<u64>) -> Result<Answer, RegistryError> {
-        let reply = self.request(Some(part)).await?;
+    async fn part(&self, part: &Range<u64>, patience: Duration) -> Result<Answer, RegistryError> {
+        let reply = self.request(Some(part), patience).await?;
         let status = reply.response.status();
         match status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {}
@@ -143,26 +144,29 @@ impl BlobSource {
         } else if !self.same_version(headers) {
             return Ok(Answer::NoRanges("another ETag or Last-Modified than the part before".into()));
         }
-        Ok(Answer::Stream(self.stream(reply, range)))
+        Ok(Answer::Stream(self.stream(reply, range, patience)))
     }
 
     /// One request, to where the blob is known to be or else through the registry.
-    async fn request(&self, part: Option<&Range<u64>>) -> Result<Reply, RegistryError> {
+    async fn request(&self, part: Option<&Range<u64>>, patience: Duration) -> Result<Reply, RegistryError> {
+        let client = self.client.patient(patience);
         let mut headers = HeaderMap::new();
         if let Some(part) = part {
             let bytes = format!("bytes={}-{}", part.start, part.end - 1);
             headers.extend(HeaderValue::from_str(&bytes).map(|value| (RANGE, value)));
             headers.extend(self.known().validator.as_ref().and_then(Validator::strong).map(|etag| (IF_RANGE, etag)));
         }
-        if let Some(reply) = self.known_way(&headers).await? {
+        if let Some(reply) = self.known_way(&client, &headers).await? {
             return Ok(reply);
         }
-        let _turn = self.resolving.lock().await;
+        // Where nobody answers, all wait out the same silence, and not one after the other.
+        let late = |_| self.failed(&self.host.authority, Stage::Request, Reason::Timeout { after: patience });
+        let _turn = tokio::time::timeout(patience, self.resolving.lock()).await.map_err(late)?;
         // Whoever had the turn before has found out what we wanted to know.
-        if let Some(reply) = self.known_way(&headers).await? {
+        if let Some(reply) = self.known_way(&client, &headers).await? {
             return Ok(reply);
         }
-        let reply = self.client.ask_for_blob(&self.host, &self.reference, &self.descriptor, headers).await?;
+        let reply = client.ask_for_blob(&self.host, &self.reference, &self.descriptor, headers).await?;
         if reply.response.status().is_success() {
             self.known().place = if reply.strange { Place::There(reply.url.clone()) } else { Place::Here };
         }
@@ -170,16 +174,16 @@ impl BlobSource {
     }
 
     /// A reply from where the blob is known to be; `None` where that has to be found out (again).
-    async fn known_way(&self, headers: &HeaderMap) -> Result<Option<Reply>, RegistryError> {
+    async fn known_way(&self, client: &Client, headers: &HeaderMap) -> Result<Option<Reply>, RegistryError> {
         let place = self.known().place.clone();
         match place {
             Place::Unknown => Ok(None),
             Place::Here => {
-                let asked = self.client.ask_for_blob(&self.host, &self.reference, &self.descriptor, headers.clone());
+                let asked = client.ask_for_blob(&self.host, &self.reference, &self.descriptor, headers.clone());
                 asked.await.map(Some)
             }
             Place::There(url) => {
-                let reply = self.client.go_to(&self.host, &self.subject, &url, headers.clone()).await;
+                let reply = client.go_to(&self.host, &self.subject, &url, headers.clone()).await;
                 let gone = reply.as_ref().map_or(true, |reply| has_expired(reply.response.status()));
                 if gone {
                     self.forget(&url);
@@ -215,13 +219,12 @@ impl BlobSource {
         }
     }
 
-    fn stream(&self, reply: Reply, range: Range<u64>) -> BlobStream {
-        let (size, limits) = (self.descriptor.size, self.client.limits());
+    fn stream(&self, reply: Reply, range: Range<u64>, patience: Duration) -> BlobStream {
         BlobStream {
             remaining: range.end - range.start,
             range,
-            size,
-            pace: Pace::new(limits.stall_rate, limits.stall_window),
+            size: self.descriptor.size,
+            pace: Pace::new(self.client.limits().stall_rate, patience),
             response: reply.response,
             from: reply.from,
             subject: self.subject.clone(),
@@ -271,23 +274,14 @@ impl BlobStream {
     /// [`RegistryError`] with stage [`Stage::Body`]: the connection broke, ended early or
     /// became too slow, or the host sends on after the last byte.
     pub async fn next(&mut self) -> Result<Option<Bytes>, RegistryError> {
-        let asked = Instant::now();
-        let arrived = match tokio::time::timeout(self.pace.patience(), next_chunk(&mut self.response)).await {
-            Ok(arrived) => arrived.map_err(|(stage, reason)| self.failed(stage, reason))?,
-            Err(_) => {
-                self.pace.note(asked.elapsed(), 0);
-                let over = self.pace.window();
-                return Err(self.failed(Stage::Body, Reason::Stalled { rate: self.pace.rate(), over }));
-            }
-        };
-        let Some(chunk) = arrived else {
+        let arrived = next_chunk(&mut self.response, &mut self.pace).await;
+        let Some(chunk) = arrived.map_err(|(stage, reason)| self.failed(stage, reason))? else {
             return match self.remaining {
                 0 => Ok(None),
                 missing => Err(self.failed(Stage::Body, Reason::Truncated { missing })),
             };
         };
         let length = chunk.len() as u64;
-        self.pace.note(asked.elapsed(), length);
         if length > self.remaining {
             let reason = Reason::Size { expected: self.size, claim: SizeClaim::Exceeded };
             return Err(self.failed(Stage::Body, reason));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION};
@@ -14,6 +15,7 @@ use super::challenge::challenges;
 use super::credentials::Credentials;
 use super::error::{Reason, RegistryError, Stage};
 use super::hosts::Host;
+use super::pace::Pace;
 use super::reply;
 use super::transport::{Lane, Outgoing, Reply, Transport, read_all, read_some};
 use super::unranged::Unranged;
@@ -29,6 +31,7 @@ pub struct Client {
     authorizer: Arc<Authorizer>,
     unranged: Arc<Unranged>,
     limits: Limits,
+    patience: Duration,
 }
 
 impl fmt::Debug for Client {
@@ -68,7 +71,15 @@ impl Client {
     pub fn new(credentials: Credentials, limits: Limits) -> Result<Self, RegistryError> {
         let transport = Arc::new(Transport::new(limits.redirects));
         let authorizer = Arc::new(Authorizer::new(credentials, limits, Arc::clone(&transport)));
-        Ok(Self { transport, authorizer, unranged: Arc::default(), limits })
+        Ok(Self { transport, authorizer, unranged: Arc::default(), limits, patience: limits.stall_window })
+    }
+
+    /// The same client, which waits so long where nothing comes, or too little to count: for the
+    /// head of a reply, once the host is reached, and within its body. Else that is
+    /// `limits.stall_window`.
+    #[must_use]
+    pub fn patient(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
     }
 
     /// The same pool and what is known of hosts, for somebody with credentials of his own: nothing
@@ -118,7 +129,8 @@ impl Client {
         }
         let Reply { response, from, .. } = reply;
         let (media_type, digest) = (reply::media_type(response.headers()), reply::content_digest(response.headers()));
-        let bytes = read_all(response, self.limits.document_bytes)
+        let pace = Pace::new(self.limits.stall_rate, self.patience);
+        let bytes = read_all(response, self.limits.document_bytes, pace)
             .await
             .map_err(|(stage, reason)| RegistryError::new(&from, &question.subject, stage, reason))?;
         Ok(ManifestReply { media_type, bytes, digest })
@@ -134,7 +146,7 @@ impl Client {
         reference: &Reference,
         descriptor: &Descriptor,
     ) -> Result<BlobStream, RegistryError> {
-        self.source(host, reference, descriptor).open(None).await
+        self.source(host, reference, descriptor).open(None, self.patience).await
     }
 
     /// A blob at a host, to be fetched in parts; asks nothing yet.
@@ -172,6 +184,7 @@ impl Client {
             headers,
             private: HeaderMap::new(),
             body: None,
+            patience: self.patience,
         };
         self.transport.send(&outgoing).await
     }
@@ -187,13 +200,14 @@ impl Client {
     /// Sends a question, and again with what a 401 asks for.
     async fn ask(&self, question: &Question<'_>) -> Result<Reply, RegistryError> {
         let Question { host, reference, .. } = question;
-        let known = self.authorizer.known(host, reference).await?;
+        let known = self.authorizer.known(host, reference, self.patience).await?;
         let reply = self.send(question, known.clone()).await?;
         if !is_challenge(&reply) {
             return Ok(reply);
         }
         let (headers, message) = self.words(reply.response).await;
-        let rejection = Rejection { subject: &question.subject, headers: &headers, message, sent: known };
+        let (subject, patience) = (question.subject.as_str(), self.patience);
+        let rejection = Rejection { subject, headers: &headers, message, sent: known, patience };
         let mut answer = self.authorizer.answer(host, reference, rejection).await?;
         let mut replaced = false;
         loop {
@@ -202,7 +216,7 @@ impl Client {
                 return Ok(reply);
             }
             let (headers, message) = self.words(reply.response).await;
-            let rejection = Rejection { subject: &question.subject, headers: &headers, message, sent: Some(answer) };
+            let rejection = Rejection { subject, headers: &headers, message, sent: Some(answer), patience };
             // A token that the registry calls invalid, not insufficient, is worth one more.
             if replaced || !blames_token(&headers) {
                 return Err(self.authorizer.refuse(host, reference, rejection).await);
@@ -227,6 +241,7 @@ impl Client {
             headers: question.headers.clone(),
             private,
             body: None,
+            patience: self.patience,
         };
         self.transport.send_to_host(&outgoing).await
     }

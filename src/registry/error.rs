@@ -130,13 +130,13 @@ pub enum Reason {
         source: Cause,
     },
     /// Nothing came for too long.
-    #[error("nothing came for {} s", .after.as_secs())]
+    #[error("nothing came for {}", span(*.after))]
     Timeout {
         /// How long was waited.
         after: Duration,
     },
     /// So little came that it is as good as nothing.
-    #[error("only {rate} bytes per second came over the last {:.0} s", .over.as_secs_f64())]
+    #[error("only {rate} bytes per second came over the last {}", span(*.over))]
     Stalled {
         /// Bytes per second.
         rate: u64,
@@ -219,6 +219,11 @@ fn mebibytes(bytes: u64) -> String {
         _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
         _ => format!("{bytes} bytes"),
     }
+}
+
+/// A time that was waited. Bounds are whole seconds by default; below one, a rounded second says nothing.
+fn span(time: Duration) -> String {
+    if time < Duration::from_secs(1) { format!("{} ms", time.as_millis()) } else { format!("{} s", time.as_secs()) }
 }
 
 fn tail(message: Option<&str>) -> String {
@@ -430,6 +435,16 @@ mod tests {
         };
         assert!(hint("registry.example").contains("'docker login registry.example'"));
         assert!(hint("registry-1.docker.io").contains("'docker login'"));
+    }
+
+    #[test]
+    fn short_waits_are_told_in_milliseconds() {
+        for (millis, told) in [(0, "0 ms"), (250, "250 ms"), (999, "999 ms"), (1000, "1 s"), (10_000, "10 s")] {
+            let time = Duration::from_millis(millis);
+            assert_eq!(Reason::Timeout { after: time }.to_string(), format!("nothing came for {told}"));
+            let stalled = Reason::Stalled { rate: 7, over: time }.to_string();
+            assert_eq!(stalled, format!("only 7 bytes per second came over the last {told}"));
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod blob;
 mod challenge;
 mod client;
 pub mod credentials;
+mod dial;
 mod error;
 pub mod hosts;
 mod pace;

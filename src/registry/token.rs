@@ -18,6 +18,7 @@ use super::challenge::Challenge;
 use super::credentials::Credential;
 use super::error::{Reason, RegistryError, Stage};
 use super::hosts::Host;
+use super::pace::Pace;
 use super::reply;
 use super::secret::Secret;
 use super::transport::{Lane, Outgoing, Reply, Transport, authority, read_all, read_some};
@@ -94,6 +95,7 @@ pub(super) struct Exchange<'a> {
     pub(super) grant: &'a Grant,
     pub(super) credential: Option<&'a Credential>,
     pub(super) limits: &'a Limits,
+    pub(super) patience: Duration,
 }
 
 impl Exchange<'_> {
@@ -183,6 +185,7 @@ impl Exchange<'_> {
             headers,
             private,
             body,
+            patience: self.patience,
         };
         self.transport.send(&outgoing).await
     }
@@ -203,7 +206,9 @@ impl Exchange<'_> {
                 _ => Reason::Status { status, message, retry_after: reply::retry_after(&headers) },
             }));
         }
-        let body = read_all(response, self.limits.token_bytes as u64).await.map_err(|(_, reason)| failed(reason))?;
+        let pace = Pace::new(self.limits.stall_rate, self.patience);
+        let body = read_all(response, self.limits.token_bytes as u64, pace).await;
+        let body = body.map_err(|(_, reason)| failed(reason))?;
         token(&body).map_err(|problem| failed(Reason::Token { problem }))
     }
 

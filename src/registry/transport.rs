@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::LOCATION;
@@ -23,19 +23,17 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::{Response, Url, redirect};
 use rustls::{AlertDescription, InvalidMessage};
 
+use super::dial;
 use super::error::{Reason, RegistryError, Stage};
 use super::hosts::{Host, Scheme, is_loopback};
+use super::pace::Pace;
 use super::reply;
 use super::tls::{TlsFactory, TlsSettings};
 
 /// Bound on finding, reaching and greeting a host where hosts.toml sets none; containerd's.
 const CONNECT: Duration = Duration::from_secs(30);
-/// Bound on the wait for the head of a reply once connected; containerd's. A registry that
-/// has to fetch from its own upstream first may take several seconds.
-const HEAD: Duration = Duration::from_secs(30);
-/// Bound on the wait for the next bytes of a document. A registry that was silent for so long
-/// rarely comes back. Blobs have a least rate instead, see [`super::pace`].
-pub(super) const IDLE: Duration = Duration::from_secs(30);
+/// Bound on the wait for a body that only serves a message, or a connection's being used again.
+const MESSAGE: Duration = Duration::from_secs(5);
 /// Bound on a whole document, so that one that trickles ends too; 4 MiB at 35 kB/s.
 const DOCUMENT: Duration = Duration::from_secs(120);
 /// Idle connections kept per host: as many as the engine opens in all.
@@ -72,6 +70,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) private: HeaderMap,
     /// The body of a POST.
     pub(super) body: Option<String>,
+    /// How long the head of the reply may take, once the host is reached.
+    pub(super) patience: Duration,
 }
 
 /// A reply, with the name of who gave it.
@@ -173,7 +173,7 @@ impl Transport {
         let from = authority(url);
         let failed = |stage, reason| RegistryError::new(&from, outgoing.subject, stage, reason);
         let key = self.key(outgoing, url, strange);
-        let dial = key.dial;
+        let connect = key.dial;
         let client = self.client(key).map_err(|reason| failed(Stage::Setup, reason))?;
         let mut headers = outgoing.headers.clone();
         if !strange {
@@ -185,13 +185,13 @@ impl Transport {
             request = request.body(body.clone());
         }
         tracing::debug!(method = %outgoing.method, host = %from, path = url.path(), "request");
-        match tokio::time::timeout(dial + HEAD, request.send()).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => {
-                let (stage, reason) = diagnose(error, Stage::Request, dial);
+        match dial::within(outgoing.patience, request.send()).await {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(error)) => {
+                let (stage, reason) = diagnose(error, Stage::Request, connect);
                 Err(failed(stage, reason))
             }
-            Err(_) => Err(failed(Stage::Request, Reason::Timeout { after: dial + HEAD })),
+            None => Err(failed(Stage::Request, Reason::Timeout { after: outgoing.patience })),
         }
     }
 
@@ -226,6 +226,7 @@ impl Transport {
             .redirect(redirect::Policy::none())
             .referer(false)
             .connect_timeout(key.dial)
+            .connector_layer(dial::TimeDials)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .pool_idle_timeout(IDLE_KEPT);
         if key.lane == Lane::Blobs || key.tls.is_none() {
@@ -294,20 +295,19 @@ pub(super) async fn read_some(mut response: Response, limit: usize) -> Bytes {
         }
     };
     // What has come so far serves as well.
-    let _ = tokio::time::timeout(IDLE, reading).await;
+    let _ = tokio::time::timeout(MESSAGE, reading).await;
     body.freeze()
 }
 
-/// A body of at most `limit` bytes.
-pub(super) async fn read_all(mut response: Response, limit: u64) -> Result<Bytes, (Stage, Reason)> {
+/// A body of at most `limit` bytes that comes at its pace.
+pub(super) async fn read_all(mut response: Response, limit: u64, mut pace: Pace) -> Result<Bytes, (Stage, Reason)> {
     let too_large = || (Stage::Body, Reason::TooLarge { limit });
     if reply::content_length(response.headers()).is_some_and(|length| length > limit) {
         return Err(too_large());
     }
     let reading = async {
         let mut body = BytesMut::new();
-        let late = |_| (Stage::Body, Reason::Timeout { after: IDLE });
-        while let Some(chunk) = tokio::time::timeout(IDLE, next_chunk(&mut response)).await.map_err(late)?? {
+        while let Some(chunk) = next_chunk(&mut response, &mut pace).await? {
             if (body.len() + chunk.len()) as u64 > limit {
                 return Err(too_large());
             }
@@ -319,9 +319,16 @@ pub(super) async fn read_all(mut response: Response, limit: u64) -> Result<Bytes
     tokio::time::timeout(DOCUMENT, reading).await.unwrap_or_else(late)
 }
 
-/// The next bytes of a body, however long they take; `None` at its end.
-pub(super) async fn next_chunk(response: &mut Response) -> Result<Option<Bytes>, (Stage, Reason)> {
-    response.chunk().await.map_err(|error| diagnose(error, Stage::Body, IDLE))
+/// The next bytes of a body that comes at its pace; `None` at its end.
+pub(super) async fn next_chunk(response: &mut Response, pace: &mut Pace) -> Result<Option<Bytes>, (Stage, Reason)> {
+    let asked = Instant::now();
+    let arrived = tokio::time::timeout(pace.patience(), response.chunk()).await;
+    let length = arrived.as_ref().ok().and_then(|chunk| Some(chunk.as_ref().ok()?.as_ref()?.len()));
+    pace.note(asked.elapsed(), length.unwrap_or_default() as u64);
+    match arrived {
+        Ok(chunk) => chunk.map_err(|error| diagnose(error, Stage::Body, pace.window())),
+        Err(_) => Err((Stage::Body, Reason::Stalled { rate: pace.rate(), over: pace.window() })),
+    }
 }
 
 /// What an error of the HTTP library means; `bound` is what a timeout of its own would have been.

@@ -17,8 +17,10 @@ mod content;
 mod images;
 mod introspect;
 pub(crate) mod labels;
+mod landing;
 mod leases;
 mod link;
+mod share;
 mod wire;
 
 use std::io;
@@ -30,10 +32,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use containerd_client::services::v1::Info;
 use containerd_client::services::v1::content_client::ContentClient;
-use containerd_client::tonic::transport::Channel;
+use containerd_client::tonic::transport::{self, Channel, Endpoint};
 use containerd_client::tonic::{Request, Status};
 use futures_util::future::try_join_all;
-use tokio::sync::OnceCell;
+use hyper_util::rt::TokioIo;
 
 use super::staging::{Staged, Staging};
 use super::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
@@ -41,9 +43,8 @@ use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::{Algorithm, Digest, Verified};
 use content::Source;
 pub use introspect::Snapshotter;
-pub(crate) use leases::unique;
+use landing::Trial;
 pub use link::Handover;
-use link::Landing;
 use wire::Namespace;
 
 /// A local daemon that is alive answers in milliseconds; one that is starting, in seconds.
@@ -74,7 +75,7 @@ pub struct Containerd {
     /// Where staging is unless something better is found.
     staging: Staging,
     staging_is_given: bool,
-    landing: Arc<OnceCell<Landing>>,
+    trial: Arc<Trial>,
 }
 
 impl Containerd {
@@ -89,7 +90,8 @@ impl Containerd {
         let answers = async {
             // tonic wraps the kernel's answer beyond recognition, so the socket is tried first.
             tokio::net::UnixStream::connect(address).await.map_err(|error| unreachable(refusal(&error)))?;
-            let channel = containerd_client::connect(address).await.map_err(|error| unreachable(innermost(&error)))?;
+            let trial = Arc::<Trial>::default();
+            let channel = channel(address, &trial).await.map_err(|error| unreachable(innermost(&error)))?;
             let containerd = Self {
                 channel,
                 address: address.into(),
@@ -98,7 +100,7 @@ impl Containerd {
                 handover: options.content,
                 staging_is_given: options.staging.is_some(),
                 staging: Staging::new(options.staging.unwrap_or_else(|| link::STAGING.into())),
-                landing: Arc::default(),
+                trial,
             };
             match containerd.version().await {
                 Ok(_) => Ok(containerd),
@@ -163,6 +165,21 @@ impl Containerd {
     }
 }
 
+/// A channel that connects again by itself, and tells each time.
+async fn channel(address: &Path, trial: &Arc<Trial>) -> Result<Channel, transport::Error> {
+    let (address, trial) = (address.to_owned(), Arc::clone(trial));
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let (address, trial) = (address.clone(), Arc::clone(&trial));
+        async move {
+            let stream = tokio::net::UnixStream::connect(address).await?;
+            trial.connected();
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
+    });
+    // The connector has the address; this one only has to be well formed.
+    Endpoint::try_from("http://[::]")?.connect_with_connector(connector).await
+}
+
 fn refusal(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "permission denied; the socket is for root, so run as root".into(),
@@ -183,18 +200,21 @@ impl Store for Containerd {
     }
 
     /// Settled by the first lease.
-    fn staging(&self) -> &Staging {
-        self.landing.get().map_or(&self.staging, |landing| &landing.staging)
+    fn staging(&self) -> Staging {
+        self.trial.staging().unwrap_or_else(|| self.staging.clone())
     }
 
     async fn lease(&self) -> Result<Lease, StoreError> {
+        self.trial.forget_failure();
         // Before anything is downloaded, not after.
         tokio::join!(self.check_snapshotter(), self.landing()).0?;
+        // It is the first call that notices when containerd was started anew.
+        self.landing().await;
         self.create_lease().await
     }
 
     async fn release(&self, lease: Lease) -> Result<(), StoreError> {
-        let staging = self.staging().clone();
+        let staging = self.staging();
         let tidied = tokio::task::spawn_blocking(move || staging.tidy());
         let (deleted, _) = tokio::join!(self.delete_lease(lease), tidied);
         deleted
@@ -204,7 +224,8 @@ impl Store for Containerd {
         self.check_algorithm(&blob.digest)?;
         match self.info(&blob.digest).await? {
             Some(info) if u64::try_from(info.size) == Ok(blob.size) => self.keep(lease, &blob.digest, belongs).await,
-            _ => Ok(false),
+            Some(_) => Ok(false),
+            None => self.take_over(lease, blob, belongs).await,
         }
     }
 

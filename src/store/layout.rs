@@ -90,8 +90,8 @@ impl Store for Layout {
         format!("oci:{}", self.root.display())
     }
 
-    fn staging(&self) -> &Staging {
-        &self.staging
+    fn staging(&self) -> Staging {
+        self.staging.clone()
     }
 
     /// A layout has no collector, so a lease protects nothing. It makes the directory, and

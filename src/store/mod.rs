@@ -146,7 +146,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn describe(&self) -> String;
 
     /// Where blobs for this store are downloaded before they are adopted.
-    fn staging(&self) -> &Staging;
+    fn staging(&self) -> Staging;
 
     /// Starts a pull.
     async fn lease(&self) -> Result<Lease, StoreError>;

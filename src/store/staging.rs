@@ -75,15 +75,18 @@ impl Staging {
     /// [`StoreError`] where the directory or file cannot be used.
     pub fn begin(&self, descriptor: &Descriptor) -> Result<Turn, StoreError> {
         let path = self.path_of(&descriptor.digest);
-        let file = match self.open(&path) {
+        let (file, is_ours) = match self.open(&path) {
             // Another pull has tidied up between our two steps.
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => self.open(&path)?,
-            opened => opened?,
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => (self.open(&path)?, true),
+            // A store has it too and made it read-only, or it is another user's. Root gets past that.
+            Err(refused @ StoreError::NotWritable { .. }) => (open_to_read(&path).map_err(|_| refused)?, false),
+            opened => (opened?, true),
         };
         if !lock(&path, &file)? {
             return Ok(Turn::Taken);
         }
-        let found = take_up(&path, &file, descriptor).map_err(|error| StoreError::io("read", &path, error))?;
+        let found = if is_ours { take_up(&path, &file, descriptor) } else { Ok(Found::Garbage) };
+        let found = found.map_err(|error| StoreError::io("read", &path, error))?;
         let (file, journal) = match found {
             Found::Part(journal) => (file, journal),
             Found::Nothing => (file, Journal::new(journal_of(&path), descriptor)),
@@ -180,7 +183,12 @@ fn take_up(path: &Path, file: &File, descriptor: &Descriptor) -> io::Result<Foun
     if length == 0 && names == 1 {
         return Ok(Found::Nothing);
     }
-    let Some(journal) = Journal::resume(journal_of(path), descriptor)? else { return Ok(Found::Garbage) };
+    let journal = match Journal::resume(journal_of(path), descriptor) {
+        // Another user's.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+        resumed => resumed?,
+    };
+    let Some(journal) = journal else { return Ok(Found::Garbage) };
     let end = journal.records().iter().map(|record| record.range.end).max().unwrap_or_default();
     let written: u64 = journal.records().iter().map(|record| record.range.end - record.range.start).sum();
     // Bytes that a store has too are not written to.
@@ -210,9 +218,12 @@ fn names(path: &Path, file: &File) -> bool {
 /// Removes a leftover that nobody works on; whether it is gone. A leftover only costs space:
 /// the next one that meets it tries again.
 fn remove_unless_locked(path: &Path) -> bool {
-    let mut options = OpenOptions::new();
-    let Ok(file) = options.read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) else { return false };
+    let Ok(file) = open_to_read(path) else { return false };
     file.try_lock().is_ok() && names(path, &file) && std::fs::remove_file(path).is_ok()
+}
+
+fn open_to_read(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)
 }
 
 fn journal_of(path: &Path) -> PathBuf {

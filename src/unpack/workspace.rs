@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::tree;
+use crate::core::unique;
 
 /// Tries to start a session: another process may take a new one for a leftover.
 const TRIES: usize = 10;
@@ -55,7 +56,7 @@ impl Workspace {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 prepared => prepared?,
             }
-            let path = root.join(unique_name());
+            let path = root.join(unique::name());
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {}
                 // Removed by one that ended, or taken.
@@ -138,11 +139,6 @@ fn sweep(root: &Path) {
             let _ = tree::remove(&entry.path());
         }
     }
-}
-
-fn unique_name() -> String {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use crate::support::containerd::ContainerdDaemon;
+use crate::support::containerd::{ContainerdDaemon, ISOLATED};
 use crate::support::fixture::{self, Image, greeting};
 use crate::support::liar::{Liar, Reply};
 use crate::support::lighterman::{Lighterman, Outcome, exit};
@@ -86,6 +86,39 @@ fn containerd_is_the_destination_when_it_answers_and_a_second_pull_transfers_not
     let second = pull(&user, &daemon, &reference, &["--json"]).succeeds().pulled();
     assert_eq!((&second["blobsFetched"], &second["blobsPresent"]), (&Value::from(0), &first["blobsFetched"]));
     assert_eq!(daemon.run("default", &[&reference, "again"]), greeting(host()));
+}
+
+#[test]
+fn what_one_namespace_has_is_not_fetched_for_another() {
+    let image = fixture::busybox();
+    let blobs: Vec<_> = image.of(host()).blobs().collect();
+    let cases = [(ContainerdDaemon::start(), 1), (ContainerdDaemon::start_configured(ISOLATED), 2)];
+    for (daemon, times) in cases {
+        let liar = Liar::serving(image, "app:1");
+        let reference = liar.reference("app:1");
+        let user = Lighterman::new();
+        let pulled = |namespace: &str| {
+            let destination = format!("containerd:{namespace}");
+            pull(&user, &daemon, &reference, &["--to", &destination, "--json"]).succeeds().pulled()
+        };
+        assert_eq!(pulled("one")["blobsFetched"], blobs.len());
+        let second = pulled("two");
+        let fetched = if times == 1 { 0 } else { blobs.len() };
+        assert_eq!(
+            (&second["blobsFetched"], second["blobsPresent"].as_u64()),
+            (&fetched.into(), Some((blobs.len() - fetched) as u64))
+        );
+        for blob in &blobs {
+            let requests = liar.requests_for(&format!("/blobs/{}", blob.digest));
+            assert_eq!(requests.len(), times, "{requests:#?}");
+        }
+        // What one throws away, the other still has.
+        daemon.ctr_prints(&["-n", "one", "images", "rm", "--sync", &reference]);
+        assert_empty(&daemon, "one");
+        assert_eq!(daemon.run("two", &[&reference, "shared"]), greeting(host()));
+        assert_eq!(rows(&daemon, "two", "leases"), [""; 0]);
+        assert_eq!(daemon.ctr_prints(&["-n", "two", "content", "active"]).lines().count(), 1, "ingests are left");
+    }
 }
 
 #[test]

@@ -217,11 +217,11 @@ fn it_starts_before_containerd_and_outlives_it() {
     let daemon = Daemon::start(&containerd);
     daemon.user().run(&["resolve", &reference]).succeeds();
     daemon.user().run(&["pull", &reference]).fails(exit::UNAVAILABLE).says(&["blame: this node"]);
-    containerd.start_again();
+    containerd.restart_configured("");
     daemon.user().run(&["pull", &reference, "-n", "one"]).succeeds();
     containerd.kill();
     daemon.user().run(&["pull", &reference, "-n", "one"]).fails(exit::UNAVAILABLE);
-    containerd.start_again();
+    containerd.restart_configured("");
     daemon.user().run(&["pull", &reference, "-n", "two"]).succeeds();
     assert_eq!(containerd.run("two", &[&reference, "again"]), greeting(host()));
 }

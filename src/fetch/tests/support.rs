@@ -37,6 +37,10 @@ pub(super) enum Ending {
     Whole,
     /// Before the head.
     NoHead,
+    /// Never, and without a head.
+    Silence,
+    /// As promised, but with a head that takes so long.
+    Late(Duration),
     /// In good order after so many bytes.
     CloseAfter(usize),
     /// By a reset after so many bytes.
@@ -181,6 +185,11 @@ async fn answer(stream: &mut TcpStream, answer: Answer) -> Option<()> {
     if let Ending::NoHead = answer.ending {
         return None;
     }
+    match answer.ending {
+        Ending::Silence => return until_gone(stream).await,
+        Ending::Late(wait) => tokio::time::sleep(wait).await,
+        _ => {}
+    }
     let mut head = format!("HTTP/1.1 {} x\r\n", answer.status);
     for (name, value) in &answer.headers {
         head += &format!("{name}: {value}\r\n");
@@ -189,7 +198,7 @@ async fn answer(stream: &mut TcpStream, answer: Answer) -> Option<()> {
     stream.write_all(head.as_bytes()).await.ok()?;
     let first = |count: usize| &answer.body[..count.min(answer.body.len())];
     match answer.ending {
-        Ending::Whole | Ending::NoHead => stream.write_all(&answer.body).await.ok(),
+        Ending::Whole | Ending::Late(_) | Ending::NoHead | Ending::Silence => stream.write_all(&answer.body).await.ok(),
         Ending::CloseAfter(count) => {
             stream.write_all(first(count)).await.ok()?;
             stream.shutdown().await.ok()?;
@@ -202,8 +211,7 @@ async fn answer(stream: &mut TcpStream, answer: Answer) -> Option<()> {
         }
         Ending::HangAfter(count) => {
             stream.write_all(first(count)).await.ok()?;
-            while stream.read(&mut [0; 1024]).await.is_ok_and(|count| count > 0) {}
-            None
+            until_gone(stream).await
         }
         Ending::DripAfter(count) => {
             stream.write_all(first(count)).await.ok()?;
@@ -229,6 +237,11 @@ async fn answer(stream: &mut TcpStream, answer: Answer) -> Option<()> {
             Some(())
         }
     }
+}
+
+async fn until_gone(stream: &mut TcpStream) -> Option<()> {
+    while stream.read(&mut [0; 1024]).await.is_ok_and(|count| count > 0) {}
+    None
 }
 
 /// Keeps what it hears, as text.
@@ -258,7 +271,11 @@ impl Observer for Heard {
                 "advanced".into()
             }
             Event::Blamed { host, .. } => format!("blamed {host}"),
-            Event::NextHost { left, .. } => format!("next after {left}"),
+            Event::NextHost { left, cause, .. } => {
+                let told = cause.to_string();
+                let why = told.rsplit(": ").next().unwrap_or_default();
+                format!("next after {left} ({why})")
+            }
             Event::Waiting { .. } => "waiting".into(),
             Event::Present(_) => "present".into(),
             Event::Finished(_) => "finished".into(),

@@ -99,6 +99,13 @@ pub(super) struct Ingest {
 }
 
 impl Ingest {
+    /// `None` for more bytes than containerd can count.
+    pub(super) fn of(digest: &Digest, size: u64) -> Option<Self> {
+        // A ref of our own: containerd's pull, which may come through our mirror, must not wait for us.
+        let reference = format!("lighterman-{digest}");
+        Some(Self { reference, expected: digest.to_string(), total: i64::try_from(size).ok()? })
+    }
+
     pub(super) fn message(&self, action: WriteAction, offset: u64) -> WriteContentRequest {
         WriteContentRequest {
             action: action.into(),
@@ -179,13 +186,8 @@ impl Containerd {
         source: Source,
         belongs: Belongs<'_>,
     ) -> Result<Handed, StoreError> {
-        let too_large = |_| self.refused(format!("{digest} has more bytes than containerd can count"));
-        let ingest = Ingest {
-            // A ref of our own: containerd's pull, which may come through our mirror, must not wait for us.
-            reference: format!("lighterman-{digest}"),
-            expected: digest.to_string(),
-            total: i64::try_from(size).map_err(too_large)?,
-        };
+        let too_large = || self.refused(format!("{digest} has more bytes than containerd can count"));
+        let ingest = Ingest::of(digest, size).ok_or_else(too_large)?;
         let (mut pause, mut waited) = (LOCKED_PAUSE.0, Duration::ZERO);
         let mut tries = 0;
         while tries < TRIES {

@@ -1,7 +1,6 @@
 //! Leases: what keeps a pull's content from the garbage collector until names do.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, SystemTime};
 
 use containerd_client::services::v1::leases_client::LeasesClient;
@@ -12,6 +11,7 @@ use prost_types::Timestamp;
 
 use super::Containerd;
 use crate::core::digest::Digest;
+use crate::core::unique;
 use crate::store::{Lease, StoreError};
 
 /// How long a lease outlives a lighterman that was killed; the same as containerd's clients.
@@ -19,21 +19,13 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// The collector ignores a lease from this moment on.
 const EXPIRE_LABEL: &str = "containerd.io/gc.expire";
 
-/// Sixteen hex digits that no other process and no other call comes up with.
-pub(crate) fn unique() -> String {
-    // Every RandomState is seeded by the kernel and differs from the one before.
-    let mut hasher = RandomState::new().build_hasher();
-    hasher.write_u32(std::process::id());
-    format!("{:016x}", hasher.finish())
-}
-
 impl Containerd {
     fn leases(&self) -> LeasesClient<Channel> {
         LeasesClient::new(self.channel())
     }
 
     pub(super) async fn create_lease(&self) -> Result<Lease, StoreError> {
-        let id = format!("lighterman-{}", unique());
+        let id = format!("lighterman-{}", unique::name());
         let expires = Timestamp::from(SystemTime::now() + EXPIRES_AFTER);
         let labels = HashMap::from([(EXPIRE_LABEL.to_owned(), expires.to_string())]);
         let request = self.request(CreateRequest { id: id.clone(), labels });
@@ -76,13 +68,6 @@ impl Containerd {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_leases_differ() {
-        let names: std::collections::HashSet<String> = (0..1000).map(|_| unique()).collect();
-        assert_eq!(names.len(), 1000);
-        assert!(names.iter().all(|name| name.len() == 16));
-    }
 
     #[test]
     fn expiry_is_written_as_containerd_reads_it() {

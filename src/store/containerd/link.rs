@@ -7,7 +7,7 @@
 //! in staging: should containerd's collector come between link and commit, the bytes are
 //! still ours, and are linked again.
 //!
-//! Whether that works here is tried once per connection, with a few random bytes: it needs
+//! Whether that works here is tried once per connection (`landing`), with a few random bytes: it needs
 //! one file system, one view of it, that policy, and containerd's own content store. Where it
 //! does not, and whenever something is off with one blob, its bytes are sent as the API
 //! documents it, and the log says why.
@@ -23,9 +23,11 @@ use std::sync::Arc;
 use containerd_client::services::v1::{AbortRequest, WriteAction, WriteContentRequest, WriteContentResponse};
 use containerd_client::tonic::{Code, Request, Status};
 
+use super::Containerd;
 use super::content::{Handed, Ingest, Source, TRIES, Written, drain};
-use super::{Containerd, unique};
+use super::landing::{Finding, Landing};
 use crate::core::digest::{Digest, Verified};
+use crate::core::unique;
 use crate::store::error::RemoteCode;
 use crate::store::staging::{Staged, Staging};
 use crate::store::{Belongs, Lease, StoreError};
@@ -47,54 +49,47 @@ pub enum Handover {
     Write,
 }
 
-/// What was found out about the way into this containerd.
-#[derive(Debug)]
-pub(super) struct Landing {
-    pub(super) staging: Staging,
-    /// Where content with a sha256 digest lies, if it may be linked to; else it is sent.
-    target: Option<PathBuf>,
-}
-
 /// Why linking does not work.
+#[derive(Debug, thiserror::Error)]
 enum Obstacle {
     /// From this staging directory.
+    #[error("{0}")]
     Here(String),
     /// From nowhere.
+    #[error("{0}")]
     Everywhere(String),
+    /// Nobody knows: a call failed.
+    #[error(transparent)]
+    Unknown(#[from] StoreError),
 }
 
 impl Containerd {
-    /// The way into this containerd, tried by the first who asks.
-    pub(super) async fn landing(&self) -> &Landing {
-        self.landing.get_or_init(|| self.find_landing()).await
-    }
-
-    async fn find_landing(&self) -> Landing {
-        let (stagings, found) = match self.content_root().await {
+    /// Finds out where staging is best, and how blobs get from there into containerd.
+    pub(super) async fn find_landing(&self) -> Finding {
+        let (root, found) = match self.content_root().await {
             Ok(Some(root)) => {
-                let stagings = self.candidates(Some(&root));
-                let found = self.first_that_links(&stagings, &root).await;
-                (stagings, found)
+                let found = self.first_that_links(&self.candidates(Some(&root)), &root).await;
+                (Some(root), found)
             }
-            Ok(None) => (self.candidates(None), Err("it does not say where its content is".into())),
-            Err(error) => (self.candidates(None), Err(error.to_string())),
+            Ok(None) => (None, Err(Obstacle::Everywhere("it does not say where its content is".into()))),
+            Err(error) => (None, Err(error.into())),
         };
-        match found {
-            Ok(landing) => {
-                let (staging, target) = (landing.staging.root(), &landing.target);
-                tracing::info!(staging = %staging.display(), ?target, "blobs are linked into containerd");
-                landing
+        let blobs = root.as_deref().map(blobs_in);
+        let reason = match found {
+            Ok(staging) => {
+                tracing::info!(staging = %staging.root().display(), ?blobs, "blobs are linked into containerd");
+                return Finding { landing: Landing { staging, blobs, links: true }, is_verdict: true };
             }
-            Err(reason) => {
-                let usable = stagings.iter().find(|staging| is_usable(staging)).unwrap_or(&self.staging);
-                let staging = usable.root().display();
-                match self.handover {
-                    Handover::Link => tracing::warn!(%staging, reason, "blobs are copied into containerd"),
-                    Handover::Write => tracing::info!(%staging, reason, "blobs are copied into containerd"),
-                }
-                Landing { staging: usable.clone(), target: None }
-            }
+            Err(reason) => reason,
+        };
+        let stagings = self.candidates(root.as_deref());
+        let staging = stagings.iter().find(|staging| is_usable(staging)).unwrap_or(&self.staging).clone();
+        let (place, is_verdict) = (staging.root().display(), !matches!(reason, Obstacle::Unknown(_)));
+        match self.handover {
+            Handover::Link => tracing::warn!(staging = %place, %reason, "blobs are copied into containerd"),
+            Handover::Write => tracing::info!(staging = %place, %reason, "blobs are copied into containerd"),
         }
+        Finding { landing: Landing { staging, blobs, links: false }, is_verdict }
     }
 
     /// Where staging may be. A directory that somebody names is where they want downloads to be.
@@ -104,15 +99,15 @@ impl Containerd {
         std::iter::once(self.staging.clone()).chain(beside).collect()
     }
 
-    async fn first_that_links(&self, stagings: &[Staging], root: &Path) -> Result<Landing, String> {
+    async fn first_that_links(&self, stagings: &[Staging], root: &Path) -> Result<Staging, Obstacle> {
         if self.handover == Handover::Write {
-            return Err("the configuration says so".into());
+            return Err(Obstacle::Everywhere("the configuration says so".into()));
         }
-        self.wake(root).await.map_err(|error| error.to_string())?;
+        self.wake(root).await?;
         let mut reasons = Vec::new();
         for staging in stagings {
             match self.probe(staging, root).await {
-                Ok(target) => return Ok(Landing { staging: staging.clone(), target: Some(target) }),
+                Ok(()) => return Ok(staging.clone()),
                 Err(Obstacle::Here(reason)) => {
                     reasons.push(format!("from {}: {reason}", staging.root().display()));
                     staging.tidy();
@@ -121,28 +116,27 @@ impl Containerd {
                     reasons.push(reason);
                     break;
                 }
+                Err(unknown) => return Err(unknown),
             }
         }
-        Err(reasons.join("; "))
+        Err(Obstacle::Everywhere(reasons.join("; ")))
     }
 
     /// Tries it out with a few bytes that nobody else has.
-    async fn probe(&self, staging: &Staging, root: &Path) -> Result<PathBuf, Obstacle> {
-        let target = root.join("blobs/sha256");
+    async fn probe(&self, staging: &Staging, root: &Path) -> Result<(), Obstacle> {
         for _ in 0..TRIES {
-            let (staging, root, folder) = (staging.clone(), root.to_owned(), target.clone());
+            let (staging, root, folder) = (staging.clone(), root.to_owned(), blobs_in(root));
             let planted = tokio::task::spawn_blocking(move || Probe::plant(&staging, &root, &folder)).await;
             let probe = match planted {
                 Ok(Ok(probe)) => probe,
                 Ok(Err(reason)) => return Err(Obstacle::Here(reason)),
                 Err(error) => return Err(Obstacle::Here(error.to_string())),
             };
-            match self.sees(&probe).await {
-                Ok(true) => return Ok(target),
+            match self.sees(&probe).await? {
+                true => return Ok(()),
                 // The collector may have come by.
-                Ok(false) if !probe.path.exists() => {}
-                Ok(false) => break,
-                Err(error) => return Err(Obstacle::Everywhere(error.to_string())),
+                false if !probe.path.exists() => {}
+                false => break,
             }
         }
         Err(Obstacle::Everywhere(
@@ -158,7 +152,7 @@ impl Containerd {
         if ingests(root).exists() {
             return Ok(());
         }
-        self.offer(&Digest::of(unique().as_bytes()), 1).await.map(drop)
+        self.offer(&Digest::of(unique::name().as_bytes()), 1).await.map(drop)
     }
 
     /// Whether containerd takes the probe for content that it has, to the last byte.
@@ -168,8 +162,11 @@ impl Containerd {
 
     /// How much containerd has of the content that it is offered. It gets nothing of it.
     async fn offer(&self, digest: &Digest, size: i64) -> Result<Option<i64>, StoreError> {
-        let ingest =
-            Ingest { reference: format!("lighterman-probe-{}", unique()), expected: digest.to_string(), total: size };
+        let ingest = Ingest {
+            reference: format!("lighterman-probe-{}", unique::name()),
+            expected: digest.to_string(),
+            total: size,
+        };
         let stat = self.exchange(self.request(ingest.message(WriteAction::Stat, 0))).await;
         // Whatever it said, there may be an ingest now.
         let aborted = self.abort(self.request(AbortRequest { r#ref: ingest.reference })).await;
@@ -185,13 +182,9 @@ impl Containerd {
         blob: &Verified<Staged>,
         belongs: Belongs<'_>,
     ) -> Result<bool, StoreError> {
-        let Some(target) = &self.landing().await.target else { return Ok(false) };
+        let Some(target) = self.landing().await.target(blob.digest()) else { return Ok(false) };
         let staged = blob.content();
-        let source = Source::Link {
-            file: Arc::clone(staged.file()),
-            path: staged.path().into(),
-            target: target.join(blob.digest().hex()),
-        };
+        let source = Source::Link { file: Arc::clone(staged.file()), path: staged.path().into(), target };
         match self.hand_over(lease, (blob.digest(), blob.size()), source, belongs).await? {
             Handed::Over => Ok(true),
             Handed::Not(reason) => {
@@ -237,7 +230,10 @@ impl Containerd {
     }
 
     /// One message, and what containerd says to it.
-    async fn exchange(&self, request: Request<WriteContentRequest>) -> Result<Option<WriteContentResponse>, Status> {
+    pub(super) async fn exchange(
+        &self,
+        request: Request<WriteContentRequest>,
+    ) -> Result<Option<WriteContentResponse>, Status> {
         let mut replies =
             self.content().write(request.map(|message| futures_util::stream::iter([message]))).await?.into_inner();
         drain(&mut replies).await
@@ -255,7 +251,7 @@ struct Probe {
 impl Probe {
     /// Links a file of `staging` into `folder`, the way in which blobs will be.
     fn plant(staging: &Staging, root: &Path, folder: &Path) -> Result<Self, String> {
-        let content = format!("lighterman {}", unique());
+        let content = format!("lighterman {}", unique::name());
         let digest = Digest::of(content.as_bytes());
         let explain = |error: io::Error| format!("no hard link to {}: {error}", folder.display());
         // Where containerd runs on a file system of its own, its path may be something else here.
@@ -306,6 +302,11 @@ fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
         }
         linked => linked,
     }
+}
+
+/// Where a content store keeps what has a sha256 digest.
+fn blobs_in(root: &Path) -> PathBuf {
+    root.join("blobs/sha256")
 }
 
 /// Where a content store keeps what is not content yet.

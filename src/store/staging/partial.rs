@@ -275,17 +275,33 @@ impl Partial {
 }
 
 impl Drop for Partial {
-    /// A blob of which nothing came leaves no file.
+    /// A blob of which nothing came leaves no file, and one that broke off no reserved space.
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         if state.ended {
             return;
         }
-        if state.written.total() == 0 {
-            let _ = std::fs::remove_file(&self.path);
+        match state.written.total() {
+            0 => drop(std::fs::remove_file(&self.path)),
+            whole if whole == self.descriptor.size => {}
+            _ => release(&self.file, &state.written, self.descriptor.size),
         }
         // Whoever still follows it only reads, and must not keep the next writer out.
         let _ = self.file.unlock();
+    }
+}
+
+/// Gives the space back that was reserved for bytes that did not come: another week on a full
+/// disk is a long time for it. Where the file system cannot, it stays until the sweep.
+fn release(file: &File, written: &Ranges, size: u64) {
+    let mut gaps = written.gaps(&(0..size));
+    // Cutting at the end frees what is reserved behind it, also where the length stays the same.
+    if let Some(rest) = gaps.pop_if(|gap| gap.end == size) {
+        let _ = file.set_len(rest.start);
+    }
+    let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+    for gap in gaps {
+        let _ = rustix::fs::fallocate(file, flags, gap.start, gap.end - gap.start);
     }
 }
 

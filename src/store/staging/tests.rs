@@ -308,3 +308,73 @@ fn a_large_blob_is_as_long_as_what_was_written() {
     partial.write_at(0, b"cargo", "a").expect("writes");
     assert_eq!(std::fs::metadata(staging.path_of(&blob.digest)).expect("is there").len(), 5);
 }
+
+#[test]
+fn a_download_that_breaks_off_holds_no_more_of_the_disk_than_it_has() {
+    const MIB: u64 = 1 << 20;
+    let (_folder, staging) = staging();
+    let blob = Descriptor { size: 16 * MIB, ..descriptor(b"cargo") };
+    let partial = begin(&staging, &blob);
+    if staging.held(&blob.digest) < 16 * MIB {
+        return; // This file system reserves nothing.
+    }
+    partial.write_at(0, b"cargo", "a").expect("writes");
+    partial.write_at(8 * MIB, b"barge", "a").expect("writes");
+    drop(partial);
+    let held = staging.held(&blob.digest);
+    assert!(held < MIB, "{held} bytes of the disk are taken by ten");
+    let partial = begin(&staging, &blob);
+    assert_eq!(partial.missing(), [5..8 * MIB, 8 * MIB + 5..16 * MIB]);
+    partial.write_at(5, &vec![0; 8 * 1024 * 1024 - 5], "a").expect("writes");
+    drop(partial);
+    let mut bytes = std::fs::read(staging.path_of(&blob.digest)).expect("reads");
+    let rest = bytes.split_off(8 << 20);
+    assert!(bytes.starts_with(b"cargo\0") && rest == b"barge", "what was there is there");
+}
+
+#[test]
+fn a_read_only_leftover_is_replaced_by_who_may_and_never_while_it_is_in_use() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    const NOBODY: u32 = 65534;
+    let root = nix::unistd::geteuid().is_root();
+    let (folder, staging) = staging();
+    let blob = descriptor(b"cargo");
+    let (path, journal) = (staging.path_of(&blob.digest), journal_of(&staging.path_of(&blob.digest)));
+    staging.create_dir().expect("creates");
+    if root {
+        for dir in [folder.path(), staging.root()] {
+            chown(dir, Some(NOBODY), Some(NOBODY)).expect("gives away");
+        }
+    }
+    let leave = || {
+        std::fs::write(&path, b"cargo").expect("writes");
+        std::fs::write(&journal, b"x").expect("writes");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o444)).expect("sets the mode");
+        std::fs::set_permissions(&journal, Permissions::from_mode(0o000)).expect("sets the mode");
+    };
+    // What files are to this thread alone, it is not root's.
+    let begins = || {
+        let (staging, blob) = (staging.clone(), blob.clone());
+        let user = move || {
+            if root {
+                nix::unistd::setfsuid(NOBODY.into());
+            }
+            staging.begin(&blob)
+        };
+        std::thread::spawn(user).join().expect("no panic")
+    };
+    leave();
+    let reader = File::open(&path).expect("opens");
+    reader.lock().expect("locks");
+    assert!(matches!(begins(), Ok(Turn::Taken)), "somebody is at it");
+    drop(reader);
+    let Turn::Ours(partial) = begins().expect("is replaced") else { panic!("nobody is at it") };
+    assert_eq!(partial.missing(), vec![0..5; 1]);
+    drop(partial);
+
+    leave();
+    std::fs::set_permissions(staging.root(), Permissions::from_mode(0o500)).expect("sets the mode");
+    let error = begins().expect_err("the directory is closed");
+    assert!(matches!(&error, StoreError::NotWritable { path: named, .. } if *named == path), "{error:?}");
+    std::fs::set_permissions(staging.root(), Permissions::from_mode(0o700)).expect("sets the mode");
+}

@@ -15,8 +15,9 @@ use containerd_client::types::Mount;
 use super::super::layer::Layer;
 use super::super::tree::{self, RootMeta, TreeError};
 use super::super::workspace::Workspace;
+use crate::core::unique;
 use crate::store::StoreError;
-use crate::store::containerd::{Containerd, unique};
+use crate::store::containerd::Containerd;
 
 /// The only snapshotter whose folders are known: containerd's own.
 const SNAPSHOTTER: &str = "overlayfs";
@@ -136,7 +137,7 @@ fn check_owner(path: &Path) -> std::io::Result<()> {
 /// folder that nobody knows does no harm among the snapshots, even if it had to stay.
 fn prove_rename(workspace: &Workspace, snapshots: &Path) -> std::io::Result<()> {
     let scratch = workspace.scratch()?;
-    let there = snapshots.join(format!("new-lighterman-{}", unique()));
+    let there = snapshots.join(format!("new-lighterman-{}", unique::name()));
     fs::DirBuilder::new().mode(0o700).create(&there)?;
     let renamed = fs::rename(scratch.path(), &there);
     let removed = fs::remove_dir(&there);

@@ -16,7 +16,8 @@ use containerd_client::types::Mount;
 use super::super::Outcome;
 use super::super::plan::Step;
 use crate::core::digest::Digest;
-use crate::store::containerd::{Containerd, unique};
+use crate::core::unique;
+use crate::store::containerd::Containerd;
 use crate::store::{Lease, StoreError};
 
 /// Tells containerd which snapshot an active one will become, so that it can refuse at once
@@ -26,6 +27,10 @@ const TARGET: &str = "containerd.io/snapshot.ref";
 /// their own. containerd's unpacker tells them so since 2.3; older ones pass it on unread.
 const DIFF_ID: &str = "containerd.io/snapshot/diff-id";
 const PARENT: &str = "containerd.io/snapshot/parent-chain-id";
+
+/// Tries when the same snapshot of somebody else comes and goes between two calls, which the
+/// collector can do once.
+const TRIES: usize = 3;
 
 /// The snapshots of one pull.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +50,7 @@ pub(super) enum Prepared {
 impl Snapshots<'_> {
     /// Makes an active snapshot on top of the step's parent.
     pub(super) async fn prepare(&self, step: &Step<'_>) -> Result<Prepared, StoreError> {
-        let key = format!("extract-{}-{} {}", self.store.namespace(), unique(), step.chain_id);
+        let key = format!("extract-{}-{} {}", self.store.namespace(), unique::name(), step.chain_id);
         let request = PrepareSnapshotRequest {
             snapshotter: self.store.snapshotter().into(),
             key: key.clone(),
@@ -67,14 +72,24 @@ impl Snapshots<'_> {
             key: key.into(),
             labels: labels_of(step),
         };
-        match self.client().commit(self.store.leased(self.lease, request)?).await {
-            Ok(_) => Ok(Outcome::Applied),
-            Err(status) if status.code() == Code::AlreadyExists && self.hold(&step.chain_id).await? => {
-                // Somebody else was faster with the same layers.
-                self.remove(key).await;
-                Ok(Outcome::Present)
+        let mut tries = 1;
+        loop {
+            match self.client().commit(self.store.leased(self.lease, request.clone())?).await {
+                Ok(_) => return Ok(Outcome::Applied),
+                Err(status) if status.code() == Code::AlreadyExists => {
+                    if self.hold(&step.chain_id).await? {
+                        // Somebody else was faster with the same layers.
+                        self.remove(key).await;
+                        return Ok(Outcome::Present);
+                    }
+                    // Theirs was collected before our lease held it, and the name is free again.
+                    if tries == TRIES {
+                        return Err(self.store.failure("commit a snapshot", &status));
+                    }
+                    tries += 1;
+                }
+                Err(status) => return Err(self.store.failure("commit a snapshot", &status)),
             }
-            Err(status) => Err(self.store.failure("commit a snapshot", &status)),
         }
     }
 

@@ -11,7 +11,7 @@ use lighterman::store::{Belongs, Lease, Role, Store, Tally};
 
 use super::fixture::stage;
 use super::{REFERENCE, assert_nothing_left, connect, connect_by, options, rows};
-use crate::support::containerd::ContainerdDaemon;
+use crate::support::containerd::{ContainerdDaemon, ISOLATED};
 use crate::support::fixture::{self as images, greeting};
 use crate::support::lighterman::Lighterman;
 use crate::support::registry::Registry;
@@ -88,14 +88,75 @@ async fn bytes_are_sent_where_a_link_does_not_do() {
     let forced = ContainerdOptions { content: Handover::Write, ..options(&sharing, "default") };
     assert_eq!(adopts(&sharing, &connect_by(&sharing, forced).await).await, (WRITTEN, false));
 
-    let isolated = ContainerdDaemon::start_configured(
-        "[plugins.\"io.containerd.metadata.v1.bolt\"]\n  content_sharing_policy = \"isolated\"\n",
-    );
+    let isolated = ContainerdDaemon::start_configured(ISOLATED);
     assert_eq!(adopts(&isolated, &connect(&isolated, "default").await).await, (WRITTEN, false));
     assert_eq!(files_below(&isolated.blobs()).len(), 1, "the probe is left");
 
     let elsewhere = ContainerdDaemon::start_with_small_disk(16);
     assert_eq!(adopts(&elsewhere, &connect(&elsewhere, "default").await).await, (WRITTEN, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_tried_holds_for_one_life_of_containerd() {
+    let mut daemon = ContainerdDaemon::start_configured(ISOLATED);
+    let store = connect(&daemon, "default").await;
+    assert_eq!(adopts(&daemon, &store).await.0, WRITTEN);
+    daemon.restart_configured("");
+    assert_eq!(adopts(&daemon, &store).await.0, LINKED, "it shares by now");
+    daemon.restart_configured(ISOLATED);
+    assert_eq!(adopts(&daemon, &store).await.0, WRITTEN, "and not any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_that_fails_is_no_verdict() {
+    let mut daemon = ContainerdDaemon::start();
+    let store = connect(&daemon, "default").await;
+    daemon.kill();
+    store.lease().await.expect_err("nobody is there");
+    daemon.restart_configured("");
+    assert_eq!(adopts(&daemon, &store).await.0, LINKED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_namespace_has_is_taken_over_where_containerd_shares() {
+    let source = REFERENCE.parse().expect("well formed");
+    let belongs = Belongs { role: Role::Layer(None), source: &source };
+    let blob = super::fixture::descriptor("application/octet-stream", CARGO);
+    let claims = async |daemon: &ContainerdDaemon, options: ContainerdOptions| {
+        let first = connect(daemon, "first").await;
+        let lease = first.lease().await.expect("a lease");
+        adopt(&first, &lease, &stage(&first, CARGO).await).await;
+        let second = connect_by(daemon, options).await;
+        let other = second.lease().await.expect("a lease");
+        let lying = lighterman::core::descriptor::Descriptor { size: blob.size + 1, ..blob.clone() };
+        assert!(!second.claim(&other, &lying, belongs).await.expect("answers"), "the size is wrong");
+        let claimed = second.claim(&other, &blob, belongs).await.expect("answers");
+        assert_eq!(rows(daemon, &["-n", "second", "content", "active"]), BTreeSet::new(), "an ingest is left");
+        // It is held by the other lease alone.
+        first.release(lease).await.expect("releases");
+        daemon.collect("first");
+        let digest = blob.digest.to_string();
+        let there = daemon.ctr(&["-n", "second", "content", "get", &digest]);
+        assert_eq!(there.status.success(), claimed);
+        let labels = super::content(daemon, "second");
+        if claimed {
+            assert_eq!(there.stdout, CARGO);
+            let source = "containerd.io/distribution.source.registry.example=team/app";
+            assert!(labels.iter().any(|(name, labels)| *name == digest && labels.contains(source)), "{labels:?}");
+        }
+        second.release(other).await.expect("releases");
+        assert_nothing_left(daemon, "first");
+        assert_nothing_left(daemon, "second");
+        claimed
+    };
+    let sharing = ContainerdDaemon::start();
+    assert!(claims(&sharing, options(&sharing, "second")).await);
+    let written = ContainerdOptions { content: Handover::Write, ..options(&sharing, "second") };
+    assert!(claims(&sharing, written).await, "however blobs are handed over");
+    let isolated = ContainerdDaemon::start_configured(ISOLATED);
+    assert!(!claims(&isolated, options(&isolated, "second")).await);
+    let small = ContainerdDaemon::start_with_small_disk(16);
+    assert!(claims(&small, options(&small, "second")).await, "also where nothing can be linked");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,6 +110,15 @@ fn a_mirror_that_nobody_reaches_costs_one_timeout() {
 }
 
 #[test]
+fn a_mirror_that_takes_requests_and_never_answers_costs_one_silence() {
+    let mirror = Liar::start();
+    mirror.always("/", Reply::Breaks(Ending::Hang, At::BeforeHead));
+    let (_, registry, events) = ten_layers(&format!("http://{}", mirror.address()), "");
+    assert_eq!((mirror.requests().len(), left(&events, &mirror.address())), (1, 1), "{events:#?}");
+    assert!(registry.requests_for("/blobs/").len() >= 10);
+}
+
+#[test]
 fn a_certificate_that_nobody_trusts_is_looked_at_once() {
     let home = tempfile::tempdir().expect("a temporary folder");
     let impostor = Silent::impostor(&Authority::new("nobody").server(home.path()));

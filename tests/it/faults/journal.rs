@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{MIB, Pull, cargo, for_each, largest, request_for};
 use crate::support::fixture::Blob;
-use crate::support::liar::{At, Ending, Liar, Reply, Request, When};
+use crate::support::liar::{At, Liar, Reply, Request, When};
 
 /// What the journal of a blob says is there, in order; nothing where there is no journal.
 pub(super) fn journalled(pull: &Pull, blob: &Blob) -> Vec<Range<u64>> {
@@ -29,7 +29,7 @@ fn total(ranges: &[Range<u64>]) -> u64 {
 /// its last byte had not come.
 pub(super) fn interrupt(liar: &Liar, big: &Blob) -> Pull {
     let last = big.bytes.len() - 1;
-    liar.plan(When::from(&request_for(big)).covering(last), [Reply::Breaks(Ending::Hang, At::AfterHead)]);
+    liar.always(When::from(&request_for(big)).covering(last), Reply::Gated(At::AfterHead));
     let pull = Pull::from(liar);
     let mut running = pull.spawn();
     let most = |requests: &[Request]| {
@@ -43,6 +43,7 @@ pub(super) fn interrupt(liar: &Liar, big: &Blob) -> Pull {
         std::thread::yield_now();
     }
     running.kill();
+    liar.open_gate();
     liar.settle();
     pull
 }

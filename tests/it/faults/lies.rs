@@ -11,6 +11,7 @@ fn answers() -> Vec<Reply> {
     let lies = [
         RangeLie::First,
         RangeLie::Last,
+        RangeLie::Total,
         RangeLie::Missing,
         RangeLie::Nonsense,
         RangeLie::Multipart,
@@ -89,12 +90,17 @@ fn a_body_that_is_too_long_is_cut_or_refused() {
 #[test]
 fn a_blob_of_another_size_than_the_manifest_says_is_refused() {
     let (image, big) = (cargo(), largest(cargo()));
-    let liar = Liar::serving(image, "app:1");
-    liar.always(&request_for(big), Reply::Lie(RangeLie::Total));
-    let pull = Pull::from(&liar);
+    let hosts = [(); 2].map(|()| Liar::serving(image, "app:1"));
+    hosts.iter().for_each(|host| host.always(&request_for(big), Reply::TooMuch(1)));
+    let [mirror, registry] = &hosts;
     let (size, other) = (big.bytes.len().to_string(), (big.bytes.len() + 1).to_string());
-    pull.run().fails(exit::CONTENT).says(&[&liar.address(), &size, &other, "blame: the registry", "hint: "]);
-    pull.assert_nothing_visible("another size");
+    let alone = Pull::from(registry);
+    alone.run().fails(exit::CONTENT).says(&[&registry.address(), &size, &other, "blame: the registry", "hint: "]);
+    alone.assert_nothing_visible("another size");
+    // Where all hosts have it so, it is the manifest that is wrong.
+    let mirrored = Pull::of(&registry.reference("app:1"), &["--mirror", &format!("http://{}", mirror.address())]);
+    mirrored.run().fails(exit::CONTENT).says(&[&mirror.address(), &size, &other, "blame: the image", "hint: "]);
+    mirrored.assert_nothing_visible("another size everywhere");
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn image_of(flood: &Flood) -> Image {
 /// was sent, in KiB.
 fn peak_of(pull: &Pull, liar: &Liar, flood: &Flood) -> u64 {
     let request = format!("GET /v2/app/blobs/{}", flood.digest);
-    liar.plan(When::from(&request).covering(flood.size - 1), [Reply::Gated(At::LastByte)]);
+    liar.always(When::from(&request).covering(flood.size - 1), Reply::Gated(At::LastByte));
     let mut running = pull.spawn();
     let nearly = |requests: &[crate::support::liar::Request]| {
         let of_flood: Vec<_> = requests.iter().filter(|r| r.line().contains(&request)).cloned().collect();

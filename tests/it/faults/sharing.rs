@@ -35,6 +35,18 @@ fn assert_once(liar: &Liar, image: &Image, told: &str) {
 }
 
 #[test]
+fn what_was_read_to_make_the_plan_is_not_asked_for_again() {
+    // A lone manifest does not say for which platform it is; its config does.
+    let image = image_of(&[10_000]);
+    let liar = Liar::serving(&image, "app:1");
+    let pull = Pull::from(&liar);
+    pull.run().succeeds();
+    pull.assert_whole(&image, "no fault");
+    let requests = liar.requests_for(&request_for(&image.manifests[0].config));
+    assert_eq!(requests.len(), 1, "{requests:#?}");
+}
+
+#[test]
 fn two_processes_that_pull_the_same_into_one_layout_fetch_it_once() {
     let image = image();
     let liar = Liar::serving(&image, "app:1");
@@ -54,7 +66,7 @@ fn when_the_process_that_fetches_is_killed_the_one_that_waits_goes_on() {
     let image = image();
     let liar = Liar::serving(&image, "app:1");
     let big = largest(&image);
-    liar.plan(When::from(&request_for(big)).covering(LARGE / 2), [Reply::Gated(At::Half)]);
+    liar.always(When::from(&request_for(big)).covering(LARGE / 2), Reply::Gated(At::Half));
     let pull = Pull::from(&liar);
     let mut first = pull.spawn();
     let under_way = |requests: &[Request]| {
@@ -87,7 +99,7 @@ fn of_two_pulls_in_one_process_one_may_leave_and_nothing_is_fetched_twice() {
     let image = image();
     let liar = Liar::serving(&image, "app:1");
     let big = largest(&image);
-    liar.plan(When::from(&request_for(big)).covering(LARGE / 2), [Reply::Gated(At::Half)]);
+    liar.always(When::from(&request_for(big)).covering(LARGE / 2), Reply::Gated(At::Half));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let reference: Reference = liar.reference("app:1").parse().expect("a reference");

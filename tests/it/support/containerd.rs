@@ -16,21 +16,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-fn spawn(folder: &Path) -> Child {
-    let log = File::create(folder.join("log")).expect("creates the log");
-    Command::new("containerd")
-        .arg("--config")
-        .arg(folder.join("config.toml"))
-        // What containerd takes should not depend on the decompressors of this machine.
-        .env("CONTAINERD_DISABLE_PIGZ", "1")
-        .env("CONTAINERD_DISABLE_IGZIP", "1")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("a second handle"))
-        .stderr(log)
-        .spawn()
-        .expect("containerd is installed")
-}
-
 /// Whether the daemon also serves Kubernetes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cri {
@@ -39,6 +24,10 @@ pub(crate) enum Cri {
     /// Its image service answers; without network plug-ins it cannot start pods.
     On,
 }
+
+/// Configuration under which a namespace gets no content of another one without its bytes.
+pub(crate) const ISOLATED: &str =
+    "[plugins.\"io.containerd.metadata.v1.bolt\"]\n  content_sharing_policy = \"isolated\"\n";
 
 /// A running containerd; stopped, with everything that it mounted, when dropped.
 #[derive(Debug)]
@@ -79,21 +68,24 @@ impl ContainerdDaemon {
     }
 
     fn launch(folder: TempDir, cri: Cri, more: &str) -> Self {
-        let config = folder.path().join("config.toml");
-        std::fs::write(&config, configuration(folder.path(), cri) + more).expect("writes the configuration");
-        let child = spawn(folder.path());
+        let child = spawn(folder.path(), cri, more);
         let mut daemon = Self { folder, child };
-        daemon.wait_until_it_answers();
+        daemon.wait();
         daemon
     }
 
-    /// Starts it again after [`Self::kill`], with all that it had.
-    pub(crate) fn start_again(&mut self) {
-        self.child = spawn(self.folder.path());
-        self.wait_until_it_answers();
+    /// Starts it again where it was, without CRI and with these lines of configuration, after
+    /// stopping it if it runs.
+    pub(crate) fn restart_configured(&mut self, lines: &str) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.kill();
+        }
+        self.child = spawn(self.folder.path(), Cri::Off, lines);
+        self.wait();
     }
 
-    fn wait_until_it_answers(&mut self) {
+    /// Waits until it answers.
+    fn wait(&mut self) {
         while UnixStream::connect(self.address()).is_err() {
             if let Some(status) = self.child.try_wait().expect("its state") {
                 panic!("containerd ended with {status}: {}", self.log());
@@ -209,6 +201,18 @@ impl Drop for ContainerdDaemon {
         }
         self.unmount_all();
     }
+}
+
+fn spawn(folder: &Path, cri: Cri, more: &str) -> Child {
+    let config = folder.join("config.toml");
+    std::fs::write(&config, configuration(folder, cri) + more).expect("writes the configuration");
+    let log = File::create(folder.join("log")).expect("creates the log");
+    let mut containerd = Command::new("containerd");
+    // What containerd takes should not depend on the decompressors of this machine.
+    containerd.env("CONTAINERD_DISABLE_PIGZ", "1").env("CONTAINERD_DISABLE_IGZIP", "1");
+    containerd.arg("--config").arg(&config).stdin(Stdio::null());
+    containerd.stdout(log.try_clone().expect("a second handle")).stderr(log);
+    containerd.spawn().expect("containerd is installed")
 }
 
 fn configuration(folder: &Path, cri: Cri) -> String {
