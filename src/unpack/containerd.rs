@@ -117,7 +117,7 @@ impl Unpacker {
         if self.options.extractor == Extractor::DiffService {
             return Ok(None);
         }
-        Ok(match Ground::find(&self.store).await? {
+        Ok(match Ground::find(&self.store, self.engine.cpu()).await? {
             Ok(ground) => Some(ground),
             Err(reason) => {
                 tracing::warn!(%reason, "containerd extracts the layers itself, one after the other");

@@ -81,16 +81,17 @@ fn names(path: &Path) -> Vec<String> {
 
 /// Grows one whole blob.
 async fn grown(bytes: Vec<u8>, order: Order, folder: &Path) -> Result<Layer, LayerError> {
-    let workspace = Workspace::open(folder, |_| Ok(())).expect("opens");
+    let cpu = Cpu::new();
+    let workspace = Workspace::open(folder, &cpu, |_| Ok(())).expect("opens");
     let blob = Blob::new(bytes);
     blob.is_whole();
-    grow(&Cpu::new(), blob.follow(), order, workspace.scratch().expect("makes")).await
+    grow(&cpu, blob.follow(), order, workspace.scratch().expect("makes")).await
 }
 
 #[tokio::test]
 async fn files_are_there_before_the_last_byte_has_come_and_the_verdict_is_awaited() {
     let folder = tempfile::tempdir().expect("folder");
-    let workspace = Workspace::open(folder.path(), |_| Ok(())).expect("opens");
+    let workspace = Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens");
     // More than the buffers between the stages hold, so that the first file has to be written.
     let noise: Vec<u8> = (0..4_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let tar = tar(&[("first", b"cargo"), ("second", &noise)]);
@@ -141,7 +142,7 @@ async fn what_cannot_be_proven_leaves_nothing() {
 #[tokio::test]
 async fn wrong_bytes_end_the_layer_even_after_its_last_entry() {
     let folder = tempfile::tempdir().expect("folder");
-    let workspace = Workspace::open(folder.path(), |_| Ok(())).expect("opens");
+    let workspace = Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens");
     let tar = tar(&[("file", b"cargo")]);
     let blob = Blob::new(gzip(&tar));
     blob.arrives_up_to(blob.bytes.len());
@@ -154,7 +155,7 @@ async fn wrong_bytes_end_the_layer_even_after_its_last_entry() {
 #[tokio::test]
 async fn nonsense_is_only_the_publishers_once_the_digest_held() {
     let folder = tempfile::tempdir().expect("folder");
-    let workspace = Workspace::open(folder.path(), |_| Ok(())).expect("opens");
+    let workspace = Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens");
     let tar = tar(&[("file", &b"cargo".repeat(10_000))]);
     let mut wrong = gzip(&tar);
     wrong[30] ^= 0xff;
@@ -176,7 +177,7 @@ async fn nonsense_is_only_the_publishers_once_the_digest_held() {
 #[tokio::test]
 async fn a_layer_that_the_store_has_is_read_from_there() {
     let folder = tempfile::tempdir().expect("folder");
-    let workspace = Workspace::open(folder.path(), |_| Ok(())).expect("opens");
+    let workspace = Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens");
     let tar = tar(&[("file", b"cargo")]);
     let source = Source::Stored(Box::pin(std::io::Cursor::new(gzip(&tar))));
     let layer = grow(&Cpu::new(), source, order(&tar), workspace.scratch().expect("makes")).await.expect("grows");
