@@ -23,7 +23,7 @@ use super::options::{Durability, Extractor, Options, Start};
 use super::plan::{Step, plan};
 use super::tree::Whiteouts;
 use super::workspace::Workspace;
-use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable, inflate::InflateError};
+use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable};
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::error::{Classify, Kind};
@@ -156,12 +156,13 @@ impl Unpacker {
             diff_id: step.diff_id.clone(),
             whiteouts: if step.parent.is_some() { Whiteouts::Overlay } else { Whiteouts::Plain },
             limits: *self.engine.limits(),
+            budget: self.engine.budget().clone(),
         };
         let (unpacker, blob) = (self.clone(), step.layer.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
             match unpacker.grow(&blob, order.clone(), arrival, workspace).await {
                 Ok(layer) => Some(layer),
-                Err(LayerError::Inflate(error @ InflateError::Window)) => {
+                Err(error) if error.is_for_want_of_memory() => {
                     tracing::warn!(layer = %blob.digest, %error, "containerd extracts this layer itself");
                     None
                 }
@@ -186,16 +187,20 @@ impl Unpacker {
             let now = arrival.wait_for(|arrival| !matches!(arrival, Arrival::Awaited)).await;
             let now = now.map_err(|_| FollowError::Abandoned)?.clone();
             let grown = async {
-                // In the order of the layers: those below are asked for first.
-                let _memory = self.engine.budget().reserve(layer::memory(&order.media_type)).await;
-                let source = match now {
+                let budget = self.engine.budget();
+                let (source, _buffers) = match now {
                     Arrival::Arriving(mut follower) => {
                         if self.options.start == Start::Verified {
                             follower.verified().await?;
                         }
-                        Source::Arriving(follower)
+                        let buffers = layer::buffers(&order.media_type, follower.clone()).await?;
+                        (Source::Arriving(follower), budget.reserve(buffers).await)
                     }
-                    _ => Source::Stored(self.store.open(blob).await?.ok_or_else(|| lost(&blob.digest))?),
+                    _ => {
+                        // Before the store begins to send.
+                        let buffers = budget.reserve(layer::most_buffers()).await;
+                        (Source::Stored(self.store.open(blob).await?.ok_or_else(|| lost(&blob.digest))?), buffers)
+                    }
                 };
                 let scratch = workspace.scratch().map_err(|error| StoreError::io("create", workspace.root(), error))?;
                 layer::grow(self.engine.cpu(), source, order.clone(), scratch).await

@@ -18,6 +18,7 @@ use crate::core::digest::{Digest, Digester};
 use crate::core::error::{Classify, Kind};
 use crate::core::limits::Limits;
 use crate::cpu::{self, Cpu, Priority};
+use crate::fetch::Budget;
 use crate::store::staging::{FollowError, Follower};
 use crate::store::{BlobReader, StoreError};
 
@@ -27,11 +28,30 @@ const INPUT: usize = 256 * 1024;
 const BUFFER: usize = 256 * 1024;
 const BUFFERS: usize = 4;
 
-/// Bytes that a layer of this type holds in memory while it grows: its buffers, what a tree
-/// keeps at hand, and the window of its decoder.
+/// Bytes that a layer holds in buffers while it grows: those between its stages, what archive
+/// and tree keep at hand, and the window of its decoder, which its first bytes tell.
+///
+/// # Errors
+/// [`LayerError::Follow`], as for the layer itself.
+pub async fn buffers(media_type: &MediaType, mut follower: Follower) -> Result<u32, LayerError> {
+    let mut first = [0; inflate::PEEKED];
+    let mut filled = 0;
+    while filled < first.len() {
+        match follower.read(&mut first[filled..]).await? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(with_window(inflate::window(media_type, &first[..filled])))
+}
+
+/// The same for a layer of which nothing is known: the most that one holds.
 #[must_use]
-pub fn memory(media_type: &MediaType) -> u32 {
-    let window = if media_type.as_str().ends_with("zstd") { inflate::ZSTD_WINDOW } else { 0 };
+pub fn most_buffers() -> u32 {
+    with_window(inflate::ZSTD_WINDOW)
+}
+
+fn with_window(window: usize) -> u32 {
     u32::try_from(INPUT + BUFFER * BUFFERS + (1 << 20) + window).unwrap_or(u32::MAX)
 }
 
@@ -56,6 +76,8 @@ pub struct Order {
     pub whiteouts: Whiteouts,
     /// Every bound.
     pub limits: Limits,
+    /// Where the memory comes from for what a tree has to remember.
+    pub budget: Budget,
 }
 
 /// A private tree that was proven to be the layer it is meant to be.
@@ -141,6 +163,17 @@ pub async fn grow(cpu: &Cpu, source: Source, order: Order, scratch: Scratch) -> 
 }
 
 impl LayerError {
+    /// Whether the layer needs more memory than we give to one: whoever has more can unpack it.
+    #[must_use]
+    pub fn is_for_want_of_memory(&self) -> bool {
+        matches!(
+            self,
+            Self::Inflate(InflateError::Window)
+                | Self::Tree(TreeError::Memory)
+                | Self::Archive(ArchiveError::Sink(TreeError::Memory))
+        )
+    }
+
     /// Other bytes might have gone well. What is this node's own fault is known at once.
     fn depends_on_the_bytes(&self) -> bool {
         match self {
@@ -206,7 +239,7 @@ async fn write(
 ) -> Result<Layer, LayerError> {
     let mut digester = Digester::default();
     let mut archive = Archive::new(&order.limits);
-    let mut tree = Tree::create(scratch.path(), order.whiteouts, &order.limits)?;
+    let mut tree = Tree::create(scratch.path(), order.whiteouts, &order.limits, order.budget.memory())?;
     while let Some(piece) = pieces.recv().await {
         let Piece::Bytes(bytes) = piece else {
             archive.finish().map_err(ArchiveError::Archive)?;

@@ -69,6 +69,7 @@ fn order(tar: &[u8]) -> Order {
         diff_id: Digest::of(tar),
         whiteouts: Whiteouts::Plain,
         limits: Limits::default(),
+        budget: Budget::new(Limits::default().buffer_bytes),
     }
 }
 

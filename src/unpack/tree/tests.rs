@@ -278,6 +278,22 @@ fn whiteouts_of_the_bottom_layer_remove_what_it_brought() {
     let removed = attempt(Whiteouts::Plain, &[dir("x"), file(".wh.x", "")]);
     assert!(matches!(removed, Err(TreeError::Removed { .. })));
     let again = plain(&[dir("x").times(1, 2), file(".wh.x", ""), file("x", "now a file").times(3, 4)]);
+    let reborn = plain(&[
+        dir("d"),
+        file("d/was/a/file", ""),
+        file(".wh.d", ""),
+        file("d/was/a/file/no/more", ""),
+        file("d/.wh..wh..opq", ""),
+        file("was", ""),
+        file(".wh.was", ""),
+        file("was/f", ""),
+        file("is/f", ""),
+        entry("global", Kind::Global),
+        file("global/f", ""),
+        file(".wh..wh..opq", ""),
+    ]);
+    let kept = ["d", "global", "global/f", "was", "was/f"];
+    assert_eq!(reborn.names(), kept, "an entry had the path once, if only for something else");
     assert_eq!(again.times("x"), (1, 2), "whatever is at the path gets them");
 }
 
@@ -378,7 +394,6 @@ fn limits_hold() {
     };
     let few = limits(|limits| limits.layer_entries = 3);
     let small = limits(|limits| limits.layer_inflated_bytes = 10);
-    let forgetful = limits(|limits| limits.tree_bytes = 300);
     let cases: &[(&Limits, &[Made], bool)] = &[
         (&few, &[file("a", ""), file("b", ""), file("c", "")], true),
         (&few, &[file("a/b/c", "")], true),
@@ -387,9 +402,6 @@ fn limits_hold() {
         (&small, &[file("a", "12345"), file("b", "67890")], true),
         (&small, &[file("a", "12345"), file("b", "678901")], false),
         (&small, &[Made(file("a", "").sized(u64::MAX), Vec::new()), Made(file("b", "").sized(1), Vec::new())], false),
-        (&forgetful, &[dir("a"), dir("b"), dir("c")], true),
-        (&forgetful, &[dir("a"), dir("b"), dir("c"), dir("d")], false),
-        (&forgetful, &[file("a/b/c/d/e", "")], false),
     ];
     for (number, (limits, entries, fits)) in cases.iter().enumerate() {
         let mut growing = Growing::with(Whiteouts::Overlay, limits);
@@ -399,6 +411,26 @@ fn limits_hold() {
             Err(TreeError::TooLarge { .. }) => assert!(!fits, "case {number}"),
             Err(error) => panic!("case {number}: {error}"),
         }
+    }
+}
+
+#[test]
+fn memory_is_taken_for_what_must_be_remembered_and_for_nothing_else() {
+    // One step for all that is remembered.
+    let little = Limits { buffer_bytes: 8 * 64 * 1024, ..Limits::default() };
+    let long = "long".repeat(50);
+    let directories: Vec<Made> = (0..3000).map(|n| dir(&format!("{n}-{long}")).times(n, n)).collect();
+    let implying: Vec<Made> = (0..3000).map(|n| file(&format!("{n}/{long}/f"), "")).collect();
+    let grow = |style, entries: &[Made]| {
+        let mut growing = Growing::with(style, &little);
+        growing.add(entries).and_then(|()| growing.finish())
+    };
+    let tree = grow(Whiteouts::Overlay, &directories).expect("their times go to a file");
+    assert_eq!(tree.times(&format!("2999-{long}")), (2999, 2999));
+    assert!(grow(Whiteouts::Plain, &implying).is_ok(), "nothing lies below that they could be like");
+    for (style, entries) in [(Whiteouts::Overlay, &implying), (Whiteouts::Plain, &directories)] {
+        let error = grow(style, entries).err().expect("there is no more memory");
+        assert!(matches!(error, TreeError::Memory), "{error}");
     }
 }
 
