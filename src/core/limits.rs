@@ -84,6 +84,12 @@ pub struct Limits {
     pub program_bytes: usize,
 }
 
+impl Limits {
+    /// The least that makes sense for [`Limits::buffer_bytes`]: the largest decoder still fits
+    /// into the part that is for unpacking, and a range for each of 16 connections into theirs.
+    pub const LEAST_BUFFER_BYTES: u32 = 32 * 1024 * 1024;
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -48,7 +48,11 @@ impl Blob {
     }
 
     fn follow(&self) -> Source {
-        Source::Arriving(Follower::new(Arc::clone(&self.file), self.bytes.len() as u64, self.extent.subscribe()))
+        Source::Arriving(self.follower())
+    }
+
+    fn follower(&self) -> Follower {
+        Follower::new(Arc::clone(&self.file), self.bytes.len() as u64, self.extent.subscribe())
     }
 
     fn arrives_up_to(&self, end: usize) {
@@ -183,4 +187,32 @@ async fn a_layer_that_the_store_has_is_read_from_there() {
     let source = Source::Stored(Box::pin(std::io::Cursor::new(gzip(&tar))));
     let layer = grow(&Cpu::new(), source, order(&tar), workspace.scratch().expect("makes")).await.expect("grows");
     assert_eq!(std::fs::read(layer.scratch.path().join("file")).expect("reads"), b"cargo");
+}
+
+#[tokio::test]
+async fn a_window_is_reserved_where_the_bytes_ask_for_one_whatever_their_type() {
+    let zstd = zstd::encode_all(&b"cargo"[..], 1).expect("compresses");
+    let skippable = [&[0x5f, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"toc", &zstd].concat();
+    let cases = [
+        (GZIP, zstd.clone(), most_buffers()),
+        (GZIP, skippable, most_buffers()),
+        (GZIP, gzip(b"cargo"), with_window(0)),
+        (GZIP, b"x".to_vec(), with_window(0)),
+        (GZIP, Vec::new(), with_window(0)),
+        ("application/vnd.oci.image.layer.v1.tar+zstd", gzip(b"cargo"), with_window(0)),
+        ("application/vnd.oci.image.layer.v1.tar", zstd, with_window(0)),
+    ];
+    for (number, (kind, bytes, expected)) in cases.into_iter().enumerate() {
+        let blob = Blob::new(bytes);
+        blob.is_whole();
+        let found = buffers(&MediaType::parse(kind), blob.follower()).await.expect("is there");
+        assert_eq!(found, expected, "case {number}");
+    }
+}
+
+#[tokio::test]
+async fn the_least_budget_holds_any_layer() {
+    let budget = Budget::new(Limits::LEAST_BUFFER_BYTES);
+    let _layer = budget.reserve(most_buffers()).await;
+    assert!(futures_util::FutureExt::now_or_never(budget.reserve(1)).is_some(), "a layer holds more than it reserves");
 }
