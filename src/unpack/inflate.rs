@@ -186,9 +186,7 @@ impl State {
     fn of(peeked: &[u8]) -> Result<Self, InflateError> {
         Ok(match Format::of(peeked) {
             Format::Plain => Self::Plain,
-            Format::Gzip => {
-                Self::Gzip { decoder: Box::new(Decompress::new_gzip(GZIP_WINDOW_BITS)), between: false }
-            }
+            Format::Gzip => Self::Gzip { decoder: Box::new(Decompress::new_gzip(GZIP_WINDOW_BITS)), between: false },
             Format::Zstd => {
                 let mut decoder = Decoder::new().map_err(|error| corrupt("zstd", &error))?;
                 decoder

@@ -6,6 +6,8 @@
 //! it waits. Nothing that is made here has a name that a container could use, and
 //! [`grow`] only returns once blob digest and diffID both held.
 
+mod check;
+
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -21,6 +23,7 @@ use crate::cpu::{self, Cpu, Priority};
 use crate::fetch::Budget;
 use crate::store::staging::{FollowError, Follower};
 use crate::store::{BlobReader, StoreError};
+pub use check::check;
 
 /// Bytes read at a time; smaller ones slow the decoders down.
 const INPUT: usize = 256 * 1024;
@@ -138,20 +141,10 @@ pub async fn grow(cpu: &Cpu, source: Source, order: Order, scratch: Scratch) -> 
         // What a store has was verified when it went in.
         Source::Stored(_) => None,
     };
-    let (pieces, arriving) = channel(BUFFERS);
-    let (returned, spare) = channel(BUFFERS);
-    for _ in 0..BUFFERS {
-        // As many as the channel has room for.
-        let _ = returned.try_send(vec![0; BUFFER]);
-    }
-    let inflater = Inflater::new(&order.media_type);
-    let inflating = cpu.spawn(priority, read_and_inflate(source, inflater, pieces, spare));
-    let writing = cpu.spawn(priority, write(order, scratch, arriving, returned));
-    let (inflated, written) = tokio::join!(inflating, writing);
-    let grown = match (inflated, written) {
-        (Err(error), Err(LayerError::CutOff)) | (_, Err(error)) | (Err(error), _) => Err(error),
-        (Ok(()), Ok(layer)) => Ok(layer),
-    };
+    let (outlet, inlet) = between();
+    let inflating = cpu.spawn(priority, read_and_inflate(source, Inflater::new(&order.media_type), outlet));
+    let writing = cpu.spawn(priority, write(order, scratch, inlet));
+    let grown = both(tokio::join!(inflating, writing));
     // What makes no sense may be the publisher's, or never have been published: the digest
     // tells, and where it does not hold the right bytes are still to come.
     if let Some(verdict) = &mut verdict
@@ -174,6 +167,16 @@ impl LayerError {
         )
     }
 
+    /// Whether the layer is no archive, whoever unpacks it.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Inflate(error) => *error != InflateError::Window,
+            Self::Archive(ArchiveError::Archive(_)) => true,
+            _ => false,
+        }
+    }
+
     /// Other bytes might have gone well. What is this node's own fault is known at once.
     fn depends_on_the_bytes(&self) -> bool {
         match self {
@@ -186,13 +189,40 @@ impl LayerError {
     }
 }
 
-/// The first stage: reads and inflates.
-async fn read_and_inflate(
-    mut source: Source,
-    mut inflater: Inflater,
+/// Where the first stage puts what it makes.
+struct Outlet {
     pieces: Sender<Piece>,
-    mut spare: Receiver<Vec<u8>>,
-) -> Result<(), LayerError> {
+    spare: Receiver<Vec<u8>>,
+}
+
+/// Where the second stage takes it from, and gives the buffers back.
+struct Inlet {
+    pieces: Receiver<Piece>,
+    returned: Sender<Vec<u8>>,
+}
+
+/// What lies between the stages: a few buffers that go round.
+fn between() -> (Outlet, Inlet) {
+    let (sender, pieces) = channel(BUFFERS);
+    let (returned, spare) = channel(BUFFERS);
+    for _ in 0..BUFFERS {
+        // As many as the channel has room for.
+        let _ = returned.try_send(vec![0; BUFFER]);
+    }
+    (Outlet { pieces: sender, spare }, Inlet { pieces, returned })
+}
+
+/// What came of both stages: the error that came first, where there are two.
+fn both<T>(outcome: (Result<(), LayerError>, Result<T, LayerError>)) -> Result<T, LayerError> {
+    match outcome {
+        (Err(error), Err(LayerError::CutOff)) | (_, Err(error)) | (Err(error), _) => Err(error),
+        (Ok(()), Ok(made)) => Ok(made),
+    }
+}
+
+/// The first stage: reads and inflates.
+async fn read_and_inflate(mut source: Source, mut inflater: Inflater, outlet: Outlet) -> Result<(), LayerError> {
+    let Outlet { pieces, mut spare } = outlet;
     let mut input = vec![0; INPUT];
     let mut output = next(&mut spare).await?;
     let mut filled = 0;
@@ -231,12 +261,8 @@ async fn next(spare: &mut Receiver<Vec<u8>>) -> Result<Vec<u8>, LayerError> {
 }
 
 /// The second stage: hashes the tar and writes the files.
-async fn write(
-    order: Order,
-    scratch: Scratch,
-    mut pieces: Receiver<Piece>,
-    returned: Sender<Vec<u8>>,
-) -> Result<Layer, LayerError> {
+async fn write(order: Order, scratch: Scratch, inlet: Inlet) -> Result<Layer, LayerError> {
+    let Inlet { mut pieces, returned } = inlet;
     let mut digester = Digester::default();
     let mut archive = Archive::new(&order.limits);
     let mut tree = Tree::create(scratch.path(), order.whiteouts, &order.limits, order.budget.memory())?;

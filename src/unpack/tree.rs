@@ -175,7 +175,6 @@ impl Tree {
         Ok(Grown { implied, memory, entries, bytes })
     }
 
-
     fn stamp(&mut self, name: &[u8], times: &Timestamps) -> Result<(), TreeError> {
         let fail = |errno| match errno {
             Errno::NOENT => TreeError::Removed { path: Shown::new(name) },

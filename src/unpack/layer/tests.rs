@@ -216,3 +216,25 @@ async fn the_least_budget_holds_any_layer() {
     let _layer = budget.reserve(most_buffers()).await;
     assert!(futures_util::FutureExt::now_or_never(budget.reserve(1)).is_some(), "a layer holds more than it reserves");
 }
+
+#[tokio::test]
+async fn what_is_no_archive_is_known_without_making_anything_of_it() {
+    let tar = tar(&[("file", &b"cargo".repeat(100_000))]);
+    let zstd = zstd::encode_all(&tar[..], 1).expect("compresses");
+    let cut = |whole: &[u8]| whole[..whole.len() - 9].to_vec();
+    let cases = [
+        (gzip(&tar), false),
+        (zstd.clone(), false),
+        (tar.clone(), false),
+        (cut(&gzip(&tar)), true),
+        (cut(&zstd), true),
+        (gzip(&tar[..700]), true),
+        (gzip(b"no tar at all"), true),
+    ];
+    for (number, (bytes, damaged)) in cases.into_iter().enumerate() {
+        let source = Source::Stored(Box::pin(std::io::Cursor::new(bytes)));
+        let checked = check(&Cpu::new(), source, &MediaType::parse(GZIP), &Limits::default()).await;
+        assert_eq!(checked.as_ref().is_err_and(LayerError::is_damage), damaged, "case {number}: {checked:?}");
+        assert_eq!(checked.is_err(), damaged);
+    }
+}
