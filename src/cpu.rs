@@ -9,7 +9,7 @@
 use std::collections::BinaryHeap;
 use std::future::Future;
 use std::num::NonZero;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
 use async_task::Runnable;
@@ -22,6 +22,8 @@ pub struct Priority(u32);
 impl Priority {
     /// Hashing: everything else waits for its verdict in the end, and it costs least.
     pub const HASH: Self = Self(0);
+    /// Removing what nobody wants any more.
+    pub const TIDY: Self = Self(u32::MAX);
 
     /// Unpacking layer `index`, counted from the bottom, which all others stand on.
     #[must_use]
@@ -100,16 +102,51 @@ impl Cpu {
         priority: Priority,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Task<T> {
-        let queue = Arc::downgrade(&self.queue);
-        let schedule = move |task| {
-            if let Some(queue) = queue.upgrade() {
-                queue.push(priority, task);
-            }
-        };
-        let (runnable, task) = async_task::Builder::new().propagate_panic(true).spawn(|()| future, schedule);
+        let (runnable, task) = prepare(&self.downgrade(), priority, future);
         runnable.schedule();
         task
     }
+
+    /// A way to the pool that does not keep it alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakCpu {
+        WeakCpu(Arc::downgrade(&self.queue))
+    }
+}
+
+/// A pool, for as long as others keep it. For what may be dropped within the pool: the last
+/// owner waits for its threads, and a thread cannot wait for itself.
+#[derive(Debug, Clone)]
+pub struct WeakCpu(Weak<Queue>);
+
+impl WeakCpu {
+    /// Has `job` done by the pool, which does it before it ends; right here where it has ended.
+    pub fn run(&self, priority: Priority, job: impl FnOnce() + Send + 'static) {
+        let (runnable, task) = prepare(self, priority, async move { job() });
+        task.detach();
+        let refused = match self.0.upgrade() {
+            Some(queue) => queue.push_open(priority, runnable).err(),
+            None => Some(runnable),
+        };
+        if let Some(runnable) = refused {
+            runnable.run();
+        }
+    }
+}
+
+/// Makes a task that is queued whenever it is woken.
+fn prepare<T: Send + 'static>(
+    pool: &WeakCpu,
+    priority: Priority,
+    future: impl Future<Output = T> + Send + 'static,
+) -> (Runnable, Task<T>) {
+    let queue = Weak::clone(&pool.0);
+    let schedule = move |task| {
+        if let Some(queue) = queue.upgrade() {
+            queue.push(priority, task);
+        }
+    };
+    async_task::Builder::new().propagate_panic(true).spawn(|()| future, schedule)
 }
 
 impl Default for Cpu {
@@ -133,12 +170,20 @@ pub async fn yield_now() {
 
 impl Queue {
     fn push(&self, priority: Priority, task: Runnable) {
+        self.lock().push(priority, task);
+        self.wake.notify_one();
+    }
+
+    /// The same, unless the pool is closed and nobody may come for it.
+    fn push_open(&self, priority: Priority, task: Runnable) -> Result<(), Runnable> {
         let mut ready = self.lock();
-        let turn = ready.turn;
-        ready.turn += 1;
-        ready.tasks.push(Entry { priority, turn, task });
+        if ready.closed {
+            return Err(task);
+        }
+        ready.push(priority, task);
         drop(ready);
         self.wake.notify_one();
+        Ok(())
     }
 
     /// What every thread does until the pool is closed and nothing is ready.
@@ -162,6 +207,14 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, Ready> {
         // Nothing in the critical sections can panic half-way.
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ready {
+    fn push(&mut self, priority: Priority, task: Runnable) {
+        let turn = self.turn;
+        self.turn += 1;
+        self.tasks.push(Entry { priority, turn, task });
     }
 }
 
@@ -267,6 +320,27 @@ mod tests {
         drop(task);
         drop(cpu);
         assert!(*dropped.lock().expect("lives"));
+    }
+
+    #[test]
+    fn jobs_are_done_by_the_pool_before_it_ends_and_after_that_right_here() {
+        let cpu = Cpu::with_threads(1);
+        let weak = cpu.downgrade();
+        let places = Arc::new(Mutex::new(Vec::new()));
+        let note = || {
+            let places = Arc::clone(&places);
+            move || places.lock().expect("lives").push(thread::current().id())
+        };
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        cpu.spawn(Priority::HASH, async move { released.recv().is_ok() }).detach();
+        weak.run(Priority::TIDY, note());
+        assert_eq!(places.lock().expect("lives").len(), 0, "the only thread is at something else");
+        release.send(()).expect("it waits");
+        drop(cpu);
+        let here = thread::current().id();
+        assert!(matches!(places.lock().expect("lives")[..], [place] if place != here));
+        weak.run(Priority::TIDY, note());
+        assert!(matches!(places.lock().expect("lives")[..], [_, place] if place == here));
     }
 
     #[tokio::test]

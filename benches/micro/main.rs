@@ -1,4 +1,5 @@
-//! The pieces that a pull is made of, one at a time: digests, inflating, choosing.
+//! The pieces that a pull is made of, one at a time: digests, inflating, writing files,
+//! planning, choosing.
 //!
 //! ```text
 //! cargo bench --bench micro                    all of them, in a minute or two
@@ -8,8 +9,10 @@
 //! Data is what the machine has: programs and texts of `/usr`. Compare figures of one run, on
 //! one machine; `benches/README.md` has more.
 
+mod unpack;
+
 use std::hint::black_box;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
@@ -18,6 +21,8 @@ use lighterman::core::digest::{Digest, Verified, Verifier};
 use lighterman::core::limits::Limits;
 use lighterman::core::manifest::Document;
 use lighterman::core::platform::{Matcher, Platform};
+use lighterman::core::ramp::{Ramp, Window};
+use lighterman::core::ranges::Ranges;
 use lighterman::core::select::{self, Eligible, Entry};
 
 /// Of each buffer that goes through a pull.
@@ -30,7 +35,9 @@ fn main() {
     let mut criterion = times.sample_size(20).configure_from_args();
     let data = data();
     digests(&mut criterion, &data);
-    inflate(&mut criterion, &data);
+    unpack::inflate(&mut criterion, &data);
+    unpack::untar(&mut criterion, &data);
+    planning(&mut criterion);
     selection(&mut criterion);
     criterion.final_summary();
 }
@@ -82,24 +89,32 @@ fn digests(criterion: &mut Criterion, data: &[u8]) {
     group.finish();
 }
 
-fn inflate(criterion: &mut Criterion, data: &[u8]) {
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
-    gzip.write_all(data).expect("memory");
-    let compressed = gzip.finish().expect("memory");
-    let mut buffer = vec![0; BUFFER];
-    let mut group = criterion.benchmark_group("inflate");
-    group.throughput(Throughput::Bytes(data.len() as u64));
-    group.bench_function("gzip -6, bytes out", |bencher| {
+/// What a download asks of its plan: which bytes are missing, and how many connections pay.
+fn planning(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("planning");
+    // A blob of 10 GB in the shortest ranges, from sixteen connections that all lag differently.
+    let (length, count) = (Limits::default().shortest_range, 2400);
+    let mut order: Vec<u64> = (0..count).collect();
+    order.chunks_mut(16).for_each(<[u64]>::reverse);
+    group.throughput(Throughput::Elements(count));
+    group.bench_function("ranges that come, and what is missing after each", |bencher| {
         bencher.iter(|| {
-            let mut inflated = flate2::bufread::GzDecoder::new(compressed.as_slice());
-            let mut total = 0;
-            loop {
-                match inflated.read(&mut buffer).expect("our own gzip") {
-                    0 => break,
-                    read => total += read,
-                }
+            let mut ranges = Ranges::default();
+            for index in &order {
+                ranges.insert(index * length..(index + 1) * length);
+                black_box((ranges.prefix(), ranges.gaps(&(0..count * length)).len()));
             }
-            assert_eq!(black_box(total), data.len());
+            assert_eq!(ranges.total(), count * length);
+        });
+    });
+    group.bench_function("windows of a host", |bencher| {
+        bencher.iter(|| {
+            let mut ramp = Ramp::new(16);
+            for bytes in 0..count {
+                let connections = ramp.allowance();
+                ramp.observe(&Window { connections, bytes: bytes << 10, duration: Duration::from_millis(200) });
+            }
+            black_box(ramp.allowance())
         });
     });
     group.finish();

@@ -94,6 +94,11 @@ impl Color {
     }
 }
 
+/// Bytes of memory that a person typed.
+fn memory(text: &str) -> Result<u32, String> {
+    config::memory(text).ok_or_else(|| format!("has to be {}", config::MEMORY))
+}
+
 /// Bytes per second that a person typed.
 fn rate(text: &str) -> Result<NonZeroU64, String> {
     config::rate(text).ok_or_else(|| format!("has to be {}", config::RATE))
@@ -243,6 +248,9 @@ pub(super) struct PullArgs {
     /// Bytes per second that all downloads together may take, as in 20MB [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     pub(super) max_bandwidth: Option<NonZeroU64>,
+    /// Bytes of memory for downloads and unpacking, as in 64MiB [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub(super) max_memory: Option<u32>,
     /// Where partial downloads for containerd are kept [default: /var/lib/lighterman/staging, or
     /// beside containerd's content where that is another file system]
     #[arg(long, value_name = "DIR")]

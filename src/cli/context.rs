@@ -289,7 +289,12 @@ pub(super) fn platform(text: &str, host: &LocalHost) -> Result<Platform, Platfor
 }
 
 /// The limits that flags and file leave.
-pub(super) fn limits(context: &Context, downloads: Option<u16>, bandwidth: Option<NonZeroU64>) -> Limits {
+pub(super) fn limits(
+    context: &Context,
+    downloads: Option<u16>,
+    bandwidth: Option<NonZeroU64>,
+    memory: Option<u32>,
+) -> Limits {
     let (defaults, file) = (Limits::default(), &context.file);
     Limits {
         concurrent_downloads: downloads
@@ -299,6 +304,7 @@ pub(super) fn limits(context: &Context, downloads: Option<u16>, bandwidth: Optio
         connections_per_host: file.max_connections_per_host.unwrap_or(defaults.connections_per_host),
         connections: file.max_connections.unwrap_or(defaults.connections),
         bandwidth: bandwidth.or(file.max_bandwidth),
+        buffer_bytes: memory.or(file.max_memory).unwrap_or(defaults.buffer_bytes),
         ..defaults
     }
 }

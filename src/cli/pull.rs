@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
         unpack: args.unpack.clone(),
         content: args.content.clone(),
     };
-    let limits = context::limits(context, args.max_concurrent_downloads, args.max_bandwidth);
+    let limits = context::limits(context, args.max_concurrent_downloads, args.max_bandwidth, args.max_memory);
     let engine = context.engine(&args.registry, limits)?;
     let opened = context.open(&place, flags, Access::Write(&engine)).await?;
     let progress = Arc::new(Progress::new(context.global.json));

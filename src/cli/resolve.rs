@@ -26,7 +26,7 @@ pub(super) async fn run(context: &Context, args: &ResolveArgs) -> Result<(), Fai
     let host = context.host().await;
     let platform = args.platform.as_deref().map(|text| context::platform(text, &host)).transpose()?;
     let wish = Wish { platform, level: args.matching.level(), on_mismatch: args.matching.on_mismatch() };
-    let limits = context::limits(context, None, None);
+    let limits = context::limits(context, None, None, None);
     let engine = context.engine(&args.registry, limits)?;
     let fetcher = context.fetcher(&engine, &reference, &args.registry, Arc::new(Silent))?;
     let resolver = Resolver { fetcher: &fetcher, store: None, limits };

@@ -43,7 +43,7 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
     let signals = Signals::new()?;
     let file = &context.file;
     let path = args.listen.clone().or_else(|| file.serve_listen.clone()).unwrap_or_else(|| daemon::SOCKET.into());
-    let engine = context.engine(&args.registry, context::limits(context, None, None))?;
+    let engine = context.engine(&args.registry, context::limits(context, None, None, None))?;
     let places = context.place_defaults(&ContainerdFlags::default());
     let at_once = file.max_pulls.unwrap_or(PULLS);
     let pulls = Pulls::new(engine, places, settings(context, &args.registry)?, at_once);

@@ -27,6 +27,8 @@ pub enum Accepts {
     Count,
     /// Bytes per second.
     Rate,
+    /// Bytes of memory.
+    Memory,
     /// A time with its unit.
     Duration,
     /// A file or directory.
@@ -56,6 +58,7 @@ impl Accepts {
             Self::Flag => "true or false".into(),
             Self::Count => "a number of at least 1".into(),
             Self::Rate => units::RATE.into(),
+            Self::Memory => units::MEMORY.into(),
             Self::Duration => "a time with its unit, as in 90s, 5m or 1h30m".into(),
             Self::Path => "a path".into(),
             Self::Paths => "a path or a list of paths".into(),
@@ -81,7 +84,7 @@ impl Accepts {
             Self::Loopback => all(is_loopback),
             Self::Group => all(is_group),
             Self::Registry | Self::Registries => all(is_registry),
-            Self::Text | Self::Texts | Self::Flag | Self::Count | Self::Rate => true,
+            Self::Text | Self::Texts | Self::Flag | Self::Count | Self::Rate | Self::Memory => true,
             Self::Duration | Self::Path | Self::Paths => true,
         }
     }

@@ -244,6 +244,13 @@ pub static KEYS: &[Key] = &[
         ..key("", "max-bandwidth", "bytes per second of all downloads together", field!(max_bandwidth))
     },
     Key {
+        accepts: Accepts::Memory,
+        default: Fallback::Value("\"64MiB\""),
+        example: "\"64MiB\"",
+        flag: Some("--max-memory"),
+        ..key("", "max-memory", "memory for all downloads and layers together", field!(max_memory))
+    },
+    Key {
         accepts: Accepts::OneOf(&["arriving", "verified"]),
         default: Fallback::Value("\"arriving\""),
         example: "\"verified\"",

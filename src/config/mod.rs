@@ -31,7 +31,7 @@ pub use changes::{Changes, changes};
 pub use effective::{Effective, Origin, effective};
 pub use error::{ConfigError, Mistake};
 pub use example::{commented, short, shown};
-pub(crate) use units::{RATE, rate};
+pub(crate) use units::{MEMORY, RATE, memory, rate};
 
 /// Where the file is looked for when nobody names one.
 pub const DEFAULT_PATH: &str = "/etc/lighterman/config.toml";
@@ -65,6 +65,8 @@ pub struct FileConfig {
     pub max_connections: Option<usize>,
     /// `max-bandwidth`, in bytes per second.
     pub max_bandwidth: Option<NonZeroU64>,
+    /// `max-memory`, in bytes.
+    pub max_memory: Option<u32>,
     /// `containerd.address`.
     pub containerd_address: Option<PathBuf>,
     /// `containerd.namespace`.

@@ -102,6 +102,21 @@ impl Setting for NonZeroU64 {
     }
 }
 
+/// Bytes of memory.
+impl Setting for u32 {
+    fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::String(text) => units::memory(text),
+            Value::Integer(number) => units::within_memory(u64::try_from(*number).ok()?),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Value {
+        Value::String(units::size((*self).into()))
+    }
+}
+
 impl Setting for Duration {
     fn read(value: &Value) -> Option<Self> {
         duration::parse(value.as_str()?)

@@ -27,6 +27,7 @@ fn reads_every_key() {
         max-connections-per-host = 8
         max-connections = 20
         max-bandwidth = "20MB"
+        max-memory = "48MiB"
         [containerd]
         address = "/run/containerd/containerd.sock"
         namespace = "k8s.io"
@@ -67,6 +68,7 @@ fn reads_every_key() {
         max_connections_per_host: Some(8),
         max_connections: Some(20),
         max_bandwidth: NonZeroU64::new(20_000_000),
+        max_memory: Some(48 << 20),
         containerd_address: Some("/run/containerd/containerd.sock".into()),
         namespace: Some("k8s.io".into()),
         snapshotter: Some("native".into()),
@@ -114,6 +116,15 @@ fn reports_every_mistake_at_once_with_its_place_and_what_would_be_right() {
         assert!(found.hint.as_deref().unwrap_or_default().contains(hint), "{found} does not say {hint}");
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn memory_has_to_suffice() {
+    for text in ["max-memory = 1000", "max-memory = \"1GB/s\"", "max-memory = true"] {
+        let found = mistakes(text);
+        let hint = found[0].hint.as_deref().unwrap_or_default();
+        assert!(hint.contains("from 32MiB"), "{found:?}");
+    }
 }
 
 #[test]
@@ -197,6 +208,7 @@ fn the_defaults_of_the_table_are_those_of_the_program() {
     assert_eq!(defaults.max_connections_per_host, Some(limits.connections_per_host));
     assert_eq!(defaults.max_connections, Some(limits.connections));
     assert_eq!((defaults.max_bandwidth, limits.bandwidth), (None, None));
+    assert_eq!(defaults.max_memory, Some(limits.buffer_bytes));
     assert_eq!((defaults.unpack, defaults.extract_with), (Some(Start::default()), Some(Extractor::default())));
     assert_eq!(defaults.verify_on_error, Some(OnError::default()));
 }

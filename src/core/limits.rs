@@ -51,7 +51,8 @@ pub struct Limits {
     /// Bytes that are gathered before they are written: large enough that the cost of a write
     /// vanishes, small enough to stay in a CPU's cache until they are hashed.
     pub chunk_bytes: usize,
-    /// Bytes of buffers of the whole process: half for the network, half for unpacking.
+    /// Bytes in memory of the whole process, beside what does not grow with images: half for the
+    /// network, an eighth for what is remembered of layers, the rest for buffers of unpacking.
     pub buffer_bytes: u32,
     /// Bytes per second of all downloads together; unlimited unless the operator says so.
     pub bandwidth: Option<NonZeroU64>,
@@ -78,10 +79,16 @@ pub struct Limits {
     /// Files and directories that one layer may bring. The largest public ones have less than
     /// a million; each takes an inode, of which a file system has only so many.
     pub layer_entries: u64,
-    /// Bytes in memory for the file names of one image: about a million files.
+    /// Bytes in memory for the file names of one image that is inspected: about a million files.
     pub tree_bytes: u64,
     /// Bytes read of the program that an image starts. Its headers are in the first few KiB.
     pub program_bytes: usize,
+}
+
+impl Limits {
+    /// The least that makes sense for [`Limits::buffer_bytes`]: the largest decoder still fits
+    /// into the part that is for unpacking, and a range for each of 16 connections into theirs.
+    pub const LEAST_BUFFER_BYTES: u32 = 32 * 1024 * 1024;
 }
 
 impl Default for Limits {

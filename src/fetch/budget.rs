@@ -1,21 +1,36 @@
 //! The memory that buffers may take, for the whole process.
 //!
-//! Half of it is for connections and half for everything else, and neither borrows from the
-//! other: who unpacks waits for bytes that a connection brings, so a connection must never
-//! wait for memory that an unpacker holds. Each half is given out in the order of asking.
-//! Whoever reserves does so once, for all that it will hold: to ask for more while holding
-//! some could wait for ever.
+//! Three parts, and none borrows from another:
+//!
+//! - Half is for connections. Who unpacks waits for bytes that a connection brings, so a
+//!   connection must never wait for memory that an unpacker holds.
+//! - An eighth is for what is remembered of layers until they have landed ([`Memory`]). Nobody
+//!   knows beforehand how much that is, so it grows step by step, and nobody waits for more:
+//!   layers land in their order, so a lower one could wait for ever for what those above it
+//!   hold. Who gets none has to do without.
+//! - The rest is for all other buffers. It is given out in the order of asking, and whoever
+//!   reserves does so once, for all that it will hold: to wait for more while holding some
+//!   could take for ever as well.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Bytes by which [`Memory`] grows and shrinks, so that few names ask the pool.
+const STEP: u64 = 64 * 1024;
+
 /// The budget; clones share it.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    connections: Arc<Semaphore>,
-    others: Arc<Semaphore>,
-    half: u32,
+    connections: Pool,
+    buffers: Pool,
+    memories: Pool,
+}
+
+#[derive(Debug, Clone)]
+struct Pool {
+    free: Arc<Semaphore>,
+    size: u32,
 }
 
 /// A share of the budget, given back when this is dropped.
@@ -24,35 +39,97 @@ pub struct Reservation {
     _share: Option<OwnedSemaphorePermit>,
 }
 
+/// A share that grows with what somebody remembers, given back when this is dropped.
+#[derive(Debug)]
+pub struct Memory {
+    pool: Pool,
+    share: Option<OwnedSemaphorePermit>,
+    used: u64,
+}
+
 impl Budget {
     /// A budget of so many bytes.
     #[must_use]
     pub fn new(bytes: u32) -> Self {
-        let half = bytes / 2;
-        let pool = || Arc::new(Semaphore::new(usize::try_from(half).unwrap_or(Semaphore::MAX_PERMITS)));
-        Self { connections: pool(), others: pool(), half }
+        let (half, eighth) = (bytes / 2, bytes / 8);
+        Self { connections: Pool::new(half), buffers: Pool::new(half - eighth), memories: Pool::new(eighth) }
     }
 
     /// Waits for so many bytes of buffers that are not a connection's. Nobody gets more than
-    /// this half of the budget; who asks for more has to make do with it.
+    /// this part of the budget; who asks for more has to make do with it.
     pub async fn reserve(&self, bytes: u32) -> Reservation {
-        Self::wait(&self.others, bytes.min(self.half)).await
+        self.buffers.wait(bytes).await
+    }
+
+    /// Memory for what is remembered, of which nothing is taken yet.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        Memory { pool: self.memories.clone(), share: None, used: 0 }
     }
 
     /// Waits for the buffers of a connection.
     pub(super) async fn reserve_for_connection(&self, bytes: u32) -> Reservation {
-        Self::wait(&self.connections, bytes.min(self.half)).await
+        self.connections.wait(bytes).await
     }
 
     /// The buffers of a connection, if nobody has to wait for them.
     pub(super) fn try_for_connection(&self, bytes: u32) -> Option<Reservation> {
-        let share = Arc::clone(&self.connections).try_acquire_many_owned(bytes.min(self.half)).ok()?;
+        let share = self.connections.take(bytes.min(self.connections.size))?;
         Some(Reservation { _share: Some(share) })
     }
+}
 
-    async fn wait(pool: &Arc<Semaphore>, bytes: u32) -> Reservation {
+impl Pool {
+    fn new(size: u32) -> Self {
+        let permits = usize::try_from(size).unwrap_or(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(permits)), size }
+    }
+
+    fn take(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_many_owned(bytes).ok()
+    }
+
+    async fn wait(&self, bytes: u32) -> Reservation {
+        let bytes = bytes.min(self.size);
         // It fails only for a pool that was closed, and nobody closes these.
-        Reservation { _share: Arc::clone(pool).acquire_many_owned(bytes).await.ok() }
+        Reservation { _share: Arc::clone(&self.free).acquire_many_owned(bytes).await.ok() }
+    }
+}
+
+impl Memory {
+    /// Takes so many bytes more; `false`, and nothing changes, where they are not to be had.
+    #[must_use]
+    pub fn take(&mut self, bytes: u64) -> bool {
+        let used = self.used.saturating_add(bytes);
+        let missing = used.saturating_sub(self.held());
+        if missing > 0 {
+            let Ok(step) = u32::try_from(missing.next_multiple_of(STEP)) else { return false };
+            let Some(more) = self.pool.take(step) else { return false };
+            match &mut self.share {
+                Some(share) => share.merge(more),
+                None => self.share = Some(more),
+            }
+        }
+        self.used = used;
+        true
+    }
+
+    /// Gives so many bytes back that were taken.
+    pub fn give_back(&mut self, bytes: u64) {
+        self.used = self.used.saturating_sub(bytes);
+        let spare = (self.held() - self.used) / STEP * STEP;
+        if let (Some(share), Ok(spare)) = (&mut self.share, usize::try_from(spare)) {
+            drop(share.split(spare));
+        }
+    }
+
+    /// Gives all of it back.
+    pub fn clear(&mut self) {
+        (self.share, self.used) = (None, 0);
+    }
+
+    fn held(&self) -> u64 {
+        self.share.as_ref().map_or(0, |share| share.num_permits() as u64)
     }
 }
 
@@ -63,12 +140,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_halves_do_not_borrow_and_each_goes_in_turn() {
+    async fn the_parts_do_not_borrow_and_each_goes_in_turn() {
         let budget = Budget::new(200);
         let large = budget.reserve(70).await;
         let mut second = Box::pin(budget.reserve(60));
-        assert!((&mut second).now_or_never().is_none(), "30 are left");
-        let mut small = Box::pin(budget.reserve(10));
+        assert!((&mut second).now_or_never().is_none(), "5 are left");
+        let mut small = Box::pin(budget.reserve(5));
         assert!((&mut small).now_or_never().is_none(), "it came later");
         let connection = budget.try_for_connection(100).expect("the other half is free");
         assert!(budget.try_for_connection(1).is_none());
@@ -87,5 +164,25 @@ mod tests {
         let all = budget.reserve_for_connection(101).await;
         assert!(budget.reserve_for_connection(1).now_or_never().is_none());
         drop(all);
+    }
+
+    #[test]
+    fn what_is_remembered_grows_until_there_is_no_more_and_is_given_back() {
+        let step = u32::try_from(STEP).expect("small");
+        let budget = Budget::new(8 * 3 * step);
+        let (mut one, mut other) = (budget.memory(), budget.memory());
+        assert!(one.take(1) && one.take(STEP - 1) && one.take(1), "two steps");
+        assert!(other.take(STEP));
+        assert!(!other.take(1), "one holds the rest");
+        assert!(one.take(STEP - 1), "which it may use");
+        assert!(!one.take(u64::MAX) && !one.take(u64::from(u32::MAX)), "nobody has that");
+        one.give_back(STEP);
+        assert!(other.take(1), "a whole step came back");
+        other.give_back(1);
+        drop(one);
+        assert!(other.take(2 * STEP));
+        other.clear();
+        let mut all = budget.memory();
+        assert!(all.take(3 * STEP) && !all.take(1));
     }
 }

@@ -45,7 +45,7 @@ use progress::Observer;
 
 pub use arrival::Arrival;
 pub use blob::{Job, Landed};
-pub use budget::{Budget, Reservation};
+pub use budget::{Budget, Memory, Reservation};
 pub use engine::Engine;
 pub use error::{Cause, FetchError, WrongSize};
 

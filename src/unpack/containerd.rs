@@ -1,19 +1,19 @@
 //! Unpacking into containerd: all layers at once where its snapshotter is overlayfs, by its
 //! own Diff service where it is anything else.
 //!
-//! Layers grow side by side while they download; snapshots are committed in their order,
-//! each only after its blob digest and its diffID held. Whatever we cannot do as
-//! containerd would (an unfamiliar snapshotter, a decoder that needs too much memory) is
-//! left to containerd, and said so in the log.
+//! Layers grow side by side while they download; snapshots are committed in their order
+//! (`landing`), each only after its blob digest and its diffID held. Whatever we cannot do as
+//! containerd would (an unfamiliar snapshotter, a type that only its processors know, a layer
+//! that needs too much memory) is left to containerd, and said so in the log.
 
 mod diff;
+mod landing;
 mod overlay;
 mod snapshots;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use async_trait::async_trait;
-use containerd_client::types::Mount;
 use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -23,21 +23,18 @@ use super::options::{Durability, Extractor, Options, Start};
 use super::plan::{Step, plan};
 use super::tree::Whiteouts;
 use super::workspace::Workspace;
-use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable, inflate::InflateError};
+use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable};
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
-use crate::core::error::{Classify, Kind};
 use crate::core::manifest::{ImageConfig, Manifest};
 use crate::fetch::{Arrival, Engine};
 use crate::store::containerd::{Containerd, labels};
 use crate::store::error::RemoteCode;
 use crate::store::staging::FollowError;
 use crate::store::{Lease, Store, StoreError};
-use overlay::{GraftError, Ground, Site};
-use snapshots::{Prepared, Snapshots};
-
-/// Tries when a snapshot vanishes between two calls, which the collector can do once.
-const TRIES: usize = 3;
+use landing::{Quay, wait_until_present};
+use overlay::Ground;
+use snapshots::Snapshots;
 
 /// Unpacks images into one namespace of a containerd.
 #[derive(Debug, Clone)]
@@ -81,24 +78,18 @@ impl Unpack for Unpacker {
         let durable = self.durable().await?;
         let (failures, mut failed) = mpsc::channel(1);
         let growing = steps.iter().zip(image.arrivals).enumerate().map(|(index, (step, arrival))| {
-            let ground = ground.as_ref().filter(|_| index >= present)?;
+            let ground = ground.as_ref().filter(|_| index >= present && step.is_tar)?;
             Some(self.start((index, step), arrival.clone(), ground.workspace.clone(), failures.clone()))
         });
         let growing: Vec<_> = growing.collect();
+        let quay = Quay { engine: &self.engine, snapshots, ground: ground.as_ref(), durable: durable.as_deref() };
         for (index, (step, growing)) in steps.iter().zip(growing).enumerate() {
-            let layer = match growing {
-                // A layer that cannot grow ends the pull at once, not when its turn to land comes;
-                // but never in the middle of another's landing.
-                Some(growing) => tokio::select! {
-                    biased;
-                    Some(failure) = failed.recv() => return Err(failure),
-                    grown = growing => grown.map_err(|error| StoreError::thread(&error))?,
-                },
-                None => None,
+            let outcome = if index < present {
+                Outcome::Present
+            } else {
+                let layer = grown(growing, &mut failed).await?;
+                quay.land(step, image.arrivals[index].clone(), layer).await?
             };
-            let arrival = image.arrivals[index].clone();
-            let landing = Landing { snapshots, step, arrival, ground: ground.as_ref(), durable: durable.as_deref() };
-            let outcome = if index < present { Outcome::Present } else { landing.run(layer).await? };
             observer(LayerUnpacked { index, layer: step.layer, outcome });
         }
         self.label(&steps[present..], &image.arrivals[present..]).await?;
@@ -117,7 +108,7 @@ impl Unpacker {
         if self.options.extractor == Extractor::DiffService {
             return Ok(None);
         }
-        Ok(match Ground::find(&self.store).await? {
+        Ok(match Ground::find(&self.store, self.engine.cpu()).await? {
             Ok(ground) => Some(ground),
             Err(reason) => {
                 tracing::warn!(%reason, "containerd extracts the layers itself, one after the other");
@@ -156,12 +147,13 @@ impl Unpacker {
             diff_id: step.diff_id.clone(),
             whiteouts: if step.parent.is_some() { Whiteouts::Overlay } else { Whiteouts::Plain },
             limits: *self.engine.limits(),
+            budget: self.engine.budget().clone(),
         };
         let (unpacker, blob) = (self.clone(), step.layer.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
             match unpacker.grow(&blob, order.clone(), arrival, workspace).await {
                 Ok(layer) => Some(layer),
-                Err(LayerError::Inflate(error @ InflateError::Window)) => {
+                Err(error) if error.is_for_want_of_memory() => {
                     tracing::warn!(layer = %blob.digest, %error, "containerd extracts this layer itself");
                     None
                 }
@@ -186,16 +178,20 @@ impl Unpacker {
             let now = arrival.wait_for(|arrival| !matches!(arrival, Arrival::Awaited)).await;
             let now = now.map_err(|_| FollowError::Abandoned)?.clone();
             let grown = async {
-                // In the order of the layers: those below are asked for first.
-                let _memory = self.engine.budget().reserve(layer::memory(&order.media_type)).await;
-                let source = match now {
+                let budget = self.engine.budget();
+                let (source, _buffers) = match now {
                     Arrival::Arriving(mut follower) => {
                         if self.options.start == Start::Verified {
                             follower.verified().await?;
                         }
-                        Source::Arriving(follower)
+                        let buffers = layer::buffers(&order.media_type, follower.clone()).await?;
+                        (Source::Arriving(follower), budget.reserve(buffers).await)
                     }
-                    _ => Source::Stored(self.store.open(blob).await?.ok_or_else(|| lost(&blob.digest))?),
+                    _ => {
+                        // Before the store begins to send.
+                        let buffers = budget.reserve(layer::most_buffers()).await;
+                        (Source::Stored(self.store.open(blob).await?.ok_or_else(|| lost(&blob.digest))?), buffers)
+                    }
                 };
                 let scratch = workspace.scratch().map_err(|error| StoreError::io("create", workspace.root(), error))?;
                 layer::grow(self.engine.cpu(), source, order.clone(), scratch).await
@@ -223,6 +219,20 @@ impl Unpacker {
     }
 }
 
+/// The layer that grew, or `None` where containerd has to extract it. One that cannot grow ends
+/// the pull at once, not when its turn to land comes; but never in the middle of another's landing.
+async fn grown(
+    growing: Option<AbortOnDropHandle<Option<Layer>>>,
+    failed: &mut mpsc::Receiver<UnpackError>,
+) -> Result<Option<Layer>, UnpackError> {
+    let Some(growing) = growing else { return Ok(None) };
+    tokio::select! {
+        biased;
+        Some(failure) = failed.recv() => Err(failure),
+        grown = growing => Ok(grown.map_err(|error| StoreError::thread(&error))?),
+    }
+}
+
 /// How many layers from the bottom are there, and under the lease now.
 async fn present(snapshots: Snapshots<'_>, steps: &[Step<'_>]) -> Result<usize, StoreError> {
     if let Some(top) = steps.last()
@@ -238,90 +248,7 @@ async fn present(snapshots: Snapshots<'_>, steps: &[Step<'_>]) -> Result<usize, 
     Ok(steps.len())
 }
 
-/// One layer's way into its snapshot.
-struct Landing<'a> {
-    snapshots: Snapshots<'a>,
-    step: &'a Step<'a>,
-    arrival: watch::Receiver<Arrival>,
-    ground: Option<&'a Ground>,
-    /// What is to be written through before the snapshot is committed.
-    durable: Option<&'a Path>,
-}
-
-impl Landing<'_> {
-    async fn run(&self, mut layer: Option<Layer>) -> Result<Outcome, UnpackError> {
-        for _ in 0..TRIES {
-            match self.snapshots.prepare(self.step).await? {
-                Prepared::Exists if self.snapshots.hold(&self.step.chain_id).await? => return Ok(Outcome::Present),
-                Prepared::Exists => {}
-                Prepared::Active { key, mounts } => {
-                    let landed = self.land(layer.take(), &key, mounts).await;
-                    if landed.is_err() {
-                        self.snapshots.remove(&key).await;
-                    }
-                    return landed;
-                }
-            }
-        }
-        let message = format!("snapshot {} disappeared {TRIES} times", self.step.chain_id);
-        Err(StoreError::Containerd { action: "prepare a snapshot", message, code: RemoteCode::Other }.into())
-    }
-
-    /// Fills a prepared snapshot and commits it.
-    async fn land(&self, layer: Option<Layer>, key: &str, mounts: Vec<Mount>) -> Result<Outcome, UnpackError> {
-        let site = self.ground.and_then(|ground| ground.site(&mounts));
-        if let (Some(_), None) = (&layer, &site) {
-            tracing::warn!(layer = %self.step.layer.digest, ?mounts, "unfamiliar mounts: containerd extracts this layer itself");
-        }
-        let outcome = self.fill(layer.zip(site), mounts).await?;
-        if let Some(durable) = self.durable {
-            sync(durable).await?;
-        }
-        Ok(match self.snapshots.commit(self.step, key).await? {
-            Outcome::Present => Outcome::Present,
-            _ => outcome,
-        })
-    }
-
-    /// Gets the layer's files into a prepared snapshot.
-    async fn fill(&self, grafting: Option<(Layer, Site)>, mounts: Vec<Mount>) -> Result<Outcome, UnpackError> {
-        if let Some((layer, site)) = grafting {
-            let grafted = tokio::task::spawn_blocking(move || overlay::graft(&layer, &site)).await;
-            match grafted.map_err(|error| StoreError::thread(&error))? {
-                Ok(()) => return Ok(Outcome::Grafted),
-                // containerd would refuse it as well.
-                Err(GraftError::Tree(source)) if source.kind() == Kind::InvalidContent => {
-                    return Err(UnpackError::Tree { layer: self.step.layer.digest.clone(), source });
-                }
-                Err(error) => {
-                    tracing::warn!(layer = %self.step.layer.digest, %error, "containerd extracts this layer itself");
-                }
-            }
-        }
-        wait_until_present(self.arrival.clone()).await?;
-        diff::apply(self.snapshots, self.step, mounts).await?;
-        Ok(Outcome::Applied)
-    }
-}
-
-async fn wait_until_present(mut arrival: watch::Receiver<Arrival>) -> Result<(), UnpackError> {
-    let present = arrival.wait_for(|arrival| matches!(arrival, Arrival::Present)).await;
-    present.map(|_| ()).map_err(|_| UnpackError::Abandoned)
-}
-
 fn lost(digest: &Digest) -> StoreError {
     let message = format!("{digest} is not there any more");
     StoreError::Containerd { action: "read content", message, code: RemoteCode::NotFound }
-}
-
-/// Everything on a file system, ours or not: there is no smaller unit that holds directories
-/// as well.
-async fn sync(path: &Path) -> Result<(), StoreError> {
-    let path = path.to_owned();
-    let synced = tokio::task::spawn_blocking(move || {
-        let failed = |error| StoreError::io("sync", &path, error);
-        let folder = std::fs::File::open(&path).map_err(failed)?;
-        rustix::fs::syncfs(&folder).map_err(|errno| failed(errno.into()))
-    });
-    synced.await.map_err(|error| StoreError::thread(&error))?
 }

@@ -14,7 +14,7 @@ use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 use crate::core::descriptor::MediaType;
 
 /// Bytes that containerd looks at before it decides.
-const PEEKED: usize = 10;
+pub const PEEKED: usize = 10;
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Windows up to 8 MiB, which is what `zstd -19` asks for: the memory of the daemon is
@@ -61,6 +61,39 @@ pub enum InflateError {
     Window,
 }
 
+/// Bytes that the decoder of a layer may hold which is of this type and begins so; with its
+/// first [`PEEKED`] bytes, or all of them where there are fewer.
+#[must_use]
+pub fn window(media_type: &MediaType, first: &[u8]) -> usize {
+    if !is_plain(media_type) && Format::of(first) == Format::Zstd { ZSTD_WINDOW } else { 0 }
+}
+
+/// Whether a layer is never inflated, whatever it begins with.
+fn is_plain(media_type: &MediaType) -> bool {
+    media_type.as_str().ends_with(".v1.tar")
+}
+
+/// What a layer is compressed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Format {
+    fn of(first: &[u8]) -> Self {
+        let skippable = first.len() >= 8 && first[0] & 0xf0 == 0x50 && first[1..4] == [0x2a, 0x4d, 0x18];
+        if first.starts_with(&GZIP_MAGIC) {
+            Self::Gzip
+        } else if first.starts_with(&ZSTD_MAGIC) || skippable {
+            Self::Zstd
+        } else {
+            Self::Plain
+        }
+    }
+}
+
 /// A layer being inflated.
 pub struct Inflater {
     state: State,
@@ -93,7 +126,7 @@ impl Inflater {
     /// A decoder for a layer of this type.
     #[must_use]
     pub fn new(media_type: &MediaType) -> Self {
-        let state = if media_type.as_str().ends_with(".v1.tar") { State::Plain } else { State::Undecided };
+        let state = if is_plain(media_type) { State::Plain } else { State::Undecided };
         Self { state, peeked: Vec::new() }
     }
 
@@ -151,19 +184,17 @@ impl Inflater {
 
 impl State {
     fn of(peeked: &[u8]) -> Result<Self, InflateError> {
-        let skippable = peeked.len() >= 8 && peeked[0] & 0xf0 == 0x50 && peeked[1..4] == [0x2a, 0x4d, 0x18];
-        if peeked.starts_with(&GZIP_MAGIC) {
-            let decoder = Box::new(Decompress::new_gzip(GZIP_WINDOW_BITS));
-            return Ok(Self::Gzip { decoder, between: false });
-        }
-        if peeked.starts_with(&ZSTD_MAGIC) || skippable {
-            let mut decoder = Decoder::new().map_err(|error| corrupt("zstd", &error))?;
-            decoder
-                .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))
-                .map_err(|error| corrupt("zstd", &error))?;
-            return Ok(Self::Zstd { decoder: Box::new(decoder), between: false });
-        }
-        Ok(Self::Plain)
+        Ok(match Format::of(peeked) {
+            Format::Plain => Self::Plain,
+            Format::Gzip => Self::Gzip { decoder: Box::new(Decompress::new_gzip(GZIP_WINDOW_BITS)), between: false },
+            Format::Zstd => {
+                let mut decoder = Decoder::new().map_err(|error| corrupt("zstd", &error))?;
+                decoder
+                    .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))
+                    .map_err(|error| corrupt("zstd", &error))?;
+                Self::Zstd { decoder: Box::new(decoder), between: false }
+            }
+        })
     }
 
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Progress, InflateError> {

@@ -6,6 +6,8 @@
 //! it waits. Nothing that is made here has a name that a container could use, and
 //! [`grow`] only returns once blob digest and diffID both held.
 
+mod check;
+
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -18,8 +20,10 @@ use crate::core::digest::{Digest, Digester};
 use crate::core::error::{Classify, Kind};
 use crate::core::limits::Limits;
 use crate::cpu::{self, Cpu, Priority};
+use crate::fetch::Budget;
 use crate::store::staging::{FollowError, Follower};
 use crate::store::{BlobReader, StoreError};
+pub use check::check;
 
 /// Bytes read at a time; smaller ones slow the decoders down.
 const INPUT: usize = 256 * 1024;
@@ -27,11 +31,30 @@ const INPUT: usize = 256 * 1024;
 const BUFFER: usize = 256 * 1024;
 const BUFFERS: usize = 4;
 
-/// Bytes that a layer of this type holds in memory while it grows: its buffers, what a tree
-/// keeps at hand, and the window of its decoder.
+/// Bytes that a layer holds in buffers while it grows: those between its stages, what archive
+/// and tree keep at hand, and the window of its decoder, which its first bytes tell.
+///
+/// # Errors
+/// [`LayerError::Follow`], as for the layer itself.
+pub async fn buffers(media_type: &MediaType, mut follower: Follower) -> Result<u32, LayerError> {
+    let mut first = [0; inflate::PEEKED];
+    let mut filled = 0;
+    while filled < first.len() {
+        match follower.read(&mut first[filled..]).await? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(with_window(inflate::window(media_type, &first[..filled])))
+}
+
+/// The same for a layer of which nothing is known: the most that one holds.
 #[must_use]
-pub fn memory(media_type: &MediaType) -> u32 {
-    let window = if media_type.as_str().ends_with("zstd") { inflate::ZSTD_WINDOW } else { 0 };
+pub fn most_buffers() -> u32 {
+    with_window(inflate::ZSTD_WINDOW)
+}
+
+fn with_window(window: usize) -> u32 {
     u32::try_from(INPUT + BUFFER * BUFFERS + (1 << 20) + window).unwrap_or(u32::MAX)
 }
 
@@ -56,6 +79,8 @@ pub struct Order {
     pub whiteouts: Whiteouts,
     /// Every bound.
     pub limits: Limits,
+    /// Where the memory comes from for what a tree has to remember.
+    pub budget: Budget,
 }
 
 /// A private tree that was proven to be the layer it is meant to be.
@@ -116,20 +141,10 @@ pub async fn grow(cpu: &Cpu, source: Source, order: Order, scratch: Scratch) -> 
         // What a store has was verified when it went in.
         Source::Stored(_) => None,
     };
-    let (pieces, arriving) = channel(BUFFERS);
-    let (returned, spare) = channel(BUFFERS);
-    for _ in 0..BUFFERS {
-        // As many as the channel has room for.
-        let _ = returned.try_send(vec![0; BUFFER]);
-    }
-    let inflater = Inflater::new(&order.media_type);
-    let inflating = cpu.spawn(priority, read_and_inflate(source, inflater, pieces, spare));
-    let writing = cpu.spawn(priority, write(order, scratch, arriving, returned));
-    let (inflated, written) = tokio::join!(inflating, writing);
-    let grown = match (inflated, written) {
-        (Err(error), Err(LayerError::CutOff)) | (_, Err(error)) | (Err(error), _) => Err(error),
-        (Ok(()), Ok(layer)) => Ok(layer),
-    };
+    let (outlet, inlet) = between();
+    let inflating = cpu.spawn(priority, read_and_inflate(source, Inflater::new(&order.media_type), outlet));
+    let writing = cpu.spawn(priority, write(order, scratch, inlet));
+    let grown = both(tokio::join!(inflating, writing));
     // What makes no sense may be the publisher's, or never have been published: the digest
     // tells, and where it does not hold the right bytes are still to come.
     if let Some(verdict) = &mut verdict
@@ -141,6 +156,27 @@ pub async fn grow(cpu: &Cpu, source: Source, order: Order, scratch: Scratch) -> 
 }
 
 impl LayerError {
+    /// Whether the layer needs more memory than we give to one: whoever has more can unpack it.
+    #[must_use]
+    pub fn is_for_want_of_memory(&self) -> bool {
+        matches!(
+            self,
+            Self::Inflate(InflateError::Window)
+                | Self::Tree(TreeError::Memory)
+                | Self::Archive(ArchiveError::Sink(TreeError::Memory))
+        )
+    }
+
+    /// Whether the layer is no archive, whoever unpacks it.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Inflate(error) => *error != InflateError::Window,
+            Self::Archive(ArchiveError::Archive(_)) => true,
+            _ => false,
+        }
+    }
+
     /// Other bytes might have gone well. What is this node's own fault is known at once.
     fn depends_on_the_bytes(&self) -> bool {
         match self {
@@ -153,13 +189,40 @@ impl LayerError {
     }
 }
 
-/// The first stage: reads and inflates.
-async fn read_and_inflate(
-    mut source: Source,
-    mut inflater: Inflater,
+/// Where the first stage puts what it makes.
+struct Outlet {
     pieces: Sender<Piece>,
-    mut spare: Receiver<Vec<u8>>,
-) -> Result<(), LayerError> {
+    spare: Receiver<Vec<u8>>,
+}
+
+/// Where the second stage takes it from, and gives the buffers back.
+struct Inlet {
+    pieces: Receiver<Piece>,
+    returned: Sender<Vec<u8>>,
+}
+
+/// What lies between the stages: a few buffers that go round.
+fn between() -> (Outlet, Inlet) {
+    let (sender, pieces) = channel(BUFFERS);
+    let (returned, spare) = channel(BUFFERS);
+    for _ in 0..BUFFERS {
+        // As many as the channel has room for.
+        let _ = returned.try_send(vec![0; BUFFER]);
+    }
+    (Outlet { pieces: sender, spare }, Inlet { pieces, returned })
+}
+
+/// What came of both stages: the error that came first, where there are two.
+fn both<T>(outcome: (Result<(), LayerError>, Result<T, LayerError>)) -> Result<T, LayerError> {
+    match outcome {
+        (Err(error), Err(LayerError::CutOff)) | (_, Err(error)) | (Err(error), _) => Err(error),
+        (Ok(()), Ok(made)) => Ok(made),
+    }
+}
+
+/// The first stage: reads and inflates.
+async fn read_and_inflate(mut source: Source, mut inflater: Inflater, outlet: Outlet) -> Result<(), LayerError> {
+    let Outlet { pieces, mut spare } = outlet;
     let mut input = vec![0; INPUT];
     let mut output = next(&mut spare).await?;
     let mut filled = 0;
@@ -198,15 +261,11 @@ async fn next(spare: &mut Receiver<Vec<u8>>) -> Result<Vec<u8>, LayerError> {
 }
 
 /// The second stage: hashes the tar and writes the files.
-async fn write(
-    order: Order,
-    scratch: Scratch,
-    mut pieces: Receiver<Piece>,
-    returned: Sender<Vec<u8>>,
-) -> Result<Layer, LayerError> {
+async fn write(order: Order, scratch: Scratch, inlet: Inlet) -> Result<Layer, LayerError> {
+    let Inlet { mut pieces, returned } = inlet;
     let mut digester = Digester::default();
     let mut archive = Archive::new(&order.limits);
-    let mut tree = Tree::create(scratch.path(), order.whiteouts, &order.limits)?;
+    let mut tree = Tree::create(scratch.path(), order.whiteouts, &order.limits, order.budget.memory())?;
     while let Some(piece) = pieces.recv().await {
         let Piece::Bytes(bytes) = piece else {
             archive.finish().map_err(ArchiveError::Archive)?;

@@ -101,13 +101,17 @@ pub enum UnpackError {
         /// In the config.
         diff_ids: usize,
     },
-    /// A layer that is no tar.
-    #[error("layer {digest} has the media type {media_type}, which is no tar that can be unpacked")]
+    /// A layer that is no tar, for which containerd has no processor either, or one that fails.
+    #[error(
+        "layer {digest} has the media type {media_type}, which lighterman does not unpack, and neither does containerd: {reason}"
+    )]
     UnknownLayer {
         /// The layer.
         digest: Digest,
         /// What the manifest says it is.
         media_type: MediaType,
+        /// In containerd's words.
+        reason: String,
     },
     /// The layer holds another file system than the config promises.
     #[error("layer {layer} unpacks to {actual}, but the config promises {expected}")]
@@ -186,7 +190,9 @@ impl Classify for UnpackError {
             Self::Tree { source, .. } => return source.hint(),
             Self::Abandoned => return None,
             Self::UnknownLayer { .. } => {
-                "the image is an artifact or encrypted; it can be pulled with --to oci:DIR".into()
+                "an encrypted image needs a stream processor and its key in containerd's configuration; \
+                 an artifact can be pulled with --no-unpack or --to oci:DIR"
+                    .into()
             }
             _ => "the publisher has to rebuild and push this image; no retry will help".into(),
         })

@@ -14,6 +14,9 @@ pub(super) struct Step<'a> {
     pub(super) chain_id: Digest,
     /// The snapshot below; none for the lowest layer.
     pub(super) parent: Option<Digest>,
+    /// Whether it is a tar, plain or compressed in a way that everybody knows. Anything else
+    /// only containerd can unpack, if it has a processor for the type: encrypted layers, say.
+    pub(super) is_tar: bool,
 }
 
 /// The layers in the order in which they are applied, or why they cannot be.
@@ -22,15 +25,12 @@ pub(super) fn plan<'a>(manifest: &'a Manifest, config: &'a ImageConfig) -> Resul
     if layers.len() != diff_ids.len() {
         return Err(UnpackError::LayerCount { layers: layers.len(), diff_ids: diff_ids.len() });
     }
-    if let Some(layer) = layers.iter().find(|layer| !is_tar(&layer.media_type)) {
-        return Err(UnpackError::UnknownLayer { digest: layer.digest.clone(), media_type: layer.media_type.clone() });
-    }
     let mut parent = None;
     let steps = layers.iter().zip(diff_ids).zip(chain_ids(diff_ids));
     Ok(steps
         .map(|((layer, diff_id), chain_id)| {
             let parent = parent.replace(chain_id.clone());
-            Step { layer, diff_id, chain_id, parent }
+            Step { layer, diff_id, chain_id, parent, is_tar: is_tar(&layer.media_type) }
         })
         .collect())
 }
@@ -89,11 +89,13 @@ mod tests {
         let error = plan(&manifest, &config).expect_err("two are not one");
         assert!(matches!(error, UnpackError::LayerCount { layers: 2, diff_ids: 1 }));
         assert_eq!(error.kind(), Kind::InvalidContent);
+    }
 
-        let (manifest, config) = image(&[GZIP, "application/vnd.example.model"], 2);
-        let error = plan(&manifest, &config).expect_err("a model is no tar");
-        assert_eq!(error.kind(), Kind::Unsupported);
-        assert!(error.to_string().contains("application/vnd.example.model"), "{error}");
+    #[test]
+    fn what_is_no_tar_is_left_to_containerd() {
+        let (manifest, config) = image(&[GZIP, "application/vnd.oci.image.layer.v1.tar+gzip+encrypted"], 2);
+        let steps = plan(&manifest, &config).expect("a plan");
+        assert_eq!(steps.iter().map(|step| step.is_tar).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

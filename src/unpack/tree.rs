@@ -25,6 +25,7 @@
 //! Specification: OCI image-spec, layer.md; Linux, `Documentation/filesystems/overlayfs.rst`.
 
 mod budget;
+mod dates;
 mod dress;
 mod error;
 mod make;
@@ -48,7 +49,9 @@ use rustix::fs::{AtFlags, CWD, Mode, Timestamps, mkdirat, utimensat};
 use rustix::io::Errno;
 
 use crate::core::limits::Limits;
+use crate::fetch::Memory;
 use budget::Budget;
+use dates::Dates;
 use dress::{Fresh, Place};
 use path::{ResolveError, is_within, resolve, split};
 use spine::{Spine, Stopped, link_at};
@@ -89,10 +92,12 @@ pub enum Fate {
 }
 
 /// A tree that has all of its entries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Grown {
     /// Directories that depend on the layers below, parents first. Empty for a bottom layer.
     pub implied: Vec<Implied>,
+    /// The memory that those take.
+    pub memory: Memory,
     /// Entries that were taken, whiteouts among them.
     pub entries: u64,
     /// Bytes of the regular files, holes included.
@@ -113,35 +118,36 @@ pub struct Tree {
     alias: Option<(Vec<u8>, Vec<u8>)>,
     /// A regular file whose content comes next.
     open: Option<make::OpenFile>,
-    directories: Vec<(Box<[u8]>, Timestamps)>,
+    dates: Dates,
     /// By clean path: what came of it, and whether it is nested.
     implied: BTreeMap<Vec<u8>, (Fate, bool)>,
-    /// What the entries made, where whiteouts are plain and must know.
+    /// What became of the entries, where whiteouts are plain and must know.
     unpacked: whiteout::Unpacked,
     /// Whether something was removed, so that paths may lead elsewhere than before.
     is_rebuilt: bool,
 }
 
 impl Tree {
-    /// A tree in `root`, an empty directory that nobody else can enter.
+    /// A tree in `root`, an empty directory that nobody else can enter. What it has to remember
+    /// is taken from `memory`.
     ///
     /// # Errors
     /// [`TreeError::Io`].
-    pub fn create(root: &Path, style: Whiteouts, limits: &Limits) -> Result<Self, TreeError> {
+    pub fn create(root: &Path, style: Whiteouts, limits: &Limits, memory: Memory) -> Result<Self, TreeError> {
         let name = root.as_os_str().as_encoded_bytes();
         let fail = |errno| TreeError::io("use", name, errno);
-        let root: OwnedFd = spine::step(CWD, name).map_err(fail)?;
-        let spine = Spine::new(root);
+        let fd: OwnedFd = spine::step(CWD, name).map_err(fail)?;
+        let spine = Spine::new(fd);
         let fresh = Fresh::probe(spine.root()).map_err(fail)?;
         Ok(Self {
             spine,
             style,
             fresh,
-            budget: Budget::new(limits),
+            budget: Budget::new(limits, memory),
             name: Vec::new(),
             alias: None,
             open: None,
-            directories: Vec::new(),
+            dates: Dates::new(root),
             implied: BTreeMap::new(),
             unpacked: whiteout::Unpacked::default(),
             is_rebuilt: false,
@@ -154,13 +160,19 @@ impl Tree {
     /// [`TreeError`]; [`TreeError::Removed`] where the layer took a directory away again and
     /// left nothing at its path.
     pub fn finish(mut self) -> Result<Grown, TreeError> {
-        for (name, times) in std::mem::take(&mut self.directories) {
+        let (mut dates, mut name) = (self.dates.read().map_err(TreeError::dates)?, Vec::new());
+        while let Some(times) = dates.next(&mut name).map_err(TreeError::dates)? {
             self.stamp(&name, &times)?;
         }
         let implied =
             |(path, (fate, is_nested))| Implied { path: PathBuf::from(OsString::from_vec(path)), fate, is_nested };
-        let implied = self.implied.into_iter().map(implied).collect();
-        Ok(Grown { implied, entries: self.budget.entries(), bytes: self.budget.bytes() })
+        let implied: Vec<Implied> = self.implied.into_iter().map(implied).collect();
+        let (entries, bytes) = (self.budget.entries(), self.budget.bytes());
+        let mut memory = self.budget.into_memory();
+        if implied.is_empty() {
+            memory.clear();
+        }
+        Ok(Grown { implied, memory, entries, bytes })
     }
 
     fn stamp(&mut self, name: &[u8], times: &Timestamps) -> Result<(), TreeError> {
@@ -236,6 +248,9 @@ impl Tree {
 
     /// Removes what has the name `base` in the directory at hand.
     fn clear(&mut self, base: &[u8], entry: &[u8]) -> Result<(), TreeError> {
+        if self.style == Whiteouts::Plain {
+            self.note(base, entry)?;
+        }
         remove::remove_at(self.spine.here(), base).map_err(|errno| TreeError::io("replace", entry, errno))?;
         self.is_rebuilt = true;
         self.alias = None;

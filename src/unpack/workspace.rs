@@ -4,7 +4,8 @@
 //! gets into a snapshot by a rename, and belongs to root alone, since trees hold setuid files
 //! and devices that nobody has vouched for. Every process has a session of its own in it, and a
 //! lock on the session says that the process lives: what a killed one left is removed by
-//! the next.
+//! the next. A tree that nobody wants is removed on the CPU pool, when nothing else is to be
+//! done: it may hold a million files, and whoever lets it go may be serving the network.
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::tree;
 use crate::core::unique;
+use crate::cpu::{Cpu, Priority, WeakCpu};
 
 /// Tries to start a session: another process may take a new one for a leftover.
 const TRIES: usize = 10;
@@ -23,6 +25,8 @@ const TRIES: usize = 10;
 #[derive(Debug, Clone)]
 pub struct Workspace {
     session: Arc<Session>,
+    /// Weak, since trees are also let go within the pool.
+    cpu: WeakCpu,
 }
 
 #[derive(Debug)]
@@ -35,20 +39,22 @@ struct Session {
     next: AtomicU64,
 }
 
-/// A directory for one tree, empty at first, removed with all that is in it when this is dropped.
+/// A directory for one tree, empty at first. When this is dropped, its removal with all that is
+/// in it is left to the CPU pool.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
-    _workspace: Workspace,
+    workspace: Workspace,
 }
 
 impl Workspace {
     /// Opens a session in `root`, which is made if need be, and removes what processes left
-    /// there that live no more. `prepare` sees the root before anything is made in it.
+    /// there that live no more. `prepare` sees the root before anything is made in it. Trees are
+    /// removed on `cpu`.
     ///
     /// # Errors
     /// Whatever keeps directories from being made there.
-    pub fn open(root: &Path, prepare: impl Fn(&Path) -> io::Result<()>) -> io::Result<Self> {
+    pub fn open(root: &Path, cpu: &Cpu, prepare: impl Fn(&Path) -> io::Result<()>) -> io::Result<Self> {
         sweep(root);
         for _ in 0..TRIES {
             DirBuilder::new().recursive(true).mode(0o700).create(root)?;
@@ -65,7 +71,7 @@ impl Workspace {
             }
             if let Some(lock) = lock(&path)? {
                 let session = Session { root: root.into(), path, _lock: lock, next: AtomicU64::new(0) };
-                return Ok(Self { session: Arc::new(session) });
+                return Ok(Self { session: Arc::new(session), cpu: cpu.downgrade() });
             }
         }
         Err(io::Error::other("other processes keep removing it"))
@@ -79,7 +85,7 @@ impl Workspace {
         let number = self.session.next.fetch_add(1, Ordering::Relaxed);
         let path = self.session.path.join(number.to_string());
         DirBuilder::new().mode(0o755).create(&path)?;
-        Ok(Scratch { path, _workspace: self.clone() })
+        Ok(Scratch { path, workspace: self.clone() })
     }
 
     /// The directory that all sessions share.
@@ -99,10 +105,15 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A tree that was renamed away is no longer here.
-        if let Err(error) = tree::remove(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "cannot remove an unfinished tree; the next start will");
-        }
+        let Workspace { session, cpu } = &self.workspace;
+        let (path, session) = (std::mem::take(&mut self.path), Arc::clone(session));
+        cpu.run(Priority::TIDY, move || {
+            // A tree that was renamed away is no longer here.
+            if let Err(error) = tree::remove(&path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove an unfinished tree; the next start will");
+            }
+            drop(session);
+        });
     }
 }
 
@@ -153,17 +164,43 @@ mod tests {
     fn nothing_stays_of_a_session_that_ends() {
         let folder = tempfile::tempdir().expect("folder");
         let root = folder.path().join("trees");
-        let workspace = Workspace::open(&root, |_| Ok(())).expect("opens");
+        let cpu = Cpu::new();
+        let workspace = Workspace::open(&root, &cpu, |_| Ok(())).expect("opens");
         let (scratch, moved) = (workspace.scratch().expect("makes"), workspace.scratch().expect("makes"));
         std::fs::write(scratch.path().join("file"), b"x").expect("writes");
         std::fs::rename(moved.path(), folder.path().join("snapshot")).expect("moves");
-        let other = Workspace::open(&root, |_| Ok(())).expect("opens beside it");
+        let other = Workspace::open(&root, &cpu, |_| Ok(())).expect("opens beside it");
         assert!(scratch.path().exists(), "a living session is left alone");
         drop((scratch, moved, workspace));
+        drop(cpu);
         assert_eq!(entries(&root), 1);
         drop(other);
         assert!(!root.exists());
         assert!(folder.path().join("snapshot").exists());
+    }
+
+    #[test]
+    fn who_lets_a_tree_go_does_not_wait_for_its_removal() {
+        let folder = tempfile::tempdir().expect("folder");
+        let cpu = Cpu::new();
+        let workspace = Workspace::open(&folder.path().join("trees"), &cpu, |_| Ok(())).expect("opens");
+        let scratch = workspace.scratch().expect("makes");
+        let path = scratch.path().to_owned();
+        std::fs::write(path.join("file"), b"x").expect("writes");
+        // Every thread of the pool is at something else.
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let releases: Vec<_> = std::iter::repeat_with(|| {
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            cpu.spawn(Priority::HASH, async move { released.recv().is_ok() }).detach();
+            release
+        })
+        .take(threads)
+        .collect();
+        drop(scratch);
+        assert!(path.join("file").exists(), "it was removed right here");
+        drop(releases);
+        drop(cpu);
+        assert!(!path.exists(), "the pool ended before it was removed");
     }
 
     #[test]
@@ -172,7 +209,7 @@ mod tests {
         let left = folder.path().join("1-dead/0/etc");
         std::fs::create_dir_all(&left).expect("makes");
         std::fs::write(left.join("shadow"), b"x").expect("writes");
-        let workspace = Workspace::open(folder.path(), |_| Ok(())).expect("opens");
+        let workspace = Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens");
         assert!(!folder.path().join("1-dead").exists());
         assert_eq!(entries(workspace.root()), 1);
     }

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use base64::Engine as _;
+
 use crate::support::containerd::ContainerdDaemon;
-use crate::support::fixture::{self, Flavour, Image, Manifest, Tree, noise, platform};
+use crate::support::fixture::{self, Flavour, Image, Layer, Manifest, Tree, noise, platform};
 use crate::support::liar::{Liar, Reply};
 use crate::support::lighterman::{Lighterman, exit};
 use crate::support::{files_below, host};
@@ -19,8 +21,11 @@ struct Bed {
 impl Bed {
     fn new() -> Self {
         let (image, request) = image(&noise(7, 6 << 20));
-        let liar = Liar::serving(&image, "app:1");
-        Self { daemon: ContainerdDaemon::start(), liar, request }
+        Self { request, ..Self::of(&image, ContainerdDaemon::start()) }
+    }
+
+    fn of(image: &Image, daemon: ContainerdDaemon) -> Self {
+        Self { daemon, liar: Liar::serving(image, "app:1"), request: String::new() }
     }
 
     fn args(&self, more: &[&str]) -> Vec<String> {
@@ -45,14 +50,36 @@ impl Bed {
 
 /// The image, with this behind the line that it prints, and how its large layer is asked for.
 fn image(rest: &[u8]) -> (Image, String) {
-    let program = Tree::new().dir("bin").file("bin/busybox", 0o755, &fixture::busybox_program(host()));
-    let program = program.symlink("bin/head", "busybox").layer();
-    let content = [b"the last stretch\n", rest].concat();
-    let cargo = Tree::new().dir("quay").file("quay/cargo", 0o644, &content).layer();
-    let start = ("/bin/head", &["-n", "1", "/quay/cargo"][..]);
-    let manifest = Manifest::new(Flavour::Oci, &platform(host().arch, ""), &[program, cargo], start);
+    let manifest = manifest(cargo(rest).layer());
     let request = format!("GET /v2/app/blobs/{}", manifest.layers[1].digest);
     (Image::single(manifest), request)
+}
+
+fn cargo(rest: &[u8]) -> Tree {
+    Tree::new().dir("quay").file("quay/cargo", 0o644, &[b"the last stretch\n", rest].concat())
+}
+
+fn manifest(cargo: Layer) -> Manifest {
+    let program = Tree::new().dir("bin").file("bin/busybox", 0o755, &fixture::busybox_program(host()));
+    let program = program.symlink("bin/head", "busybox").layer();
+    let start = ("/bin/head", &["-n", "1", "/quay/cargo"][..]);
+    Manifest::new(Flavour::Oci, &platform(host().arch, ""), &[program, cargo], start)
+}
+
+/// The type of a layer that only containerd may know how to unpack, and how it is told.
+const ENCRYPTED: &str = "application/vnd.oci.image.layer.v1.tar+encrypted";
+const PROCESSOR: &str = r#"
+[stream_processors."of-a-test"]
+  accepts = ["application/vnd.oci.image.layer.v1.tar+encrypted"]
+  returns = "application/vnd.oci.image.layer.v1.tar"
+  path = "base64"
+  args = ["--decode"]
+"#;
+
+fn encrypted() -> Image {
+    let tar = cargo(b"").tar();
+    let blob = base64::engine::general_purpose::STANDARD.encode(&tar).into_bytes();
+    Image::single(manifest(Layer::packed(ENCRYPTED, blob, &tar)))
 }
 
 fn text(args: &[String]) -> Vec<&str> {
@@ -121,4 +148,64 @@ fn what_a_killed_pull_left_half_unpacked_goes_with_the_next_one() {
     assert!(large(&files_below(&bed.trees())), "a killed process tidies nothing");
     user.run(&text(&args)).succeeds();
     bed.runs("after");
+}
+
+#[test]
+fn a_layer_that_only_containerd_can_read_is_left_to_it() {
+    let bed = Bed::of(&encrypted(), ContainerdDaemon::start_configured(PROCESSOR));
+    let outcome = Lighterman::new().run(&text(&bed.args(&["--json"]))).succeeds();
+    let counts = ["layersUnpacked", "layersUnpackedByContainerd"].map(|count| outcome.pulled()[count].clone());
+    assert_eq!(counts, [1, 1], "{outcome:?}");
+    bed.runs("decrypted");
+}
+
+#[test]
+fn a_layer_that_nobody_can_read_is_refused_by_both_and_goes_into_a_layout() {
+    let bed = Bed::of(&encrypted(), ContainerdDaemon::start());
+    let user = Lighterman::new();
+    let refused = user.run(&text(&bed.args(&[]))).fails(exit::CONTENT);
+    refused.says(&[ENCRYPTED, "neither does containerd: ", "processor", "blame: the image", "--no-unpack"]);
+    assert_eq!(files_below(&bed.trees()), [""; 0], "unfinished trees are left");
+    user.run(&text(&bed.args(&["--no-unpack"]))).succeeds();
+    let (_, layout) = user.layout("layout");
+    user.run(&["pull", &bed.liar.reference("app:1"), "--to", &layout]).succeeds();
+}
+
+/// What a pull may have resident at its peak, in KiB.
+const MOST: u64 = 128 * 1024;
+
+/// Pulls with `more` arguments and gives the result, and the most that was resident.
+fn peak_of(bed: &Bed, more: &[&str]) -> (crate::support::lighterman::Outcome, u64) {
+    let user = Lighterman::new();
+    let mut running = user.spawn(&text(&bed.args(&[&["--json"], more].concat())));
+    let peak = running.peak();
+    (running.wait().succeeds(), peak)
+}
+
+#[test]
+fn layers_of_very_many_long_names_take_no_more_memory_than_others() {
+    let deep = format!("{}/", "n".repeat(255)).repeat(14);
+    // More than a hundred megabytes of names that have to be kept to the end of the layer, and
+    // tens of them in one that depends on the layer below, which is more than there is.
+    let explicit = (0..32_000).fold(Tree::new(), |tree, n| tree.dir(&format!("{deep}{n}")));
+    let implied = (0..12_000).fold(Tree::new(), |tree, n| tree.file(&format!("{deep}of-{n}/f"), 0o644, b""));
+    let layers = [explicit.layer(), implied.layer()];
+    let manifest = Manifest::new(Flavour::Oci, &platform(host().arch, ""), &layers, ("/none", &[]));
+    let bed = Bed::of(&Image::single(manifest), ContainerdDaemon::start());
+    let (outcome, peak) = peak_of(&bed, &[]);
+    assert!(peak < MOST, "{peak} KiB");
+    let counts = ["layersUnpacked", "layersUnpackedByContainerd"].map(|count| outcome.pulled()[count].clone());
+    assert_eq!(counts, [1, 1], "{outcome:?}");
+    outcome.says(&["more memory than there is", "containerd extracts this layer itself"]);
+}
+
+#[test]
+fn blobs_that_are_sent_to_containerd_take_no_more_memory_than_others() {
+    // As many as could be sent at once, each of about what one stream has in memory.
+    let layer = |seed| Tree::new().file(&format!("quay/{seed}"), 0o644, &noise(seed, 7 << 20)).layer();
+    let layers: Vec<Layer> = (1..=32).map(layer).collect();
+    let manifest = Manifest::new(Flavour::Oci, &platform(host().arch, ""), &layers, ("/none", &[]));
+    let bed = Bed::of(&Image::single(manifest), ContainerdDaemon::start());
+    let (_, peak) = peak_of(&bed, &["--content", "write", "--max-concurrent-downloads", "32"]);
+    assert!(peak < MOST, "{peak} KiB");
 }

@@ -1,8 +1,8 @@
 //! Ctrl-C: what is left is partial data to go on from, and nothing that looks like an image.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::support::fixture::{self, Image, digest};
+use crate::support::fixture::{self, Blob, Image, digest};
 use crate::support::liar::{Liar, Reply, Request};
 use crate::support::lighterman::{Lighterman, Running, exit};
 use crate::support::{files_below, host};
@@ -11,6 +11,35 @@ use crate::support::{files_below, host};
 const SENT: usize = 3 << 20;
 /// How much of that must be on disk before the interrupt; the rest may still be in a buffer.
 const STORED: usize = 1 << 20;
+
+/// A user who pulls into a layout, from a registry that stops in the middle of the big layer
+/// the first time it is asked.
+struct Bed {
+    liar: Liar,
+    user: Lighterman<'static>,
+    big: Blob,
+    layout: PathBuf,
+    reference: String,
+    /// What the layout is called on the command line.
+    destination: String,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let image = Image::single(fixture::busybox().of(host()).clone());
+        let big = image.manifests[0].layers[2].clone();
+        let liar = Liar::serving(&image, "app:1");
+        liar.plan(&request_for(&big), [Reply::HangAfter(SENT)]);
+        let user = Lighterman::new();
+        let (layout, destination) = user.layout("layout");
+        let reference = liar.reference("app:1");
+        Self { liar, user, big, layout, reference, destination }
+    }
+}
+
+fn request_for(blob: &Blob) -> String {
+    format!("GET /v2/app/blobs/{}", blob.digest)
+}
 
 /// Waits until a file under `dir` begins with `prefix`, or the program has ended.
 fn wait_for_bytes(dir: &Path, prefix: &[u8], running: &mut Running) {
@@ -26,15 +55,8 @@ fn wait_for_bytes(dir: &Path, prefix: &[u8], running: &mut Running) {
 
 #[test]
 fn an_interrupted_pull_leaves_partial_data_only_and_the_next_one_goes_on_from_it() {
-    let image = Image::single(fixture::busybox().of(host()).clone());
-    let big = &image.manifests[0].layers[2];
-    let request = format!("GET /v2/app/blobs/{}", big.digest);
-    let liar = Liar::serving(&image, "app:1");
-    liar.plan(&request, std::iter::repeat_n(Reply::HangAfter(SENT), 1));
-    let user = Lighterman::new();
-    let (layout, destination) = user.layout("layout");
-    let reference = liar.reference("app:1");
-    let args = ["pull", reference.as_str(), "--to", &destination];
+    let Bed { liar, user, big, layout, reference, destination } = &Bed::new();
+    let args = ["pull", reference, "--to", destination];
 
     let mut running = user.spawn(&args);
     wait_for_bytes(&layout.join(".lighterman"), &big.bytes[..STORED], &mut running);
@@ -50,9 +72,9 @@ fn an_interrupted_pull_leaves_partial_data_only_and_the_next_one_goes_on_from_it
     }
     assert_eq!(user.left_in_tmp(), [""; 0]);
 
-    let before = liar.requests_for(&request).len();
+    let before = liar.requests_for(&request_for(big)).len();
     user.run(&args).succeeds();
-    let later = liar.requests_for(&request);
+    let later = liar.requests_for(&request_for(big));
     let resumed: Vec<usize> = later[before..].iter().filter_map(Request::range).map(|(first, _)| first).collect();
     assert!(resumed.iter().any(|first| *first >= STORED), "the second pull started again: {later:?}");
     assert!(later[before..].iter().all(|r| r.range().is_some_and(|(first, _)| first > 0)), "{later:?}");
@@ -64,14 +86,8 @@ fn an_interrupted_pull_leaves_partial_data_only_and_the_next_one_goes_on_from_it
 
 #[test]
 fn partial_data_that_was_tampered_with_does_not_get_into_the_image() {
-    let image = Image::single(fixture::busybox().of(host()).clone());
-    let big = &image.manifests[0].layers[2];
-    let liar = Liar::serving(&image, "app:1");
-    liar.plan(&format!("GET /v2/app/blobs/{}", big.digest), [Reply::HangAfter(SENT)]);
-    let user = Lighterman::new();
-    let (layout, destination) = user.layout("layout");
-    let reference = liar.reference("app:1");
-    let args = ["pull", reference.as_str(), "--to", &destination];
+    let Bed { user, big, layout, reference, destination, .. } = &Bed::new();
+    let args = ["pull", reference, "--to", destination];
     let staging = layout.join(".lighterman");
 
     let mut running = user.spawn(&args);
@@ -97,23 +113,16 @@ fn partial_data_that_was_tampered_with_does_not_get_into_the_image() {
 
 #[test]
 fn a_killed_pull_goes_on_where_it_was() {
-    let image = Image::single(fixture::busybox().of(host()).clone());
-    let big = &image.manifests[0].layers[2];
-    let request = format!("GET /v2/app/blobs/{}", big.digest);
-    let liar = Liar::serving(&image, "app:1");
-    liar.plan(&request, [Reply::HangAfter(SENT)]);
-    let user = Lighterman::new();
-    let (layout, destination) = user.layout("layout");
-    let reference = liar.reference("app:1");
-    let args = ["pull", reference.as_str(), "--to", &destination];
+    let Bed { liar, user, big, layout, reference, destination } = &Bed::new();
+    let args = ["pull", reference, "--to", destination];
 
     let mut running = user.spawn(&args);
     wait_for_bytes(&layout.join(".lighterman"), &big.bytes[..STORED], &mut running);
     // With no chance to tidy up: dropping kills it.
     drop(running);
-    let before = liar.requests_for(&request).len();
+    let before = liar.requests_for(&request_for(big)).len();
     user.run(&args).succeeds();
-    let later = liar.requests_for(&request);
+    let later = liar.requests_for(&request_for(big));
     // What was written and not yet noted down is one piece at the most.
     let resumed = later[before..].iter().filter_map(Request::range).any(|(first, _)| first >= STORED / 2);
     assert!(resumed, "the second pull started again: {later:?}");

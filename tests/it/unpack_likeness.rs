@@ -76,8 +76,6 @@ impl Bed {
             }
             Some(exit::OK) => Ok(self.directories(extractor, diff_ids)),
             Some(exit::CONTENT) => Err(outcome.stderr),
-            // containerd's words do not always tell an archive from a disk.
-            Some(exit::LOCAL_IO) if extractor != OWN => Err(outcome.stderr),
             _ => panic!("{reference} cannot be unpacked, and that is all: {outcome:?}"),
         }
     }

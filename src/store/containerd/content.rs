@@ -16,7 +16,7 @@ use containerd_client::tonic::{Code, Request, Status, Streaming};
 use futures_util::StreamExt;
 use prost_types::FieldMask;
 use tokio::io::AsyncReadExt;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::io::StreamReader;
 
 use super::labels::{self, Labels};
@@ -31,6 +31,9 @@ use crate::store::{Belongs, BlobReader, Lease, StoreError};
 const CHUNK: usize = 1024 * 1024;
 /// Messages under way, so that reading, sending and containerd's writing overlap.
 const PIPELINED: usize = 4;
+/// Blobs that this process sends at a time: each has several messages in memory, and containerd
+/// takes no more bytes per second from many streams than from two.
+static SENDING: Semaphore = Semaphore::const_new(2);
 /// First and longest pause while another lighterman writes the same blob.
 const LOCKED_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 /// Longest wait for it: a blob of 100 GB takes about this long.
@@ -193,7 +196,12 @@ impl Containerd {
         while tries < TRIES {
             let written = match &source {
                 Source::Link { file, path, target } => self.link(lease, &ingest, (file, path, target), belongs).await?,
-                _ => self.ingest(lease, &ingest, source.clone(), belongs).await?,
+                Source::Memory(_) => self.ingest(lease, &ingest, source.clone(), belongs).await?,
+                Source::File { .. } => {
+                    // Nobody closes it, so that this cannot fail.
+                    let _turn = SENDING.acquire().await;
+                    self.ingest(lease, &ingest, source.clone(), belongs).await?
+                }
             };
             match written {
                 Written::Committed => return Ok(Handed::Over),

@@ -16,6 +16,7 @@ use super::super::layer::Layer;
 use super::super::tree::{self, RootMeta, TreeError};
 use super::super::workspace::Workspace;
 use crate::core::unique;
+use crate::cpu::Cpu;
 use crate::store::StoreError;
 use crate::store::containerd::Containerd;
 
@@ -57,22 +58,24 @@ pub(super) enum GraftError {
 }
 
 impl Ground {
-    /// Finds out whether trees can be grafted, by a real rename.
+    /// Finds out whether trees can be grafted, by a real rename. Those that are not are removed on
+    /// `cpu`.
     ///
     /// # Errors
     /// Outside, where containerd does not answer; inside, in words, why they cannot.
-    pub(super) async fn find(store: &Containerd) -> Result<Result<Self, String>, StoreError> {
+    pub(super) async fn find(store: &Containerd, cpu: &Cpu) -> Result<Result<Self, String>, StoreError> {
         if store.snapshotter() != SNAPSHOTTER {
             return Ok(Err(format!("the snapshotter is {}, not {SNAPSHOTTER}", store.snapshotter())));
         }
         let Some(root) = store.snapshotter_root().await? else {
             return Ok(Err("containerd does not say where its snapshots are".into()));
         };
-        let opened = tokio::task::spawn_blocking(move || Self::open(&root)).await;
+        let cpu = cpu.clone();
+        let opened = tokio::task::spawn_blocking(move || Self::open(&root, &cpu)).await;
         opened.map_err(|error| StoreError::thread(&error))
     }
 
-    fn open(root: &Path) -> Result<Self, String> {
+    fn open(root: &Path, cpu: &Cpu) -> Result<Self, String> {
         if in_user_namespace() {
             return Err("this is a user namespace".into());
         }
@@ -83,7 +86,7 @@ impl Ground {
             check_owner(root)?;
             check_owner(&snapshots)?;
             // The label first: what is made below has it from here.
-            let workspace = Workspace::open(&own, |own| copy_label(&snapshots, own))?;
+            let workspace = Workspace::open(&own, cpu, |own| copy_label(&snapshots, own))?;
             prove_rename(&workspace, &snapshots)?;
             Ok(workspace)
         };
@@ -175,7 +178,7 @@ mod tests {
     use super::*;
 
     fn ground(folder: &Path) -> Ground {
-        let workspace = Workspace::open(&folder.join("own"), |_| Ok(())).expect("opens");
+        let workspace = Workspace::open(&folder.join("own"), &Cpu::new(), |_| Ok(())).expect("opens");
         Ground { snapshots: "/run/c/snapshots".into(), workspace }
     }
 

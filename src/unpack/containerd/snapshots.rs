@@ -143,7 +143,8 @@ mod tests {
     fn a_snapshot_is_told_what_it_is_made_of() {
         let [chain_id, diff_id, below] = ["chain", "diff", "below"].map(|text| Digest::of(text.as_bytes()));
         let layer = Descriptor::new(MediaType::parse("application/vnd.oci.image.layer.v1.tar"), diff_id.clone(), 1);
-        let mut step = Step { layer: &layer, diff_id: &diff_id, chain_id: chain_id.clone(), parent: None };
+        let mut step =
+            Step { layer: &layer, diff_id: &diff_id, chain_id: chain_id.clone(), parent: None, is_tar: true };
         let mut expected = HashMap::from([
             ("containerd.io/snapshot.ref".to_owned(), chain_id.to_string()),
             ("containerd.io/snapshot/diff-id".to_owned(), diff_id.to_string()),

@@ -48,7 +48,11 @@ impl Blob {
     }
 
     fn follow(&self) -> Source {
-        Source::Arriving(Follower::new(Arc::clone(&self.file), self.bytes.len() as u64, self.extent.subscribe()))
+        Source::Arriving(self.follower())
+    }
+
+    fn follower(&self) -> Follower {
+        Follower::new(Arc::clone(&self.file), self.bytes.len() as u64, self.extent.subscribe())
     }
 
     fn arrives_up_to(&self, end: usize) {
@@ -69,6 +73,7 @@ fn order(tar: &[u8]) -> Order {
         diff_id: Digest::of(tar),
         whiteouts: Whiteouts::Plain,
         limits: Limits::default(),
+        budget: Budget::new(Limits::default().buffer_bytes),
     }
 }
 
@@ -81,16 +86,17 @@ fn names(path: &Path) -> Vec<String> {
 
 /// Grows one whole blob.
 async fn grown(bytes: Vec<u8>, order: Order, folder: &Path) -> Result<Layer, LayerError> {
-    let workspace = Workspace::open(folder, |_| Ok(())).expect("opens");
+    let cpu = Cpu::new();
+    let workspace = Workspace::open(folder, &cpu, |_| Ok(())).expect("opens");
     let blob = Blob::new(bytes);
     blob.is_whole();
-    grow(&Cpu::new(), blob.follow(), order, workspace.scratch().expect("makes")).await
+    grow(&cpu, blob.follow(), order, workspace.scratch().expect("makes")).await
 }
 
 #[tokio::test]
 async fn files_are_there_before_the_last_byte_has_come_and_the_verdict_is_awaited() {
     let folder = tempfile::tempdir().expect("folder");
-    let workspace = Workspace::open(folder.path(), |_| Ok(())).expect("opens");
+    let workspace = Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens");
     // More than the buffers between the stages hold, so that the first file has to be written.
     let noise: Vec<u8> = (0..4_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let tar = tar(&[("first", b"cargo"), ("second", &noise)]);
@@ -141,7 +147,7 @@ async fn what_cannot_be_proven_leaves_nothing() {
 #[tokio::test]
 async fn wrong_bytes_end_the_layer_even_after_its_last_entry() {
     let folder = tempfile::tempdir().expect("folder");
-    let workspace = Workspace::open(folder.path(), |_| Ok(())).expect("opens");
+    let workspace = Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens");
     let tar = tar(&[("file", b"cargo")]);
     let blob = Blob::new(gzip(&tar));
     blob.arrives_up_to(blob.bytes.len());
@@ -154,7 +160,7 @@ async fn wrong_bytes_end_the_layer_even_after_its_last_entry() {
 #[tokio::test]
 async fn nonsense_is_only_the_publishers_once_the_digest_held() {
     let folder = tempfile::tempdir().expect("folder");
-    let workspace = Workspace::open(folder.path(), |_| Ok(())).expect("opens");
+    let workspace = Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens");
     let tar = tar(&[("file", &b"cargo".repeat(10_000))]);
     let mut wrong = gzip(&tar);
     wrong[30] ^= 0xff;
@@ -176,9 +182,59 @@ async fn nonsense_is_only_the_publishers_once_the_digest_held() {
 #[tokio::test]
 async fn a_layer_that_the_store_has_is_read_from_there() {
     let folder = tempfile::tempdir().expect("folder");
-    let workspace = Workspace::open(folder.path(), |_| Ok(())).expect("opens");
+    let workspace = Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens");
     let tar = tar(&[("file", b"cargo")]);
     let source = Source::Stored(Box::pin(std::io::Cursor::new(gzip(&tar))));
     let layer = grow(&Cpu::new(), source, order(&tar), workspace.scratch().expect("makes")).await.expect("grows");
     assert_eq!(std::fs::read(layer.scratch.path().join("file")).expect("reads"), b"cargo");
+}
+
+#[tokio::test]
+async fn a_window_is_reserved_where_the_bytes_ask_for_one_whatever_their_type() {
+    let zstd = zstd::encode_all(&b"cargo"[..], 1).expect("compresses");
+    let skippable = [&[0x5f, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"toc", &zstd].concat();
+    let cases = [
+        (GZIP, zstd.clone(), most_buffers()),
+        (GZIP, skippable, most_buffers()),
+        (GZIP, gzip(b"cargo"), with_window(0)),
+        (GZIP, b"x".to_vec(), with_window(0)),
+        (GZIP, Vec::new(), with_window(0)),
+        ("application/vnd.oci.image.layer.v1.tar+zstd", gzip(b"cargo"), with_window(0)),
+        ("application/vnd.oci.image.layer.v1.tar", zstd, with_window(0)),
+    ];
+    for (number, (kind, bytes, expected)) in cases.into_iter().enumerate() {
+        let blob = Blob::new(bytes);
+        blob.is_whole();
+        let found = buffers(&MediaType::parse(kind), blob.follower()).await.expect("is there");
+        assert_eq!(found, expected, "case {number}");
+    }
+}
+
+#[tokio::test]
+async fn the_least_budget_holds_any_layer() {
+    let budget = Budget::new(Limits::LEAST_BUFFER_BYTES);
+    let _layer = budget.reserve(most_buffers()).await;
+    assert!(futures_util::FutureExt::now_or_never(budget.reserve(1)).is_some(), "a layer holds more than it reserves");
+}
+
+#[tokio::test]
+async fn what_is_no_archive_is_known_without_making_anything_of_it() {
+    let tar = tar(&[("file", &b"cargo".repeat(100_000))]);
+    let zstd = zstd::encode_all(&tar[..], 1).expect("compresses");
+    let cut = |whole: &[u8]| whole[..whole.len() - 9].to_vec();
+    let cases = [
+        (gzip(&tar), false),
+        (zstd.clone(), false),
+        (tar.clone(), false),
+        (cut(&gzip(&tar)), true),
+        (cut(&zstd), true),
+        (gzip(&tar[..700]), true),
+        (gzip(b"no tar at all"), true),
+    ];
+    for (number, (bytes, damaged)) in cases.into_iter().enumerate() {
+        let source = Source::Stored(Box::pin(std::io::Cursor::new(bytes)));
+        let checked = check(&Cpu::new(), source, &MediaType::parse(GZIP), &Limits::default()).await;
+        assert_eq!(checked.as_ref().is_err_and(LayerError::is_damage), damaged, "case {number}: {checked:?}");
+        assert_eq!(checked.is_err(), damaged);
+    }
 }

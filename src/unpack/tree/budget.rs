@@ -2,9 +2,13 @@
 
 use super::TreeError;
 use crate::core::limits::Limits;
+use crate::fetch::Memory;
 
-/// Bytes that one remembered path costs beside its own, rounded up.
-const REMEMBERED: u64 = 96;
+/// Bytes that one remembered path costs beside its own: in the map, in what comes of that, and
+/// for the group that it may pass on; rounded up.
+const REMEMBERED: u64 = 128;
+/// Bytes that a hash costs in a set that has just doubled, while the old one is still there.
+const HASHED: u64 = 32;
 /// Bytes that stand before a path when containerd opens it in a snapshot, at the least. What
 /// Linux would not open then, containerd cannot unpack.
 const SNAPSHOT: usize = 80;
@@ -18,12 +22,12 @@ pub(super) struct Budget {
     made: u64,
     entries: u64,
     bytes: u64,
-    remembered: u64,
+    memory: Memory,
 }
 
 impl Budget {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self { limits: *limits, made: 0, entries: 0, bytes: 0, remembered: 0 }
+    pub(super) fn new(limits: &Limits, memory: Memory) -> Self {
+        Self { limits: *limits, made: 0, entries: 0, bytes: 0, memory }
     }
 
     /// Entries so far.
@@ -34,6 +38,11 @@ impl Budget {
     /// Bytes of files so far.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The memory that was taken.
+    pub(super) fn into_memory(self) -> Memory {
+        self.memory
     }
 
     /// Takes one entry.
@@ -56,8 +65,21 @@ impl Budget {
 
     /// Takes the memory for one path.
     pub(super) fn remember(&mut self, path: &[u8]) -> Result<(), TreeError> {
-        self.remembered += path.len() as u64 + REMEMBERED;
-        within(self.remembered, self.limits.tree_bytes, "bytes in names of directories")
+        self.take(path.len() as u64 + REMEMBERED)
+    }
+
+    /// Gives the memory for one path back.
+    pub(super) fn forget(&mut self, path: &[u8]) {
+        self.memory.give_back(path.len() as u64 + REMEMBERED);
+    }
+
+    /// Takes the memory for one hash.
+    pub(super) fn hash(&mut self) -> Result<(), TreeError> {
+        self.take(HASHED)
+    }
+
+    fn take(&mut self, bytes: u64) -> Result<(), TreeError> {
+        if self.memory.take(bytes) { Ok(()) } else { Err(TreeError::Memory) }
     }
 }
 

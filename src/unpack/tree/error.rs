@@ -136,6 +136,9 @@ pub enum TreeError {
         /// Of the directory that this layer implies.
         path: Shown,
     },
+    /// Too many names to be kept until the layer has landed. Who has more memory can.
+    #[error("the names of the directories in it take more memory than there is for them")]
+    Memory,
     /// More than [`crate::core::limits::Limits`] allows.
     #[error("the layer is over a limit: more than {limit} {what}")]
     TooLarge {
@@ -156,6 +159,11 @@ impl TreeError {
             Errno::LOOP => Self::TooManyLinks { path },
             _ => Self::Io { action, path, source },
         }
+    }
+
+    /// A failure to keep the times of directories until they are set.
+    pub(super) fn dates(source: io::Error) -> Self {
+        Self::Io { action: "keep the times of directories of", path: Shown::new(b""), source }
     }
 
     pub(super) fn too_long(path: &[u8]) -> Self {
@@ -193,7 +201,7 @@ impl Classify for TreeError {
             | Self::Unsupported { .. }
             | Self::Lower { .. }
             | Self::TooLarge { .. } => Kind::InvalidContent,
-            Self::Inherited { .. } => Kind::Unsupported,
+            Self::Inherited { .. } | Self::Memory => Kind::Unsupported,
         }
     }
 

@@ -12,7 +12,7 @@ use rustix::io::{Errno, pwrite};
 use super::budget::fits;
 use super::dress::{Meta, Place, Was, dress};
 use super::path::{join, push, split};
-use super::{Fate, Shown, Tree, TreeError, Whiteouts};
+use super::{Fate, Shown, Tree, TreeError};
 use crate::unpack::archive::{Entry, Kind, Sink};
 
 /// Larger files get their blocks at once: faster, and in one piece.
@@ -79,9 +79,6 @@ impl Tree {
         if self.whiteout(base, &entry)? {
             return Ok(());
         }
-        if self.style == Whiteouts::Plain {
-            self.unpacked.insert(self.spine.path(), base);
-        }
         let (meta, kind) = Meta::new(entry);
         match kind {
             Kind::File { size } => self.file(base, meta, size),
@@ -91,7 +88,10 @@ impl Tree {
             Kind::Char { major, minor } => self.node(base, &meta, FileType::CharacterDevice, (major, minor)),
             Kind::Block { major, minor } => self.node(base, &meta, FileType::BlockDevice, (major, minor)),
             Kind::Fifo => self.node(base, &meta, FileType::Fifo, (0, 0)),
-            Kind::Global => self.clear(base, &meta.path),
+            Kind::Global => {
+                self.clear(base, &meta.path)?;
+                self.remember_unpacked(base)
+            }
             Kind::Unsupported { flag } => {
                 Err(TreeError::Unsupported { path: Shown::new(&meta.path), flag: char::from(flag) })
             }
@@ -160,9 +160,8 @@ impl Tree {
         if meta.is_inherited() {
             self.fresh.doubt();
         }
-        self.budget.remember(name)?;
-        self.directories.push((name.into(), meta.times.clone()));
-        Ok(())
+        self.dates.push(name, &meta.times).map_err(TreeError::dates)?;
+        self.remember_unpacked(base)
     }
 
     fn symlink(&mut self, base: &[u8], meta: &Meta, target: &[u8]) -> Result<(), TreeError> {

@@ -150,7 +150,12 @@ impl Tree {
     }
 
     pub(crate) fn layer(self) -> Layer {
-        Layer::gzip(&self.0.into_inner().expect("memory"))
+        Layer::gzip(&self.tar())
+    }
+
+    /// The archive alone.
+    pub(crate) fn tar(self) -> Vec<u8> {
+        self.0.into_inner().expect("memory")
     }
 }
 

@@ -175,6 +175,18 @@ impl Running {
         value.split_whitespace().next()?.parse().ok()
     }
 
+    /// The most that it had resident until it ended, in KiB.
+    #[cfg(feature = "containerd")]
+    pub(crate) fn peak(&mut self) -> u64 {
+        let mut peak = 0;
+        while !self.has_ended() {
+            peak = self.proc_value("status", "VmHWM").unwrap_or(peak);
+            // Only to leave the CPU to it.
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        peak
+    }
+
     /// Whether it has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.0.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()))

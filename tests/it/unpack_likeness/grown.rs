@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lighterman::core::limits::Limits;
+use lighterman::fetch::Budget;
 use lighterman::unpack::archive::Archive;
 use lighterman::unpack::tree::{RootMeta, Tree, Whiteouts, settle};
 
@@ -28,8 +29,9 @@ pub(super) fn grow(layers: &[Vec<u8>], folder: &Path) -> Result<Vec<PathBuf>, St
 
 fn layer(tar: &[u8], root: &Path, lowers: &[PathBuf]) -> Result<(), Box<dyn std::error::Error>> {
     let limits = Limits::default();
+    let memory = Budget::new(limits.buffer_bytes).memory();
     let style = if lowers.is_empty() { Whiteouts::Plain } else { Whiteouts::Overlay };
-    let (mut archive, mut tree) = (Archive::new(&limits), Tree::create(root, style, &limits)?);
+    let (mut archive, mut tree) = (Archive::new(&limits), Tree::create(root, style, &limits, memory)?);
     // Pieces of a size that fits nothing, so that everything is cut somewhere.
     for piece in tar.chunks(60_001) {
         archive.push(piece, &mut tree)?;

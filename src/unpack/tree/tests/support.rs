@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{Grown, Tree, TreeError, Whiteouts};
 use crate::core::limits::Limits;
+use crate::fetch::Budget;
 use crate::unpack::archive::{Entry, Kind, Sink, Time};
 
 /// Fails where the rights are missing that unpacking needs: `tests/run` runs tests as root.
@@ -91,7 +92,8 @@ impl Growing {
 
     pub(crate) fn with(style: Whiteouts, limits: &Limits) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let tree = Tree::create(folder.path(), style, limits).expect("an empty folder");
+        let memory = Budget::new(limits.buffer_bytes).memory();
+        let tree = Tree::create(folder.path(), style, limits, memory).expect("an empty folder");
         Self { folder, tree }
     }
 

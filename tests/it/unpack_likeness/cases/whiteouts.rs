@@ -139,6 +139,18 @@ pub(in super::super) fn bottom() -> Vec<Case> {
             &[file(format!("d/{OPAQUE}"), ""), file(format!("implied/{OPAQUE}"), ""), file(OPAQUE, "")],
         ),
         and(
+            "opaque, over directories where something else was before",
+            &[
+                file(".wh.top", ""),
+                file("top/f", "again"),
+                dir("implied"),
+                file(".wh.implied", ""),
+                file("implied/f/g", "x"),
+                file("implied/h/g", "y"),
+                file(OPAQUE, ""),
+            ],
+        ),
+        and(
             "of AUFS",
             &[dir(".wh..wh.plnk"), file(".wh..wh.aufs", ""), file(".wh..wh.plnk/1.2", "x"), file("d/.wh..wh.f", "")],
         ),
