@@ -32,6 +32,8 @@ use super::tls::{TlsFactory, TlsSettings};
 
 /// Bound on finding, reaching and greeting a host where hosts.toml sets none; containerd's.
 const CONNECT: Duration = Duration::from_secs(30);
+/// The same for a mirror: another host is left to ask, so that less time is lost by going there.
+const CONNECT_MIRROR: Duration = Duration::from_secs(10);
 /// Bound on the wait for a body that only serves a message, or a connection's being used again.
 const MESSAGE: Duration = Duration::from_secs(5);
 /// Bound on a whole document, so that one that trickles ends too; 4 MiB at 35 kB/s.
@@ -198,7 +200,7 @@ impl Transport {
     fn key(&self, outgoing: &Outgoing<'_>, url: &Url, strange: bool) -> Key {
         let settings = &outgoing.host.tls;
         let tls = (url.scheme() == "https").then(|| if strange { settings.for_stranger() } else { settings.clone() });
-        Key { lane: outgoing.lane, tls, dial: outgoing.host.dial_timeout.unwrap_or(CONNECT), direct: is_local(url) }
+        Key { lane: outgoing.lane, tls, dial: dial_timeout(outgoing.host), direct: is_local(url) }
     }
 
     fn client(&self, key: Key) -> Result<reqwest::Client, Reason> {
@@ -382,4 +384,9 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
         Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
         None => error.source(),
     })
+}
+
+fn dial_timeout(host: &Host) -> Duration {
+    let usual = if host.is_upstream() { CONNECT } else { CONNECT_MIRROR };
+    host.dial_timeout.unwrap_or(usual)
 }
