@@ -60,7 +60,9 @@ fn tells_the_same_as_a_pull_without_it() {
         let [asked, own] = [&asking, &alone].map(|user| user.run(args).succeeds());
         assert_eq!((&asked.stdout, &asked.stderr), (&own.stdout, &own.stderr), "{args:?}");
     }
-    let (address, staging) = (containerd.address(), alone.path("staging"));
+    // Another containerd, since this one would give content of one namespace to the other.
+    let other = ContainerdDaemon::start();
+    let (address, staging) = (other.address(), alone.path("staging"));
     let [address, staging] = [&address, &staging].map(|path| path.to_str().expect("UTF-8"));
     let asked = asking.run(&["pull", &reference, "--json", "-n", "one"]).succeeds();
     let own = alone.run(&[
