@@ -142,6 +142,8 @@ pub(super) enum Command {
     Cancel(CancelArgs),
     /// Verify an image that was pulled, and show what it is
     Inspect(InspectArgs),
+    /// Check the configuration, or show what holds
+    Config(super::config::ConfigArgs),
     /// A tour without network, containerd or root: what multi-arch images are and how they go wrong
     #[command(after_help = "Examples:\n  lighterman demo")]
     Demo,

@@ -15,6 +15,7 @@ fn mistakes(text: &str) -> Vec<Mistake> {
 fn reads_every_key() {
     let text = r#"
         log-level = "info"
+        log-format = "json"
         hosts-dir = "/etc/containerd/certs.d"
         mirrors = ["https://mirror.example"]
         plain-http = false
@@ -56,6 +57,7 @@ fn reads_every_key() {
     let config = FileConfig::parse(Path::new("x"), text).expect("reads");
     let expected = FileConfig {
         log_level: Some("info".into()),
+        log_format: Some(Format::Json),
         hosts_dirs: Some(vec!["/etc/containerd/certs.d".into()]),
         mirrors: Some(vec!["https://mirror.example".into()]),
         plain_http: Some(false),
@@ -193,8 +195,12 @@ fn enumerations_offer_all_that_there_is() {
     fn names<T: ValueEnum>() -> Vec<String> {
         T::value_variants().iter().filter_map(T::to_possible_value).map(|value| value.get_name().to_owned()).collect()
     }
-    let cases =
-        [("unpack", names::<Start>()), ("extract-with", names::<Extractor>()), ("on-error", names::<OnError>())];
+    let cases = [
+        ("unpack", names::<Start>()),
+        ("extract-with", names::<Extractor>()),
+        ("on-error", names::<OnError>()),
+        ("log-format", names::<Format>()),
+    ];
     for (name, names) in cases {
         let key = KEYS.iter().find(|key| key.name == name).expect("a key");
         assert_eq!(key.accepts.words(), format!("one of {}", names.join(", ")));

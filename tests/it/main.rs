@@ -6,6 +6,7 @@ mod auth;
 mod bad_input;
 mod bed;
 mod cli;
+mod config;
 #[cfg(feature = "containerd")]
 mod containerd_pull;
 #[cfg(feature = "containerd")]
@@ -18,6 +19,7 @@ mod demo;
 mod faults;
 mod hosts;
 mod interrupt;
+mod logs;
 mod pull_layout;
 mod resolve;
 mod skopeo;
