@@ -73,9 +73,10 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
         return config::run(&arguments.global, args);
     }
     let file = FileConfig::load(arguments.global.config.as_deref())?;
-    telemetry::start(arguments.global.log_level(&file), file.log_format.unwrap_or_default());
+    let level = arguments.global.log_level(&file, arguments.command.usual_level());
+    let logging = telemetry::start(level, file.log_format.unwrap_or_default());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(report::Startup)?;
-    let context = Context { global: arguments.global, file };
+    let context = Context { global: arguments.global, file, logging };
     let outcome = runtime.block_on(async {
         match arguments.command {
             Command::Host => host::run(&context).await,

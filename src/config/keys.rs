@@ -150,7 +150,7 @@ const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 pub static KEYS: &[Key] = &[
     Key {
         accepts: Accepts::OneOf(LEVELS),
-        default: Fallback::Value("\"warn\""),
+        default: Fallback::Words("warn, and info for the service"),
         example: "\"info\"",
         variable: Some("LIGHTERMAN_LOG"),
         flag: Some("--log-level"),
@@ -337,7 +337,7 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         accepts: Accepts::Count,
-        default: Fallback::Words("by the number of cores"),
+        default: Fallback::Value("16"),
         example: "8",
         ..key("serve", "max-pulls", "whole pulls at a time; more wait in line", field!(max_pulls))
     },

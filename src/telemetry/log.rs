@@ -28,7 +28,7 @@ pub enum Format {
 }
 
 /// Logging that was started; its level can be changed. Dropping it changes nothing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Logging(Option<reload::Handle<EnvFilter, Registry>>);
 
 /// Starts logging, on stderr or in the journal.

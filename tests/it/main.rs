@@ -20,6 +20,8 @@ mod faults;
 mod hosts;
 mod interrupt;
 mod logs;
+#[cfg(feature = "containerd")]
+mod metrics;
 mod pull_layout;
 mod resolve;
 mod skopeo;
