@@ -5,6 +5,7 @@
 //! no new work, and what is under way gets its time; on the second the end.
 
 mod error;
+mod exporter;
 mod listen;
 mod signals;
 
@@ -21,6 +22,7 @@ use crate::service::api;
 use crate::service::api::SERVICE;
 
 pub use error::AppError;
+pub use exporter::Exporter;
 pub use listen::ApiSocket;
 pub use signals::Signals;
 

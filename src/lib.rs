@@ -20,7 +20,9 @@
 //! pulls      every pull of a daemon: shared engine and containerd, the list of what is under way
 //! service    protocol adapters: own gRPC API, the layout as a registry; error kind to codes
 //! app        the daemon: from settings to bound sockets, until it is told to stop
-//! config, telemetry, demo, cli   the program around it
+//! telemetry  logs and metrics
+//! config     the configuration file
+//! demo, cli  the program around it
 //! ```
 //!
 //! A pull flows one way: bytes become types at the door ([`core`]), a tag becomes a verified

@@ -2,10 +2,12 @@
 //!
 //! [`Puller::plan`] decides what is wanted and may refuse; [`Puller::land`] brings it, all
 //! of it or nothing that anyone can see. Between the two the caller may tell a person what
-//! is going to happen. The name comes last, so an image that is visible is whole.
+//! is going to happen, and [`tell`] lets the log know how it ended. The name comes last, so an
+//! image that is visible is whole.
 
 mod error;
 mod outcome;
+mod told;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -23,7 +25,7 @@ use crate::core::plan::{self, Blob, BlobKind};
 use crate::core::platform::{Matcher, Platform};
 use crate::core::reference::Reference;
 use crate::core::select::{self, Eligible, EntryPath, Inner};
-use crate::fetch::progress::{Event, Observer};
+use crate::fetch::progress::{Event, Observer, Phase};
 use crate::fetch::{Arrival, Fetcher, Job, Landed};
 use crate::host::{Execution, LocalHost};
 use crate::resolve::choice::{self, Choice, Level, OnMismatch, Wish};
@@ -33,6 +35,7 @@ use crate::unpack::{LayerUnpacked, Unpack, Unpackable};
 
 pub use error::PullError;
 pub use outcome::{Layers, Planned, Pulled, Traffic};
+pub use told::{Brought, Caller, tell};
 
 /// Everything that a pull works with.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +106,10 @@ impl Puller<'_> {
     /// # Errors
     /// [`PullError::Resolve`], refusals included.
     pub async fn plan(&self, request: &PullRequest) -> Result<Plan, PullError> {
+        self.phase(Phase::Resolve, self.decide(request)).await
+    }
+
+    async fn decide(&self, request: &PullRequest) -> Result<Plan, PullError> {
         let resolver = Resolver { fetcher: self.fetcher, store: Some(self.store), limits: self.limits };
         let wishes = wishes(request);
         let matcher = match wishes.as_slice() {
@@ -161,7 +168,10 @@ impl Puller<'_> {
         };
         // Naming is not interrupted: several records may belong to one name.
         let named = match brought {
-            Ok(pulled) => self.store.name(&lease, &plan.record()).await.map(|()| pulled).map_err(PullError::from),
+            Ok(pulled) => {
+                let named = self.phase(Phase::Name, self.store.name(&lease, &plan.record())).await;
+                named.map(|()| pulled).map_err(PullError::from)
+            }
             Err(error) => Err(error),
         };
         let content = lease.tally();
@@ -209,7 +219,7 @@ impl Puller<'_> {
         let arrivals = Arrivals::of(plan);
         let job = Job { reference: &plan.image.reference, store: self.store, lease };
         self.fetcher.make_room(&job, &arrivals.wanted(&plan.image.reference)).await?;
-        let fetching = self.fetch(&job, plan, &arrivals);
+        let fetching = self.phase(Phase::Fetch, self.fetch(&job, plan, &arrivals));
         let unpacking = self.unpack(lease, plan, &arrivals);
         let (mut traffic, unpacked) = tokio::try_join!(fetching, unpacking)?;
         traffic.bytes_fetched += plan.image.bytes_fetched;
@@ -231,7 +241,7 @@ impl Puller<'_> {
                 counts.lock().unwrap_or_else(PoisonError::into_inner).count(unpacked.outcome);
                 self.observer.notify(Event::Unpacked { done: unpacked.index + 1, total });
             };
-            pulled.unpacked.extend(unpacker.unpack(lease, image, &tell).await?);
+            pulled.unpacked.extend(self.phase(Phase::Unpack, unpacker.unpack(lease, image, &tell)).await?);
             pulled.layers = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
         }
         Ok(pulled)

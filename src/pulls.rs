@@ -11,6 +11,7 @@
 mod error;
 mod landings;
 mod listener;
+mod meter;
 mod places;
 mod running;
 
@@ -24,13 +25,15 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::core::error::Classify;
 use crate::core::limits::Limits;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
+use crate::core::trace::TraceContext;
 use crate::fetch::progress::{Observer, Silent};
 use crate::fetch::{Engine, Fetcher};
 use crate::host::{LocalHost, System};
-use crate::pull::{Planned, Platforms, PullError, PullRequest, Pulled, Puller};
+use crate::pull::{Brought, Caller, Planned, Platforms, PullError, PullRequest, Pulled, Puller, tell};
 use crate::registry::{Credentials, HostOptions, hosts_for};
 use crate::resolve::choice::{self, Level, OnMismatch, Wish};
 use crate::resolve::resolution::Resolution;
@@ -42,6 +45,7 @@ use crate::unpack::options::Options;
 pub use error::PullsError;
 use landings::{Key, Landings};
 pub use listener::Listener;
+pub use meter::{Meter, Metered};
 use places::Places;
 pub use places::{Place, PlaceDefaults};
 pub use running::{Door, Phase, RunningPull};
@@ -81,6 +85,8 @@ pub struct Order {
     pub credentials: Option<Credentials>,
     /// The door that he came through.
     pub door: Door,
+    /// What his wish is part of, if he said so.
+    pub trace: Option<TraceContext>,
 }
 
 /// A question about a reference, without a pull.
@@ -114,6 +120,7 @@ struct Shared {
     landings: Landings,
     turns: Semaphore,
     tasks: TaskTracker,
+    meter: Arc<dyn Meter>,
 }
 
 /// A pull that is done.
@@ -129,10 +136,22 @@ pub struct Done {
     pub destination: String,
 }
 
+impl Brought for Done {
+    fn brought(&self) -> (&Planned, &Pulled) {
+        (&self.planned, &self.pulled)
+    }
+}
+
 impl Pulls {
-    /// Pulls with `engine` into the containerd of `places`, at most `at_once` landing at a time.
+    /// Pulls with `engine` into the containerd of `defaults`, at most `at_once` landing at a time.
     #[must_use]
-    pub fn new(engine: Engine, defaults: PlaceDefaults, settings: Settings, at_once: usize) -> Self {
+    pub fn new(
+        engine: Engine,
+        defaults: PlaceDefaults,
+        settings: Settings,
+        at_once: usize,
+        meter: Arc<dyn Meter>,
+    ) -> Self {
         Self(Arc::new(Shared {
             engine,
             settings: RwLock::new(settings),
@@ -142,6 +161,7 @@ impl Pulls {
             landings: Landings::default(),
             turns: Semaphore::new(at_once),
             tasks: TaskTracker::new(),
+            meter,
         }))
     }
 
@@ -227,7 +247,7 @@ impl Pulls {
         // A task of its own: whoever asked may vanish between two records of one name.
         let guard = cancel.clone().drop_guard();
         let pulls = self.clone();
-        let pulling = self.0.tasks.spawn(async move { Box::pin(pulls.pull_watched(&order, listener, cancel)).await });
+        let pulling = self.0.tasks.spawn(async move { pulls.pull_told(&order, listener, cancel).await });
         let done = pulling.await.map_err(|error| StoreError::thread(&error))?;
         guard.disarm();
         done
@@ -247,16 +267,30 @@ impl Pulls {
         }
     }
 
-    async fn pull_watched(
+    /// Pulls, and lets the log and the meter know.
+    async fn pull_told(
         &self,
         order: &Order,
         listener: Arc<dyn Listener>,
         cancel: CancellationToken,
     ) -> Result<Done, PullsError> {
+        let metered = self.0.meter.begin(order.door);
+        let caller = Caller { reference: &order.reference, door: order.door.name(), trace: order.trace.as_ref() };
+        let done = tell(&caller, self.pull_watched(order, (listener, Arc::clone(&metered)), cancel)).await;
+        metered.end(done.as_ref().err().map(Classify::kind));
+        done
+    }
+
+    async fn pull_watched(
+        &self,
+        order: &Order,
+        (listener, metered): (Arc<dyn Listener>, Arc<dyn Metered>),
+        cancel: CancellationToken,
+    ) -> Result<Done, PullsError> {
         let place = self.0.places.complete(&order.place);
         let entry = self.0.running.enter(&order.reference, &place, order.door, cancel);
         listener.began(entry.id());
-        let observer: Arc<dyn Observer> = entry.observe(Arc::clone(&listener));
+        let observer: Arc<dyn Observer> = entry.observe(Arc::clone(&listener), metered);
         let timeout = self.settings().progress_timeout;
         let mut pulling = std::pin::pin!(self.pull_as(order, &place, (&entry, &listener, observer)));
         tokio::select! {
@@ -277,6 +311,7 @@ impl Pulls {
     ) -> Result<Done, PullsError> {
         let host = self.host().await;
         let store = self.0.places.open(place).await?;
+        self.0.meter.stages(&store.staging());
         let unpacker = self.0.places.unpacker(&store, &self.0.engine, self.settings().unpack);
         let request = request(order, &host)?;
         let fetcher = self.fetcher(&order.reference, order.credentials.as_ref(), Arc::clone(&observer))?;

@@ -1,13 +1,10 @@
-//! Logging: what lighterman tells the operator beside its results, always on stderr.
+//! What the operator sees of the program beside its results: logs and metrics.
+//!
+//! Secrets are in neither. The rooms below log what they do through `tracing` and tell
+//! observers how far they are; where that goes is decided here.
 
-use tracing::level_filters::LevelFilter;
+mod log;
+#[cfg(feature = "containerd")]
+pub mod metrics;
 
-/// Starts logging at a level; `quiet` libraries stay at warnings whatever it is, since their
-/// debug output can hold headers of requests.
-pub fn start(level: LevelFilter) {
-    use tracing_subscriber::EnvFilter;
-    let others = level.min(LevelFilter::WARN);
-    let filter = EnvFilter::new(format!("{others},lighterman={level}"));
-    // A second start in the same process (tests) keeps the first one's settings.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().try_init();
-}
+pub use log::{Format, Logging, start};

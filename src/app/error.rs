@@ -1,6 +1,7 @@
 //! Why the daemon does not run.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::core::error::{Classify, Kind};
@@ -28,6 +29,14 @@ pub enum AppError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// An address cannot be listened at.
+    #[error("cannot listen at {address}: {source}")]
+    Address {
+        /// Which.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Signals cannot be waited for.
     #[error("cannot wait for signals: {0}")]
     Signals(#[source] io::Error),
@@ -43,7 +52,7 @@ impl Classify for AppError {
     fn kind(&self) -> Kind {
         match self {
             Self::AlreadyRunning { .. } | Self::NoSocket { .. } => Kind::InvalidConfiguration,
-            Self::Listen { .. } => Kind::StoreFailed,
+            Self::Listen { .. } | Self::Address { .. } => Kind::StoreFailed,
             Self::Signals(_) | Self::Reflection(_) | Self::Serve(_) => Kind::Internal,
         }
     }
@@ -55,6 +64,9 @@ impl Classify for AppError {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run as root, or name a socket in a folder of your own with --listen".into())
             }
+            Self::Address { source, .. } if source.kind() == io::ErrorKind::AddrInUse => Some(
+                "another program listens there: `ss -ltnp` shows which; the configuration names the address".into(),
+            ),
             _ => None,
         }
     }

@@ -47,7 +47,7 @@ pub(super) struct Global {
     /// Configuration file [default: /etc/lighterman/config.toml, if it exists]
     #[arg(long, global = true, env = "LIGHTERMAN_CONFIG", value_name = "FILE", help_heading = "Global options")]
     pub(super) config: Option<PathBuf>,
-    /// What to log on stderr [default: warn]
+    /// What to log on stderr [default: warn; info for serve]
     #[arg(long, global = true, env = "LIGHTERMAN_LOG", value_name = "LEVEL", help_heading = "Global options")]
     log_level: Option<LogLevel>,
     /// Results as JSON on stdout, errors as JSON on stderr
@@ -110,14 +110,16 @@ fn set_colors(enabled: bool) {
 }
 
 impl Global {
-    pub(super) fn log_level(&self, file: &FileConfig) -> LevelFilter {
+    /// What flag, variable or file say, else what is usual.
+    pub(super) fn log_level(&self, file: &FileConfig, usual: LevelFilter) -> LevelFilter {
         let named = file.log_level.as_deref().and_then(|text| LogLevel::from_str(text, true).ok());
-        match self.log_level.or(named).unwrap_or(LogLevel::Warn) {
-            LogLevel::Error => LevelFilter::ERROR,
-            LogLevel::Warn => LevelFilter::WARN,
-            LogLevel::Info => LevelFilter::INFO,
-            LogLevel::Debug => LevelFilter::DEBUG,
-            LogLevel::Trace => LevelFilter::TRACE,
+        match self.log_level.or(named) {
+            None => usual,
+            Some(LogLevel::Error) => LevelFilter::ERROR,
+            Some(LogLevel::Warn) => LevelFilter::WARN,
+            Some(LogLevel::Info) => LevelFilter::INFO,
+            Some(LogLevel::Debug) => LevelFilter::DEBUG,
+            Some(LogLevel::Trace) => LevelFilter::TRACE,
         }
     }
 }
@@ -142,9 +144,22 @@ pub(super) enum Command {
     Cancel(CancelArgs),
     /// Verify an image that was pulled, and show what it is
     Inspect(InspectArgs),
+    /// Check the configuration, or show what holds
+    Config(super::config::ConfigArgs),
     /// A tour without network, containerd or root: what multi-arch images are and how they go wrong
     #[command(after_help = "Examples:\n  lighterman demo")]
     Demo,
+}
+
+impl Command {
+    /// What a command logs unless somebody says otherwise.
+    pub(super) fn usual_level(&self) -> LevelFilter {
+        match self {
+            #[cfg(feature = "containerd")]
+            Self::Serve(_) => super::serve::LEVEL,
+            _ => LevelFilter::WARN,
+        }
+    }
 }
 
 /// How to reach a registry.

@@ -25,6 +25,7 @@ use crate::store::StoreError;
 #[cfg(feature = "containerd")]
 use crate::store::containerd::{Containerd, ContainerdOptions, Handover};
 use crate::store::layout::Layout;
+use crate::telemetry::Logging;
 use crate::unpack::Unpack;
 #[cfg(feature = "containerd")]
 use crate::unpack::containerd::Unpacker;
@@ -42,10 +43,12 @@ const HOSTS_DIRS: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"]
 const MAX_PASSWORD: u64 = 64 * 1024;
 
 /// What was asked for, by flags and by file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Context {
     pub(super) global: Global,
     pub(super) file: FileConfig,
+    #[cfg_attr(not(feature = "containerd"), expect(dead_code, reason = "only the daemon changes it"))]
+    pub(super) logging: Logging,
 }
 
 /// Where images are landed or looked at.

@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. No decision about images is made here.
 
 mod args;
+mod config;
 mod context;
 #[cfg(feature = "containerd")]
 mod daemon;
@@ -68,10 +69,14 @@ pub fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> Result<(), Failure> {
+    if let Command::Config(args) = &arguments.command {
+        return config::run(&arguments.global, args);
+    }
     let file = FileConfig::load(arguments.global.config.as_deref())?;
-    telemetry::start(arguments.global.log_level(&file));
+    let level = arguments.global.log_level(&file, arguments.command.usual_level());
+    let logging = telemetry::start(level, file.log_format.unwrap_or_default());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(report::Startup)?;
-    let context = Context { global: arguments.global, file };
+    let context = Context { global: arguments.global, file, logging };
     let outcome = runtime.block_on(async {
         match arguments.command {
             Command::Host => host::run(&context).await,
@@ -85,6 +90,8 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
             Command::Cancel(args) => daemon::cancel(&context, &args).await,
             Command::Inspect(args) => inspect::run(&context, &args).await,
             Command::Demo => demo::run(&context).await,
+            // It needs no runtime, and was run above.
+            Command::Config(_) => Ok(()),
         }
     });
     // After an interrupt, threads get the time to finish a file that they are at, but not to

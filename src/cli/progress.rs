@@ -117,6 +117,7 @@ impl Bars {
                 self.total.set_length(*total as u64);
                 self.total.set_position(*done as u64);
             }
+            Event::Began(_) | Event::Ended { .. } => {}
             Event::Shared(_) | Event::NextHost { .. } | Event::Waiting { .. } | Event::Blamed { .. } => {
                 if let Some(line) = as_line(event) {
                     self.all.suspend(|| report::warning(&line));
@@ -166,7 +167,7 @@ fn as_line(event: &Event<'_>) -> Option<String> {
         Event::Started { blob, offset: 1.. } => {
             Some(format!("{}: going on behind what an earlier pull left", blob.digest.short()))
         }
-        Event::Started { .. } | Event::Advanced { .. } => None,
+        Event::Started { .. } | Event::Advanced { .. } | Event::Began(_) | Event::Ended { .. } => None,
         Event::Finished(blob) => Some(format!("{}: fetched, {}", blob.digest.short(), report::bytes(blob.size))),
         Event::Shared(blob) => Some(format!("{}: another pull is fetching it, waiting", blob.digest.short())),
         Event::NextHost { left, cause, .. } => Some(format!("{left} failed, asking the next host: {cause}")),
@@ -186,7 +187,7 @@ fn as_json(event: &Event<'_>) -> Option<Value> {
             json!({"event": "blob-started", "digest": blob.digest, "size": blob.size, "offset": offset})
         }
         // One event per chunk would be thousands; sizes are in the events around them.
-        Event::Advanced { .. } => return None,
+        Event::Advanced { .. } | Event::Began(_) | Event::Ended { .. } => return None,
         Event::Finished(descriptor) => blob("blob-fetched", descriptor),
         Event::Shared(descriptor) => blob("blob-shared", descriptor),
         Event::NextHost { what, left, cause } => {

@@ -12,7 +12,7 @@ use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::fetch::progress::Observer;
 use crate::host::LocalHost;
-use crate::pull::{Planned, Platforms, PullError, PullRequest, Pulled, Puller};
+use crate::pull::{Caller, Planned, Platforms, PullError, PullRequest, Pulled, Puller, tell};
 #[cfg(feature = "containerd")]
 use crate::service::api::{client::Client, v1};
 use crate::service::status::exit_code;
@@ -53,18 +53,18 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
         observer: progress.as_ref(),
     };
     let cancel = on_interrupt();
-    let plan = tokio::select! {
-        plan = puller.plan(&request) => plan,
-        () = cancel.cancelled() => Err(PullError::Cancelled),
+    let caller = Caller { reference: &request.reference, door: "cli", trace: None };
+    let work = async {
+        let plan = tokio::select! {
+            plan = puller.plan(&request) => plan,
+            () = cancel.cancelled() => Err(PullError::Cancelled),
+        }?;
+        let planned = plan.told();
+        announce(&progress, &planned);
+        let pulled = puller.land(&plan, &cancel).await?;
+        Ok::<_, PullError>((planned, pulled))
     };
-    let landed = match plan {
-        Ok(plan) => {
-            let planned = plan.told();
-            announce(&progress, &planned);
-            puller.land(&plan, &cancel).await.map(|pulled| (planned, pulled))
-        }
-        Err(error) => Err(error),
-    };
+    let landed = tell(&caller, work).await;
     progress.finish();
     let (planned, pulled) = landed?;
     summarise(context, &progress, (&planned, &pulled), &opened.store.describe());

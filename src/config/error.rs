@@ -30,7 +30,7 @@ pub enum ConfigError {
 }
 
 /// One mistake in a configuration file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Mistake {
     /// Its line, from 1.
     pub line: usize,

@@ -1,8 +1,9 @@
 //! The table of keys as text: the commented file of the package, the section of the README,
 //! and what holds on this node.
 
+use super::accepts::Accepts;
 use super::effective::Effective;
-use super::keys::{Fallback, KEYS, Key, SECTIONS};
+use super::keys::{Change, Fallback, KEYS, Key, SECTIONS, Section};
 
 /// Columns of a comment.
 const WIDTH: usize = 96;
@@ -32,15 +33,14 @@ pub fn commented() -> String {
 /// The README's block: one line for each key.
 #[must_use]
 pub fn short() -> String {
-    let width = KEYS.iter().map(|key| assignment(key).len()).max().unwrap_or_default();
     let mut text = String::new();
     for (section, keys) in by_section() {
         if let Some(section) = section {
             text += &format!("\n[{}]\n", section.name);
         }
+        let width = keys.iter().map(|key| assignment(key).len()).max().unwrap_or_default();
         for key in keys {
-            let variable = key.variable.map(|name| format!("; {name}")).unwrap_or_default();
-            text += &format!("{:width$}  # {}{variable}\n", assignment(key), key.meaning);
+            text += &format!("{:width$}  # {}\n", assignment(key), remark(key));
         }
     }
     text
@@ -67,32 +67,47 @@ pub fn shown(effective: &[Effective]) -> String {
     text
 }
 
-fn by_section() -> impl Iterator<Item = (Option<&'static super::keys::Section>, Vec<&'static Key>)> {
+fn by_section() -> impl Iterator<Item = (Option<&'static Section>, Vec<&'static Key>)> {
     let of = |name: &str| KEYS.iter().filter(|key| key.section == name).collect();
     std::iter::once((None, of(""))).chain(SECTIONS.iter().map(move |section| (Some(section), of(section.name))))
 }
 
+/// With the default, or an example where that says nothing to somebody who reads it.
 fn assignment(key: &Key) -> String {
     let value = match key.default {
-        Fallback::Value(text) if text != "[]" => text,
+        Fallback::Value(text) if !text.starts_with('[') => text,
         _ => key.example,
     };
     format!("{} = {value}", key.name)
 }
 
+/// What fits onto one line behind it.
+fn remark(key: &Key) -> String {
+    let choices = match key.accepts {
+        Accepts::OneOf(choices) => format!(" ({})", choices.join(", ")),
+        _ => String::new(),
+    };
+    let default = match key.default {
+        Fallback::Words("none") | Fallback::Value(_) => String::new(),
+        Fallback::Words(words) => format!("; by default {words}"),
+    };
+    let variable = key.variable.map(|name| format!("; {name}")).unwrap_or_default();
+    format!("{}{choices}{default}{variable}", key.meaning)
+}
+
 /// Everything that the table says of a key, in sentences.
 fn explanation(key: &Key) -> Vec<String> {
     let default = match key.default {
-        Fallback::Value(text) => text,
-        Fallback::Words(text) => text,
+        Fallback::Value("[]") => "none",
+        Fallback::Value(text) | Fallback::Words(text) => text,
     };
     let also = match (key.flag, key.variable) {
         (Some(flag), Some(variable)) => format!(" Also {flag} and {variable}."),
         (Some(one), None) | (None, Some(one)) => format!(" Also {one}."),
         (None, None) => String::new(),
     };
-    let restart = if key.change == super::keys::Change::Restart { " Needs a restart." } else { "" };
-    vec![capital(key.meaning), format!("It is {}. Default: {default}.{also}{restart}", key.accepts.words())]
+    let restart = if key.change == Change::Restart { " Needs a restart." } else { "" };
+    vec![capital(key.meaning), format!("Takes {}. Default: {default}.{also}{restart}", key.accepts.words())]
 }
 
 fn capital(text: &str) -> String {

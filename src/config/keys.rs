@@ -150,12 +150,23 @@ const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 pub static KEYS: &[Key] = &[
     Key {
         accepts: Accepts::OneOf(LEVELS),
-        default: Fallback::Value("\"warn\""),
+        default: Fallback::Words("warn, and info for the service"),
         example: "\"info\"",
         variable: Some("LIGHTERMAN_LOG"),
         flag: Some("--log-level"),
         change: Change::Now,
         ..key("", "log-level", "what is logged, on stderr or in the journal", field!(log_level))
+    },
+    Key {
+        accepts: Accepts::OneOf(&["auto", "text", "json", "journald"]),
+        default: Fallback::Value("\"auto\""),
+        example: "\"json\"",
+        ..key(
+            "",
+            "log-format",
+            "how log lines look; auto is fields in systemd's journal, text elsewhere",
+            field!(log_format),
+        )
     },
     Key {
         accepts: Accepts::Paths,
@@ -179,12 +190,7 @@ pub static KEYS: &[Key] = &[
         example: "false",
         flag: Some("--plain-http"),
         change: Change::Now,
-        ..key(
-            "",
-            "plain-http",
-            "speak plain HTTP to registries; those on this machine need no word",
-            field!(plain_http),
-        )
+        ..key("", "plain-http", "speak plain HTTP to registries", field!(plain_http))
     },
     Key {
         accepts: Accepts::Flag,
@@ -256,7 +262,7 @@ pub static KEYS: &[Key] = &[
         example: "\"verified\"",
         flag: Some("--unpack"),
         change: Change::Now,
-        ..key("", "unpack", "unpack layers while they arrive, or once their digest held", field!(unpack))
+        ..key("", "unpack", "when layers are unpacked", field!(unpack))
     },
     Key {
         accepts: Accepts::Socket,
@@ -294,12 +300,7 @@ pub static KEYS: &[Key] = &[
         default: Fallback::Value("\"link\""),
         example: "\"write\"",
         flag: Some("--content"),
-        ..key(
-            "containerd",
-            "content",
-            "give containerd blobs by a hard link, or write them through its API",
-            field!(content),
-        )
+        ..key("containerd", "content", "how containerd gets blobs", field!(content))
     },
     Key {
         accepts: Accepts::OneOf(&["lighterman", "diff-service"]),
@@ -318,7 +319,7 @@ pub static KEYS: &[Key] = &[
         ..key(
             "containerd",
             "sync-snapshots",
-            "layers are on the disk before the image has a name",
+            "write layers through to the disk before the image has a name",
             field!(sync_snapshots),
         )
     },
@@ -332,16 +333,11 @@ pub static KEYS: &[Key] = &[
         accepts: Accepts::Group,
         default: Fallback::Value("\"lighterman\""),
         example: "\"lighterman\"",
-        ..key(
-            "serve",
-            "group",
-            "who may use the socket besides root; if there is no such group, root alone",
-            field!(serve_group),
-        )
+        ..key("serve", "group", "who may use the socket besides root, if there is such a group", field!(serve_group))
     },
     Key {
         accepts: Accepts::Count,
-        default: Fallback::Words("by the number of cores"),
+        default: Fallback::Value("16"),
         example: "8",
         ..key("serve", "max-pulls", "whole pulls at a time; more wait in line", field!(max_pulls))
     },
@@ -367,12 +363,7 @@ pub static KEYS: &[Key] = &[
         accepts: Accepts::Registry,
         default: Fallback::Value("\"docker.io\""),
         example: "\"docker.io\"",
-        ..key(
-            "mirror",
-            "upstream",
-            "the registry that is meant where a client names none by ns=",
-            field!(mirror_upstream),
-        )
+        ..key("mirror", "upstream", "the registry that is meant where a client names none", field!(mirror_upstream))
     },
     Key {
         accepts: Accepts::Registries,
@@ -398,7 +389,7 @@ pub static KEYS: &[Key] = &[
         default: Fallback::Value("\"allow\""),
         example: "\"refuse\"",
         change: Change::Now,
-        ..key("verify", "on-error", "what to answer for an image that cannot be looked at", field!(verify_on_error))
+        ..key("verify", "on-error", "what is answered for an image that cannot be looked at", field!(verify_on_error))
     },
     Key {
         accepts: Accepts::Loopback,

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::telemetry::Format;
 use crate::unpack::options::{Extractor, Start};
 
 pub use accepts::Accepts;
@@ -41,6 +42,8 @@ pub const DEFAULT_PATH: &str = "/etc/lighterman/config.toml";
 pub struct FileConfig {
     /// `log-level`.
     pub log_level: Option<String>,
+    /// `log-format`.
+    pub log_format: Option<Format>,
     /// `hosts-dir`, a path or a list of them.
     pub hosts_dirs: Option<Vec<PathBuf>>,
     /// `mirrors`, tried before the registry in this order.

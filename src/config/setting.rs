@@ -10,6 +10,7 @@ use toml::Value;
 
 use super::{OnError, units};
 use crate::core::duration;
+use crate::telemetry::Format;
 use crate::unpack::options::{Extractor, Start};
 
 /// A type that a key may have.
@@ -142,4 +143,4 @@ macro_rules! named {
     )*};
 }
 
-named!(Start, Extractor, OnError);
+named!(Format, Start, Extractor, OnError);

@@ -15,6 +15,7 @@ fn mistakes(text: &str) -> Vec<Mistake> {
 fn reads_every_key() {
     let text = r#"
         log-level = "info"
+        log-format = "json"
         hosts-dir = "/etc/containerd/certs.d"
         mirrors = ["https://mirror.example"]
         plain-http = false
@@ -56,6 +57,7 @@ fn reads_every_key() {
     let config = FileConfig::parse(Path::new("x"), text).expect("reads");
     let expected = FileConfig {
         log_level: Some("info".into()),
+        log_format: Some(Format::Json),
         hosts_dirs: Some(vec!["/etc/containerd/certs.d".into()]),
         mirrors: Some(vec!["https://mirror.example".into()]),
         plain_http: Some(false),
@@ -169,7 +171,7 @@ fn the_table_is_sound() {
     let sections: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
     for key in KEYS {
         assert!(key.section.is_empty() || sections.contains(&key.section), "{} has no section", key.path());
-        assert!(names.get(key.section).is_none(), "{} is a key and a section", key.section);
+        assert!(!names.contains(key.section), "{} is a key and a section", key.section);
         let mut config = FileConfig::default();
         let example = read::value(key.example).unwrap_or_else(|| panic!("{}: {} is no value", key.path(), key.example));
         assert!(key.set(&mut config, &example), "{} does not take its own example", key.path());
@@ -193,8 +195,12 @@ fn enumerations_offer_all_that_there_is() {
     fn names<T: ValueEnum>() -> Vec<String> {
         T::value_variants().iter().filter_map(T::to_possible_value).map(|value| value.get_name().to_owned()).collect()
     }
-    let cases =
-        [("unpack", names::<Start>()), ("extract-with", names::<Extractor>()), ("on-error", names::<OnError>())];
+    let cases = [
+        ("unpack", names::<Start>()),
+        ("extract-with", names::<Extractor>()),
+        ("on-error", names::<OnError>()),
+        ("log-format", names::<Format>()),
+    ];
     for (name, names) in cases {
         let key = KEYS.iter().find(|key| key.name == name).expect("a key");
         assert_eq!(key.accepts.words(), format!("one of {}", names.join(", ")));
@@ -213,28 +219,28 @@ fn the_defaults_of_the_table_are_those_of_the_program() {
     assert_eq!(defaults.verify_on_error, Some(OnError::default()));
 }
 
-/// Where texts that are made from the table are kept.
-const MADE: [(&str, fn(&str) -> String); 2] = [("README.md", in_readme), ("packaging/config.toml", |_| commented())];
-
 fn in_readme(readme: &str) -> String {
     let (before, rest) = readme.split_once("```toml\nlog-level").expect("the README has the block");
     let (_, after) = rest.split_once("```").expect("the block ends");
     format!("{before}```toml\n{}```{after}", short())
 }
 
-/// `LIGHTERMAN_WRITE=1 cargo test --lib config::` writes them anew.
+/// Fails unless a file is what is made of it; with `LIGHTERMAN_WRITE=1`, writes it so.
+fn hold(name: &str, made: impl Fn(&str) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    let expected = made(&found);
+    if std::env::var_os("LIGHTERMAN_WRITE").is_some() {
+        std::fs::write(&path, &expected).expect("a writable source folder");
+    } else {
+        assert!(found == expected, "write {name} anew: LIGHTERMAN_WRITE=1 cargo test --lib config::");
+    }
+}
+
 #[test]
 fn readme_and_packaged_file_are_what_the_table_says() {
-    for (name, made) in MADE {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-        let found = std::fs::read_to_string(&path).unwrap_or_default();
-        let expected = made(&found);
-        if std::env::var_os("LIGHTERMAN_WRITE").is_some() {
-            std::fs::write(&path, &expected).expect("a writable source folder");
-        } else {
-            assert!(found == expected, "{name} is not what the table of keys says: see the comment of this test");
-        }
-    }
+    hold("README.md", in_readme);
+    hold("packaging/config.toml", |_| commented());
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(super) fn within_memory(bytes: u64) -> Option<u32> {
 pub(super) fn size(bytes: u64) -> String {
     let units =
         [("GiB", 1 << 30), ("GB", 1_000_000_000), ("MiB", 1 << 20), ("MB", 1_000_000), ("KiB", 1 << 10), ("kB", 1000)];
-    let whole = units.into_iter().find(|(_, unit)| bytes > 0 && bytes % unit == 0);
+    let whole = units.into_iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit));
     whole.map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 

@@ -23,4 +23,5 @@ pub mod ranges;
 pub mod reference;
 pub mod retry;
 pub mod select;
+pub mod trace;
 pub mod unique;

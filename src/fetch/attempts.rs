@@ -14,6 +14,7 @@ use crate::registry::Host;
 
 use super::engine::Engine;
 use super::error::{Cause, FetchError, WrongSize};
+use super::ledger::HostClass;
 use super::progress::{Event, Observer};
 
 /// Attempts that an error shows at the most.
@@ -137,6 +138,7 @@ impl<'a> Attempts<'a> {
     /// Takes note that the host answered.
     pub(super) fn succeeded(&self) {
         self.engine.health().note_success(self.host());
+        self.engine.ledger().asked(HostClass::of(self.host()), None);
     }
 
     /// Takes note of a failure, and waits or moves on to the next host.
@@ -225,6 +227,7 @@ impl<'a> Attempts<'a> {
     }
 
     fn record(&mut self, host: String, cause: &Cause) {
+        self.engine.ledger().asked(HostClass::of(self.host()), Some(cause.kind()));
         self.past.push(Attempt {
             host,
             kind: cause.kind(),

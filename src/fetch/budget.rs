@@ -77,6 +77,23 @@ impl Budget {
         let share = self.connections.take(bytes.min(self.connections.size))?;
         Some(Reservation { _share: Some(share) })
     }
+
+    /// Bytes that there are in all.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.pools().map(|pool| u64::from(pool.size)).sum()
+    }
+
+    /// Bytes that are given out.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        let free: u64 = self.pools().map(|pool| pool.free.available_permits() as u64).sum();
+        self.bytes().saturating_sub(free)
+    }
+
+    fn pools(&self) -> impl Iterator<Item = &Pool> {
+        [&self.connections, &self.buffers, &self.memories].into_iter()
+    }
 }
 
 impl Pool {
@@ -143,6 +160,7 @@ mod tests {
     async fn the_parts_do_not_borrow_and_each_goes_in_turn() {
         let budget = Budget::new(200);
         let large = budget.reserve(70).await;
+        assert_eq!((budget.bytes(), budget.used()), (200, 70));
         let mut second = Box::pin(budget.reserve(60));
         assert!((&mut second).now_or_never().is_none(), "5 are left");
         let mut small = Box::pin(budget.reserve(5));

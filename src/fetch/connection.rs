@@ -18,6 +18,7 @@ use super::engine::Engine;
 use super::error::Cause;
 use super::flight::Flight;
 use super::lanes::Lane;
+use super::ledger::HostClass;
 use super::split::Claim;
 
 /// What all connections for one blob at one host share.
@@ -30,6 +31,8 @@ pub(super) struct Common {
     pub(super) flight: Arc<Flight>,
     /// The host's name, for the journal.
     pub(super) host: String,
+    /// What it is to the image.
+    pub(super) class: HostClass,
     /// A first reply came: where the blob is and whether ranges work is known.
     pub(super) answered: AtomicBool,
     /// One connection brings the whole blob.
@@ -119,6 +122,7 @@ impl Connection {
             }
             self.lane.received(chunk.len());
             common.flight.count(chunk.len());
+            common.engine.ledger().received(common.class, chunk.len() as u64);
             *bytes += chunk.len() as u64;
             // Somebody else may have taken over the end of the claim.
             let end = if is_part { self.claim.end() } else { u64::MAX };

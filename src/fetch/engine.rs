@@ -15,6 +15,7 @@ use super::budget::Budget;
 use super::flight::Flights;
 use super::health::Health;
 use super::lanes::Lanes;
+use super::ledger::{Account, Ledger};
 
 /// The engine; clones share it.
 #[derive(Debug, Clone)]
@@ -33,6 +34,7 @@ struct Shared {
     bandwidth: Bandwidth,
     lanes: Arc<Lanes>,
     flights: Flights,
+    ledger: Ledger,
 }
 
 impl Engine {
@@ -50,6 +52,7 @@ impl Engine {
             lanes: Arc::new(Lanes::new(&limits, budget.clone())),
             budget,
             flights: Flights::default(),
+            ledger: Ledger::default(),
         });
         Self { client, shared }
     }
@@ -79,6 +82,19 @@ impl Engine {
         &self.shared.limits
     }
 
+    /// What it has done so far, and what it is at.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        let shared = &self.shared;
+        Account {
+            downloads: shared.flights.count(),
+            connections: shared.lanes.open(),
+            buffers: shared.budget.bytes(),
+            buffers_used: shared.budget.used(),
+            ..shared.ledger.account()
+        }
+    }
+
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
@@ -97,6 +113,10 @@ impl Engine {
 
     pub(super) fn lanes(&self) -> &Arc<Lanes> {
         &self.shared.lanes
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
     }
 
     pub(super) fn flights(&self) -> &Flights {

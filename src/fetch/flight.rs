@@ -111,6 +111,11 @@ impl Flights {
         }
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Flight>>> {
         // Whole after any panic: every change is one insertion or removal.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

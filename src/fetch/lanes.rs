@@ -35,6 +35,7 @@ pub(super) struct Lanes {
     waiting: AtomicUsize,
     hosts: Mutex<HashMap<String, Arc<HostLanes>>>,
     budget: Budget,
+    most: usize,
     per_host: usize,
     connection_bytes: u32,
     /// Counts what may let somebody go on.
@@ -105,6 +106,7 @@ impl Lanes {
             waiting: AtomicUsize::new(0),
             hosts: Mutex::default(),
             budget,
+            most: limits.connections.max(1),
             per_host: limits.connections_per_host.max(1),
             connection_bytes: limits.connection_bytes,
             changed: watch::Sender::new(0),
@@ -119,6 +121,11 @@ impl Lanes {
     /// Makes everybody look again.
     pub(super) fn wake(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Connections that are open, to all hosts together.
+    pub(super) fn open(&self) -> usize {
+        self.most.saturating_sub(self.total.available_permits())
     }
 
     /// A place for a blob at a host.

@@ -6,7 +6,8 @@
 //! disk stay and the next attempt goes on behind them.
 //!
 //! What all downloads share is the [`Engine`]'s: connections (`lanes`), memory (`budget`),
-//! bandwidth, what is known of hosts (`health`), and the downloads themselves (`flight`).
+//! bandwidth, what is known of hosts (`health`), the downloads themselves (`flight`), and the
+//! numbers of it all (`ledger`).
 //!
 //! This room decides nothing about images: which blobs are wanted is the caller's affair.
 
@@ -22,6 +23,7 @@ mod flight;
 mod health;
 mod lag;
 mod lanes;
+mod ledger;
 pub mod progress;
 mod split;
 mod transfer;
@@ -48,6 +50,7 @@ pub use blob::{Job, Landed};
 pub use budget::{Budget, Memory, Reservation};
 pub use engine::Engine;
 pub use error::{Cause, FetchError, WrongSize};
+pub use ledger::{Account, HostClass};
 
 /// Fetches from the hosts of one registry: its mirrors and itself.
 #[derive(Debug, Clone)]
@@ -135,6 +138,7 @@ impl Fetcher {
             match root_from(&client, attempts.host(), reference, &target).await {
                 Ok(document) => {
                     attempts.succeeded();
+                    self.engine.ledger().received(HostClass::of(attempts.host()), document.content.size());
                     return Ok(document);
                 }
                 Err(cause) => attempts.failed(cause).await?,
@@ -163,6 +167,7 @@ impl Fetcher {
             match document_from(&client, attempts.host(), reference, descriptor, endpoint).await {
                 Ok(document) => {
                     attempts.succeeded();
+                    self.engine.ledger().received(HostClass::of(attempts.host()), document.size());
                     return Ok(document);
                 }
                 Err(cause) => attempts.failed(cause).await?,

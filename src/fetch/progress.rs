@@ -7,6 +7,35 @@ use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::error::Classify;
 
+/// A part of a pull that takes time of its own. Fetching and unpacking run side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Finding out what the reference stands for, and choosing.
+    Resolve,
+    /// Bringing blobs into the store.
+    Fetch,
+    /// Making an image's layers ready to run.
+    Unpack,
+    /// Giving it its name.
+    Name,
+}
+
+impl Phase {
+    /// Every one, in the order in which they begin.
+    pub const ALL: [Self; 4] = [Self::Resolve, Self::Fetch, Self::Unpack, Self::Name];
+
+    /// Stable name, used in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Fetch => "fetch",
+            Self::Unpack => "unpack",
+            Self::Name => "name",
+        }
+    }
+}
+
 /// Something that happened to a blob or a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
@@ -54,6 +83,15 @@ pub enum Event<'a> {
         digest: &'a Digest,
         /// The host.
         host: &'a str,
+    },
+    /// A phase of the pull begins.
+    Began(Phase),
+    /// A phase has ended, well or not. One that is broken off ends without a word.
+    Ended {
+        /// Which.
+        phase: Phase,
+        /// How long it took.
+        elapsed: Duration,
     },
     /// A layer is unpacked, `done` of `total`.
     Unpacked {

@@ -28,6 +28,7 @@ use super::error::Cause;
 use super::flight::Flight;
 use super::lag::{self, LOOK, Progress, Runner, Usual};
 use super::lanes::{Appetite, Lane, Seat};
+use super::ledger::HostClass;
 use super::split::{self, Claim};
 
 /// Where a blob is asked for.
@@ -100,6 +101,7 @@ impl<'a> Transfer<'a> {
             partial: Arc::clone(partial),
             flight: Arc::clone(flight),
             host: host.to_string(),
+            class: HostClass::of(host),
             answered: AtomicBool::new(false),
             whole: AtomicBool::new(false),
         };

@@ -111,6 +111,8 @@ impl Work {
                     attempts.excuse();
                 }
                 attempts.failed(cause).await?;
+            } else {
+                attempts.succeeded();
             }
         }
         match verdict.await {

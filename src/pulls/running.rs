@@ -114,6 +114,7 @@ struct State {
 struct Watched {
     progress: Arc<Progress>,
     listener: Arc<dyn Listener>,
+    metered: Arc<dyn Observer>,
 }
 
 impl Running {
@@ -181,9 +182,9 @@ impl Entry {
         state.last_event = Instant::now();
     }
 
-    /// An observer that keeps this entry's account and tells `listener`.
-    pub(super) fn observe(&self, listener: Arc<dyn Listener>) -> Arc<dyn Observer> {
-        Arc::new(Watched { progress: Arc::clone(&self.progress), listener })
+    /// An observer that keeps this entry's account and tells `listener` and `metered`.
+    pub(super) fn observe(&self, listener: Arc<dyn Listener>, metered: Arc<dyn Observer>) -> Arc<dyn Observer> {
+        Arc::new(Watched { progress: Arc::clone(&self.progress), listener, metered })
     }
 
     /// Comes back once nothing has happened for `timeout` while there was something to wait for
@@ -276,6 +277,7 @@ impl Observer for Watched {
     fn notify(&self, event: Event<'_>) {
         let news = self.progress.lock().take(&event);
         if news {
+            self.metered.notify(event);
             self.listener.notify(event);
         }
     }

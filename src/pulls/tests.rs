@@ -90,7 +90,9 @@ async fn the_list_counts_every_byte_once_and_forgets_what_is_over() {
     let (here, comes) = (blob("here already"), blob("comes in two parts"));
     entry.planned(&planned(&[here.clone(), comes.clone()]));
     let counting = Arc::<Counting>::default();
-    let watched = entry.observe(Arc::<Counting>::clone(&counting) as Arc<dyn super::Listener>);
+    let metered = Arc::<Counting>::default();
+    let listener = Arc::<Counting>::clone(&counting) as Arc<dyn super::Listener>;
+    let watched = entry.observe(listener, Arc::<Counting>::clone(&metered));
     for event in [
         Event::Present(&here),
         Event::Started { blob: &comes, offset: 3 },
@@ -103,7 +105,7 @@ async fn the_list_counts_every_byte_once_and_forgets_what_is_over() {
     ] {
         watched.notify(event);
     }
-    assert_eq!(counting.heard(), 5, "what is known was told again");
+    assert_eq!((counting.heard(), metered.heard()), (5, 5), "what is known was told again");
     let [pull] = running.list().try_into().expect("one pull");
     assert_eq!((pull.id, pull.bytes_done, pull.bytes_total), (1, here.size + comes.size, here.size + comes.size));
     assert_eq!((pull.layers_done, pull.layers_total, pull.door), (1, 2, Door::Cri));
@@ -128,7 +130,7 @@ async fn only_waiting_for_a_registry_is_being_stuck() {
     assert!(!within(minute * 5).await, "a place in the queue is no standstill");
 
     entry.landing();
-    let watched = entry.observe(Arc::new(Silent));
+    let watched = entry.observe(Arc::new(Silent), Arc::new(Silent));
     for _ in 0..5 {
         assert!(!within(minute / 2).await);
         watched.notify(Event::Advanced { digest: &comes.digest, bytes: 1 });

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Rooms from the ground up. A room may use itself and every room of a lower floor, and
 /// never one of its own floor: `registry` and `store` do not know each other, nor does one
 /// service another.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 14] = [
     &["core"],
     &["cpu"],
     &["host", "registry", "store"],
@@ -17,7 +17,8 @@ const FLOORS: [&[&str]; 13] = [
     &["diagnose"],
     &["pull"],
     &["pulls"],
-    &["service", "config", "telemetry"],
+    &["service", "telemetry"],
+    &["config"],
     &["app", "node", "demo"],
     &["cli"],
     &["main", "lib"],

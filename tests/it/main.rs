@@ -6,6 +6,7 @@ mod auth;
 mod bad_input;
 mod bed;
 mod cli;
+mod config;
 #[cfg(feature = "containerd")]
 mod containerd_pull;
 #[cfg(feature = "containerd")]
@@ -18,6 +19,9 @@ mod demo;
 mod faults;
 mod hosts;
 mod interrupt;
+mod logs;
+#[cfg(feature = "containerd")]
+mod metrics;
 mod pull_layout;
 mod resolve;
 mod skopeo;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::support::{Answer, Bed, Ending, Server, descriptor, noise, small_limits};
 use crate::core::error::{Blame, Classify as _, Kind};
 use crate::core::limits::Limits;
-use crate::fetch::Endpoint;
+use crate::fetch::{Endpoint, HostClass};
 
 const SIZE: usize = 1 << 20;
 
@@ -28,6 +28,16 @@ async fn the_next_host_goes_on_at_the_same_byte() {
     let brought: usize = lengths[..4].iter().sum::<usize>() + 1000;
     assert_eq!(registry.bytes_asked(), SIZE - brought, "{lengths:?}");
     assert_eq!(bed.heard.count(&format!("next after http://{}", mirror.authority)), 1, "once, however many saw it");
+    let account = bed.engine.account();
+    assert_eq!(account.bytes_from_mirrors, brought as u64, "{account:?}");
+    assert_eq!(account.bytes_from_registries, registry.bytes_asked() as u64, "{account:?}");
+    let (registry, mirror): (Vec<_>, Vec<_>) =
+        account.attempts.iter().partition(|((class, _), _)| *class == HostClass::Registry);
+    assert_eq!(registry, [(&(HostClass::Registry, None), &1)], "{account:?}");
+    // Once or twice: which of its connections ends first decides whether it is asked again.
+    assert!(!mirror.is_empty() && mirror.iter().all(|((_, failure), _)| failure.is_some()), "{account:?}");
+    assert_eq!((account.downloads, account.connections, account.buffers_used), (0, 0, 0));
+    assert_eq!(account.buffers, u64::from(bed.engine.limits().buffer_bytes));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,6 +65,8 @@ async fn a_host_that_sends_wrong_bytes_is_found_out_and_asked_last() {
     assert_eq!(registry.bytes_asked(), SIZE, "from the other host alone");
     assert_eq!(bed.heard.count(&format!("blamed http://{}", liar.authority)), 1);
     assert_eq!((bed.heard.count("blamed"), bed.staged()), (1, 0));
+    let wrong = (HostClass::Mirror, Some(Kind::DigestMismatch));
+    assert_eq!(bed.engine.account().attempts.get(&wrong), Some(&1), "{:?}", bed.engine.account());
     let before = liar.asked().len();
     bed.fetch(&[&liar, &registry], &second).await.expect("fetched");
     assert_eq!(liar.asked().len(), before, "it was asked again");

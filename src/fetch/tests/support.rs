@@ -280,7 +280,7 @@ impl Observer for Heard {
             Event::Present(_) => "present".into(),
             Event::Finished(_) => "finished".into(),
             Event::Shared(_) => "shared".into(),
-            Event::Unpacked { .. } => "unpacked".into(),
+            Event::Began(_) | Event::Ended { .. } | Event::Unpacked { .. } => return,
         };
         self.lines.lock().expect("no panic").push(line);
     }

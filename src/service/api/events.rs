@@ -96,16 +96,26 @@ impl Observer for Telling {
             Event::Advanced { digest, bytes } => self.progress(digest, self.advanced(digest, bytes)),
             Event::Finished(blob) => {
                 self.progress(&blob.digest, self.rest(&blob.digest));
-                self.send(message(&event));
+                let (digest, size) = named(blob);
+                self.send(Message::BlobFinished(v1::BlobFinished { digest, size }));
             }
-            _ => self.send(message(&event)),
+            _ => {
+                if let Some(message) = message(&event) {
+                    self.send(message);
+                }
+            }
         }
     }
 }
 
-fn message(event: &Event<'_>) -> Message {
-    let named = |blob: &Descriptor| (blob.digest.to_string(), blob.size);
-    match event {
+fn named(blob: &Descriptor) -> (String, u64) {
+    (blob.digest.to_string(), blob.size)
+}
+
+/// The message for an event that clients are told of.
+fn message(event: &Event<'_>) -> Option<Message> {
+    Some(match event {
+        Event::Began(_) | Event::Ended { .. } => return None,
         Event::Present(blob) => {
             let (digest, size) = named(blob);
             Message::BlobPresent(v1::BlobPresent { digest, size })
@@ -142,7 +152,7 @@ fn message(event: &Event<'_>) -> Message {
             done: u32::try_from(*done).unwrap_or(u32::MAX),
             total: u32::try_from(*total).unwrap_or(u32::MAX),
         }),
-    }
+    })
 }
 
 /// Tells an observer what a message says; one that is no event of an observer is left out.

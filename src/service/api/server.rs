@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::events::Telling;
@@ -13,6 +14,7 @@ use super::v1::lighterman_server::{Lighterman, LightermanServer};
 use super::{MAX_MESSAGE, convert, v1};
 use crate::core::error::{Blame, Classify, Kind};
 use crate::core::reference::{Reference, ReferenceError};
+use crate::core::trace::TraceContext;
 use crate::pulls::{Door, Order, Place, Pulls, Question};
 use crate::resolve::choice::{Level, OnMismatch};
 
@@ -83,7 +85,14 @@ fn named(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-fn order(request: v1::PullRequest) -> Result<Order, Status> {
+/// What the caller's request is part of, by W3C Trace Context.
+fn trace(metadata: &MetadataMap) -> Option<TraceContext> {
+    TraceContext::parse(metadata.get("traceparent")?.to_str().ok()?)
+}
+
+fn order(request: Request<v1::PullRequest>) -> Result<Order, Status> {
+    let trace = trace(request.metadata());
+    let request = request.into_inner();
     if request.all_platforms && !request.platforms.is_empty() {
         return Err(refused(Malformed::Platforms));
     }
@@ -97,6 +106,7 @@ fn order(request: v1::PullRequest) -> Result<Order, Status> {
         unpack: !request.no_unpack,
         credentials: convert::credentials(request.credentials),
         door: Door::Api,
+        trace,
     })
 }
 
@@ -136,7 +146,7 @@ impl Lighterman for Api {
     type PullStream = ReceiverStream<Result<v1::PullEvent, Status>>;
 
     async fn pull(&self, request: Request<v1::PullRequest>) -> Result<Response<Self::PullStream>, Status> {
-        let order = order(request.into_inner())?;
+        let order = order(request)?;
         let (to, from) = mpsc::channel(EVENTS);
         let pulls = self.pulls.clone();
         tokio::spawn(async move {
@@ -172,6 +182,22 @@ impl Lighterman for Api {
         match self.pulls.cancel(id) {
             true => Ok(Response::new(v1::CancelPullResponse {})),
             false => Err(refused(Malformed::NoSuchPull(id))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_keeps_the_trace_that_it_is_part_of() {
+        let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for (sent, expected) in [(traceparent, Some(traceparent)), ("00-4bf9", None)] {
+            let mut request = Request::new(v1::PullRequest { reference: "busybox".into(), ..Default::default() });
+            request.metadata_mut().insert("traceparent", sent.parse().expect("a header"));
+            let order = order(request).expect("an order");
+            assert_eq!(order.trace.map(|trace| trace.to_string()).as_deref(), expected);
         }
     }
 }

@@ -76,6 +76,13 @@ impl Staging {
         Ok(freed)
     }
 
+    /// Bytes of the disk that everything in the directory takes; none for one that is not there.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        let entries = std::fs::read_dir(self.root()).into_iter().flatten().flatten();
+        entries.filter_map(|entry| Leftover::of(&entry)).map(|found| found.bytes).sum()
+    }
+
     /// Bytes that this user may still write to the staging directory's file system.
     ///
     /// # Errors

@@ -45,6 +45,14 @@ impl Sandbox {
         Self::must(&format!("mount --bind '{dir}' '{dir}' && mount -o remount,bind,ro '{dir}'"))
     }
 
+    /// `dir` is where the journal's socket is looked for.
+    pub(crate) fn with_journal(dir: &Path) -> Self {
+        let (dir, journal) = (dir.display(), "/run/systemd/journal");
+        Self::must(&format!(
+            "mount -t tmpfs lighterman-test /run && mkdir -p {journal} && mount --bind '{dir}' {journal}"
+        ))
+    }
+
     /// No emulator is to be seen, whatever is registered on this machine.
     pub(crate) fn without_emulators() -> Self {
         Self::must(&format!("mount -t tmpfs lighterman-test {BINFMT}"))

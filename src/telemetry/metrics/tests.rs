@@ -1,0 +1,121 @@
+mod exposition;
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use http::{Request, StatusCode, header};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::core::descriptor::{Descriptor, MediaType};
+use crate::core::digest::Digest;
+use crate::core::error::Kind;
+use crate::core::limits::Limits;
+use crate::cpu::Cpu;
+use crate::fetch::progress::Event;
+use crate::registry::{Client, Credentials};
+use exposition::Exposition;
+
+async fn get(metrics: &Metrics, path: &str, host: &str) -> (StatusCode, String, String) {
+    let request = Request::get(path).header(header::HOST, host).body(Body::empty()).expect("a request");
+    let response = router(metrics).oneshot(request).await.expect("answers");
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (status, kind) = (response.status(), kind.to_owned());
+    let body = to_bytes(response.into_body(), 1 << 20).await.expect("a short body");
+    (status, kind, String::from_utf8(body.to_vec()).expect("UTF-8"))
+}
+
+async fn scrape(metrics: &Metrics) -> Exposition {
+    let (status, kind, body) = get(metrics, "/metrics", "127.0.0.1:9465").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    Exposition::parse(&body).unwrap_or_else(|error| panic!("{error} in\n{body}"))
+}
+
+fn engine() -> Engine {
+    let limits = Limits::default();
+    Engine::new(Client::new(Credentials::default(), limits).expect("a client"), Cpu::new(), limits)
+}
+
+#[tokio::test]
+async fn what_nobody_has_used_yet_is_a_valid_exposition() {
+    let metrics = Metrics::default();
+    let page = scrape(&metrics).await;
+    for door in ["api", "cri"] {
+        assert_eq!(page.value("lighterman_pulls_in_flight", &[("door", door)]), Some(0.0));
+    }
+    for phase in ["resolve", "fetch", "unpack", "name", "whole"] {
+        assert_eq!(page.value("lighterman_pull_phase_duration_seconds_count", &[("phase", phase)]), Some(0.0));
+    }
+    assert_eq!(page.value("lighterman_content_bytes_total", &[("source", "registry")]), Some(0.0));
+    assert_eq!(page.value("lighterman_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), Some(1.0));
+}
+
+#[tokio::test]
+async fn pulls_are_counted_while_they_run_and_by_how_they_end() {
+    let metrics = Metrics::default();
+    let (done, failed, dropped) = (metrics.begin(Door::Api), metrics.begin(Door::Cri), metrics.begin(Door::Api));
+    let blob = Descriptor::new(MediaType::OciConfig, Digest::of(b"config"), 500);
+    done.notify(Event::Began(Phase::Resolve));
+    done.notify(Event::Ended { phase: Phase::Resolve, elapsed: Duration::from_millis(30) });
+    done.notify(Event::Present(&blob));
+    let page = scrape(&metrics).await;
+    assert_eq!(page.value("lighterman_pulls_in_flight", &[("door", "api")]), Some(2.0));
+    assert_eq!(page.value("lighterman_content_bytes_total", &[("source", "local")]), Some(500.0));
+    let bucket = |page: &Exposition, le: &str| {
+        page.value("lighterman_pull_phase_duration_seconds_bucket", &[("le", le), ("phase", "resolve")])
+    };
+    assert_eq!(
+        (bucket(&page, "0.025"), bucket(&page, "0.05"), bucket(&page, "+Inf")),
+        (Some(0.0), Some(1.0), Some(1.0))
+    );
+
+    done.end(None);
+    failed.end(Some(Kind::NoMatchingPlatform));
+    drop((done, failed, dropped));
+    let page = scrape(&metrics).await;
+    let ended = |door, outcome| page.value("lighterman_pulls_total", &[("door", door), ("outcome", outcome)]);
+    assert_eq!(
+        (ended("api", "done"), ended("api", "cancelled"), ended("cri", "no-matching-platform")),
+        (Some(1.0), Some(1.0), Some(1.0))
+    );
+    assert_eq!(page.value("lighterman_pulls_in_flight", &[("door", "api")]), Some(0.0));
+    assert_eq!(page.value("lighterman_pull_phase_duration_seconds_count", &[("phase", "whole")]), Some(3.0));
+    assert_eq!(page.value("lighterman_mismatches_total", &[("what", "platform")]), Some(1.0));
+}
+
+#[tokio::test]
+async fn the_engine_and_the_staging_directories_are_asked() {
+    let metrics = Metrics::default();
+    let engine = engine();
+    metrics.watch_engine(&engine);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let staging = Staging::new(dir.path().into());
+    metrics.stages(&staging);
+    metrics.stages(&staging);
+    std::fs::write(dir.path().join("anything"), vec![1; 10_000]).expect("a writable folder");
+    let held = engine.budget().reserve(1 << 20).await;
+    let page = scrape(&metrics).await;
+    let value = |name| page.value(name, &[]).unwrap_or_else(|| panic!("there is no {name}"));
+    assert_eq!(value("lighterman_memory_used_bytes"), f64::from(1 << 20));
+    assert_eq!(value("lighterman_memory_budget_bytes"), f64::from(Limits::default().buffer_bytes));
+    let staged = value("lighterman_staging_bytes");
+    assert!((10_000.0..20_000.0).contains(&staged), "{staged} bytes, once and in blocks");
+    drop(held);
+    assert_eq!(scrape(&metrics).await.value("lighterman_memory_used_bytes", &[]), Some(0.0));
+}
+
+#[tokio::test]
+async fn strangers_and_other_paths_are_refused() {
+    let metrics = Metrics::default();
+    for path in ["/metrics", "/healthz"] {
+        assert_eq!(get(&metrics, path, "evil.example").await.0, StatusCode::MISDIRECTED_REQUEST, "{path}");
+    }
+    let (status, kind, body) = get(&metrics, "/healthz", "localhost").await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, "ok\n"));
+    assert!(kind.starts_with("text/plain"), "{kind}");
+    assert_eq!(get(&metrics, "/", "localhost").await.0, StatusCode::NOT_FOUND);
+    let nameless = Request::get("/metrics").body(Body::empty()).expect("a request");
+    let response = router(&metrics).oneshot(nameless).await.expect("answers");
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}
