@@ -1,6 +1,6 @@
 //! What can go wrong between the daemon and its node.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use crate::core::error::{Classify, Kind};
 
@@ -53,11 +53,47 @@ pub enum NodeError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A file of the node that cannot be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        /// `open`, `write`, `remove`.
+        action: &'static str,
+        /// The file, as it is called on the node.
+        path: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A file that is not what it was a moment ago.
+    #[error("{path} was changed while it was being looked at")]
+    Changed {
+        /// The file.
+        path: String,
+    },
+    /// The record of what was changed on the node.
+    #[error("cannot read the ledger {}: {reason}", super::setup::LEDGER)]
+    Ledger {
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl NodeError {
+    /// A refused operation on a file of the node.
+    pub(super) fn file(action: &'static str, path: &str, source: impl Into<io::Error>) -> Self {
+        Self::File { action, path: path.into(), source: source.into() }
+    }
 }
 
 impl Classify for NodeError {
     fn kind(&self) -> Kind {
-        Kind::InvalidConfiguration
+        match self {
+            Self::File { source, .. } => match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Kind::StoreFull,
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Kind::StoreInvalid,
+                _ => Kind::StoreFailed,
+            },
+            _ => Kind::InvalidConfiguration,
+        }
     }
 
     fn hint(&self) -> Option<String> {
@@ -74,6 +110,11 @@ impl Classify for NodeError {
                 )
             }
             Self::TwoSockets { name } => format!("leave one ListenStream= with FileDescriptorName={name}"),
+            Self::File { .. } => "run it as root".into(),
+            Self::Changed { .. } => "run the same command again".into(),
+            Self::Ledger { .. } => {
+                "it holds the files as they were before: put them back by hand, then remove it".into()
+            }
             Self::Descriptor { .. } => "close no descriptors between systemd and lighterman".into(),
         })
     }
