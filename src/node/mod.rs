@@ -3,11 +3,12 @@
 //!
 //! [`systemd`] takes over sockets and reports back; [`peer`] says who is at the other end of
 //! a socket; [`setup`] connects containerd, kubelet, docker and podman to lighterman, and takes
-//! it back; `doctor` says what is wrong with all that.
+//! it back; [`doctor`] says what is wrong with all that.
 //!
 //! Nothing here pulls an image, and nothing here prints. What is decided is decided by pure
 //! functions over facts that were read before.
 
+pub mod doctor;
 pub mod peer;
 pub mod setup;
 pub mod systemd;
