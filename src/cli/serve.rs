@@ -8,6 +8,7 @@ use clap::Args;
 use crate::app::{self, ApiSocket, Signals};
 use crate::config::keys::Key;
 use crate::config::{self, FileConfig};
+use crate::node::systemd::{Notify, Sockets};
 use crate::pulls::{Pulls, Settings};
 
 use super::args::RegistryArgs;
@@ -39,6 +40,8 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failure> {
+    // First, so that no program that we start inherits them.
+    let inherited = Sockets::inherited()?;
     // Before the socket is there: whoever starts us may stop us as soon as it is.
     let signals = Signals::new()?;
     let file = &context.file;
@@ -47,10 +50,13 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
     let places = context.place_defaults(&ContainerdFlags::default());
     let at_once = file.max_pulls.unwrap_or(PULLS);
     let pulls = Pulls::new(engine, places, settings(context, &args.registry)?, at_once);
-    let socket = ApiSocket::bind(&path, file.serve_group.as_deref().unwrap_or(GROUP))?;
+    let socket = match inherited.api {
+        Some(listener) => ApiSocket::inherited(path, listener),
+        None => ApiSocket::bind(&path, file.serve_group.as_deref().unwrap_or(GROUP))?,
+    };
     let mut now = context.file.clone();
     let reloaded = pulls.clone();
-    app::run(pulls, socket, signals, || reload(context, args, &mut now, &reloaded)).await?;
+    app::run(pulls, socket, Notify::from_environment(), signals, || reload(context, args, &mut now, &reloaded)).await?;
     Ok(())
 }
 
