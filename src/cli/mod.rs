@@ -3,10 +3,12 @@
 //! Results go to stdout, everything else to stderr. No decision about images is made here.
 
 mod args;
+mod completions;
 mod context;
 #[cfg(feature = "containerd")]
 mod daemon;
 mod demo;
+mod doctor;
 mod explain;
 pub mod host;
 mod inspect;
@@ -16,6 +18,7 @@ mod report;
 mod resolve;
 #[cfg(feature = "containerd")]
 mod serve;
+mod setup;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -85,6 +88,10 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
             Command::Cancel(args) => daemon::cancel(&context, &args).await,
             Command::Inspect(args) => inspect::run(&context, &args).await,
             Command::Demo => demo::run(&context).await,
+            Command::Setup(args) => setup::run(&context, &args),
+            Command::Doctor => doctor::run(&context).await,
+            Command::Completions(args) => completions::print(&args),
+            Command::Man(args) => completions::man(&args),
         }
     });
     // After an interrupt, threads get the time to finish a file that they are at, but not to

@@ -17,8 +17,6 @@ mod error;
 
 pub use error::NodeError;
 
-/// Where the daemon listens for gRPC and CRI.
-pub const SOCKET: &str = "/run/lighterman/lighterman.sock";
 /// Where the mirror listens: below 1024, so that only root can take the port while it is free;
 /// not assigned by IANA, which leaves 334 to 343 free; and below 512, from where no RPC client
 /// takes the port that it calls from. The socket unit says the same.

@@ -56,6 +56,15 @@ impl Unpacker {
     }
 }
 
+/// Whether trees can become snapshots of this containerd by a rename, as a trial shows; inside,
+/// in words, why not.
+///
+/// # Errors
+/// [`StoreError`] where containerd does not answer.
+pub async fn grafts(store: &Containerd) -> Result<Result<(), String>, StoreError> {
+    Ok(Ground::find(store).await?.map(drop))
+}
+
 #[async_trait]
 impl Unpack for Unpacker {
     async fn is_unpacked(&self, manifest: &Manifest, config: &ImageConfig) -> Result<bool, UnpackError> {

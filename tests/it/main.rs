@@ -18,6 +18,7 @@ mod demo;
 mod faults;
 mod hosts;
 mod interrupt;
+mod node;
 mod pull_layout;
 mod resolve;
 mod skopeo;
