@@ -8,6 +8,7 @@ mod error;
 mod exporter;
 mod listen;
 mod signals;
+mod tcp;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
 
+use crate::node::systemd::Notify;
 use crate::pulls::Pulls;
 use crate::service::api;
 use crate::service::api::SERVICE;
@@ -25,6 +27,7 @@ pub use error::AppError;
 pub use exporter::Exporter;
 pub use listen::ApiSocket;
 pub use signals::Signals;
+pub use tcp::listeners;
 
 /// How long pulls that are under way may go on after the first signal to stop. What is cancelled
 /// then goes on from there next time, so there is little to lose.
@@ -39,25 +42,42 @@ const HANG_UP: Duration = Duration::from_secs(1);
 pub async fn run(
     pulls: Pulls,
     socket: ApiSocket,
+    notify: Notify,
     mut signals: Signals,
     mut reload: impl FnMut(),
 ) -> Result<(), AppError> {
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve_api(pulls.clone(), socket.listener()?, stop.clone()));
+    let watched = tokio::spawn(keep_alive(notify));
     tracing::info!(socket = %socket.path().display(), "ready");
+    notify.ready("serving");
     while signals.next().await == signals::Signal::Reload {
+        notify.reloading();
         reload();
+        notify.ready("serving");
     }
     tracing::info!("stopping: pulls that are under way have {} s", DRAIN.as_secs());
+    notify.stopping("waiting for pulls that are under way");
     stop.cancel();
     tokio::select! {
         () = wind_down(&pulls) => {}
         () = signals.stop() => tracing::info!("stopping at once"),
     }
+    watched.abort();
     // Who still listens to health or to nothing is hung up on.
     match tokio::time::timeout(HANG_UP, serving).await {
         Ok(Ok(served)) => served,
         _ => Ok(()),
+    }
+}
+
+/// Tells the watchdog that tasks still get their turn.
+async fn keep_alive(notify: Notify) {
+    let Some(interval) = notify.watchdog() else { return };
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        notify.alive();
     }
 }
 

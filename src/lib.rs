@@ -19,6 +19,7 @@
 //! pull       the use case: resolve, fetch, unpack, name
 //! pulls      every pull of a daemon: shared engine and containerd, the list of what is under way
 //! service    protocol adapters: own gRPC API, the layout as a registry; error kind to codes
+//! node       the node around the daemon: systemd, callers, setup, doctor
 //! app        the daemon: from settings to bound sockets, until it is told to stop
 //! telemetry  logs and metrics
 //! config     the configuration file
@@ -40,6 +41,7 @@ pub mod demo;
 pub mod diagnose;
 pub mod fetch;
 pub mod host;
+pub mod node;
 pub mod pull;
 #[cfg(feature = "containerd")]
 pub mod pulls;

@@ -1,11 +1,8 @@
-//! The listeners of the metrics.
-
-use std::net::SocketAddr;
+//! Serving the metrics.
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::AppError;
 use crate::telemetry::metrics::{self, Metrics};
 
 /// Serves the metrics for as long as it lives.
@@ -15,23 +12,19 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Listens at all of these addresses.
-    ///
-    /// # Errors
-    /// [`AppError::Address`]; then nobody listens at any of them.
-    pub async fn start(addresses: &[SocketAddr], metrics: &Metrics) -> Result<Self, AppError> {
+    /// Serves at all of these.
+    #[must_use]
+    pub fn start(listeners: Vec<TcpListener>, metrics: &Metrics) -> Self {
         let mut serving = JoinSet::new();
-        for address in addresses {
-            let listening = TcpListener::bind(address).await;
-            let listener = listening.map_err(|source| AppError::Address { address: *address, source })?;
-            tracing::info!(%address, "serving metrics");
+        for listener in listeners {
             let router = metrics::router(metrics);
+            tracing::info!(address = ?listener.local_addr().ok(), "serving metrics");
             serving.spawn(async move {
                 if let Err(error) = axum::serve(listener, router).await {
                     tracing::error!(%error, "metrics are not served any longer");
                 }
             });
         }
-        Ok(Self { _serving: serving })
+        Self { _serving: serving }
     }
 }

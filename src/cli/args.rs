@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+use super::completions::{CompletionsArgs, ManArgs};
+use super::setup::SetupArgs;
 use crate::config::{self, FileConfig};
 use crate::unpack::options::{Extractor, Start};
 
@@ -149,6 +151,15 @@ pub(super) enum Command {
     /// A tour without network, containerd or root: what multi-arch images are and how they go wrong
     #[command(after_help = "Examples:\n  lighterman demo")]
     Demo,
+    /// Connect this node's containerd, kubelet, docker and podman to lighterman, or take that back
+    Setup(SetupArgs),
+    /// Say what is wrong on this node, in order of importance, with what helps
+    Doctor,
+    /// Print completions for a shell
+    #[command(after_help = "Examples:\n  lighterman completions bash > /etc/bash_completion.d/lighterman")]
+    Completions(CompletionsArgs),
+    /// Write man pages into a folder
+    Man(ManArgs),
 }
 
 impl Command {

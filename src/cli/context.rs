@@ -2,9 +2,7 @@
 
 use std::io::Read;
 use std::num::NonZeroU64;
-#[cfg(feature = "containerd")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{ConfigError, FileConfig};
@@ -35,7 +33,6 @@ use crate::unpack::options::{Durability, Options};
 use super::Failure;
 use super::args::{Global, MatchArgs, RegistryArgs, UnpackArgs};
 
-#[cfg(feature = "containerd")]
 const CONTAINERD_ADDRESS: &str = "/run/containerd/containerd.sock";
 /// Where containerd and docker keep per-registry settings.
 const HOSTS_DIRS: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
@@ -93,8 +90,7 @@ impl Place {
 
 impl Context {
     /// containerd's socket.
-    #[cfg(feature = "containerd")]
-    fn containerd_address(&self) -> &Path {
+    pub(super) fn containerd_address(&self) -> &Path {
         let named = self.global.containerd_address.as_deref().or(self.file.containerd_address.as_deref());
         named.unwrap_or(Path::new(CONTAINERD_ADDRESS))
     }
@@ -174,7 +170,11 @@ impl Context {
     }
 
     #[cfg(feature = "containerd")]
-    async fn containerd(&self, namespace: Option<String>, flags: ContainerdFlags) -> Result<Containerd, StoreError> {
+    pub(super) async fn containerd(
+        &self,
+        namespace: Option<String>,
+        flags: ContainerdFlags,
+    ) -> Result<Containerd, StoreError> {
         let PlaceDefaults { address, namespace: usual, snapshotter, staging, content } = self.place_defaults(&flags);
         let options = ContainerdOptions { namespace: namespace.unwrap_or(usual), snapshotter, staging, content };
         Containerd::connect(&address, options).await

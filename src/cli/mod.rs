@@ -3,11 +3,13 @@
 //! Results go to stdout, everything else to stderr. No decision about images is made here.
 
 mod args;
+mod completions;
 mod config;
 mod context;
 #[cfg(feature = "containerd")]
 mod daemon;
 mod demo;
+mod doctor;
 mod explain;
 pub mod host;
 mod inspect;
@@ -17,6 +19,7 @@ mod report;
 mod resolve;
 #[cfg(feature = "containerd")]
 mod serve;
+mod setup;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -92,6 +95,10 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
             Command::Demo => demo::run(&context).await,
             // It needs no runtime, and was run above.
             Command::Config(_) => Ok(()),
+            Command::Setup(args) => setup::run(&context, &args),
+            Command::Doctor => doctor::run(&context).await,
+            Command::Completions(args) => completions::print(&args),
+            Command::Man(args) => completions::man(&args),
         }
     });
     // After an interrupt, threads get the time to finish a file that they are at, but not to

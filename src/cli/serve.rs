@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 use crate::app::{self, ApiSocket, Exporter, Signals};
 use crate::config::keys::Key;
 use crate::config::{self, FileConfig};
+use crate::node::systemd::{Notify, Sockets};
 use crate::pulls::{Pulls, Settings};
 use crate::telemetry::metrics::Metrics;
 
@@ -44,6 +45,8 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failure> {
+    // First, so that no program that we start inherits them.
+    let inherited = Sockets::inherited()?;
     // Before the socket is there: whoever starts us may stop us as soon as it is.
     let signals = Signals::new()?;
     let file = &context.file;
@@ -54,11 +57,15 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
     let metrics = Metrics::default();
     metrics.watch_engine(&engine);
     let pulls = Pulls::new(engine, places, settings(context, &args.registry)?, at_once, Arc::new(metrics.clone()));
-    let _exporter = Exporter::start(file.metrics_listen.as_deref().unwrap_or_default(), &metrics).await?;
-    let socket = ApiSocket::bind(&path, file.serve_group.as_deref().unwrap_or(GROUP))?;
+    let scraped = app::listeners(file.metrics_listen.as_deref().unwrap_or_default(), inherited.metrics).await?;
+    let _exporter = Exporter::start(scraped, &metrics);
+    let socket = match inherited.api {
+        Some(listener) => ApiSocket::inherited(path, listener),
+        None => ApiSocket::bind(&path, file.serve_group.as_deref().unwrap_or(GROUP))?,
+    };
     let mut now = context.file.clone();
     let reloaded = pulls.clone();
-    app::run(pulls, socket, signals, || reload(context, args, &mut now, &reloaded)).await?;
+    app::run(pulls, socket, Notify::from_environment(), signals, || reload(context, args, &mut now, &reloaded)).await?;
     Ok(())
 }
 
@@ -115,7 +122,7 @@ mod tests {
             let (context, args) = context(file);
             let settings = settings(&context, &args.registry).ok();
             let places = context.place_defaults(&ContainerdFlags::default());
-            let limits = context::limits(&context, None, None);
+            let limits = context::limits(&context, None, None, None);
             format!("{settings:#?} {places:#?} {limits:#?}")
         });
         assert_eq!(without, with);

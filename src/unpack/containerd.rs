@@ -27,6 +27,7 @@ use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable};
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::manifest::{ImageConfig, Manifest};
+use crate::cpu::Cpu;
 use crate::fetch::{Arrival, Engine};
 use crate::store::containerd::{Containerd, labels};
 use crate::store::error::RemoteCode;
@@ -51,6 +52,15 @@ impl Unpacker {
     pub fn new(store: Containerd, engine: Engine, options: Options) -> Self {
         Self { store, engine, options }
     }
+}
+
+/// Whether trees can become snapshots of this containerd by a rename, as a trial shows; inside,
+/// in words, why not.
+///
+/// # Errors
+/// [`StoreError`] where containerd does not answer.
+pub async fn grafts(store: &Containerd) -> Result<Result<(), String>, StoreError> {
+    Ok(Ground::find(store, &Cpu::new()).await?.map(drop))
 }
 
 #[async_trait]

@@ -19,14 +19,14 @@ pub(super) struct Landing {
     /// Where content with a sha256 digest lies, by containerd's word: whether it is there for us
     /// to see is another question.
     pub(super) blobs: Option<PathBuf>,
-    /// A blob may be linked there; else it is sent.
-    pub(super) links: bool,
+    /// Why blobs are sent; `None` where they may be linked there.
+    pub(super) obstacle: Option<String>,
 }
 
 impl Landing {
     /// Where a blob would be linked to, if it may.
     pub(super) fn target(&self, digest: &Digest) -> Option<PathBuf> {
-        self.blobs.as_ref().filter(|_| self.links).map(|blobs| blobs.join(digest.hex()))
+        self.blobs.as_ref().filter(|_| self.obstacle.is_none()).map(|blobs| blobs.join(digest.hex()))
     }
 }
 
@@ -91,6 +91,14 @@ impl Trial {
 }
 
 impl Containerd {
+    /// Whether blobs get into this containerd by a link, as a trial shows.
+    ///
+    /// # Errors
+    /// In words, why not.
+    pub async fn links(&self) -> Result<(), String> {
+        self.landing().await.obstacle.clone().map_or(Ok(()), Err)
+    }
+
     /// The way into this containerd, tried by the first who asks.
     pub(super) async fn landing(&self) -> Arc<Landing> {
         if let Some(landing) = self.trial.known() {
@@ -114,7 +122,7 @@ mod tests {
     use super::*;
 
     fn remember(trial: &Trial, is_verdict: bool) {
-        let landing = Landing { staging: Staging::new("/staging".into()), blobs: None, links: false };
+        let landing = Landing { staging: Staging::new("/staging".into()), blobs: None, obstacle: None };
         let connection = trial.connection();
         *trial.last() = Some(Last { landing: Arc::new(landing), is_verdict, connection });
     }

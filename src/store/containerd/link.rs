@@ -78,7 +78,7 @@ impl Containerd {
         let reason = match found {
             Ok(staging) => {
                 tracing::info!(staging = %staging.root().display(), ?blobs, "blobs are linked into containerd");
-                return Finding { landing: Landing { staging, blobs, links: true }, is_verdict: true };
+                return Finding { landing: Landing { staging, blobs, obstacle: None }, is_verdict: true };
             }
             Err(reason) => reason,
         };
@@ -89,7 +89,7 @@ impl Containerd {
             Handover::Link => tracing::warn!(staging = %place, %reason, "blobs are copied into containerd"),
             Handover::Write => tracing::info!(staging = %place, %reason, "blobs are copied into containerd"),
         }
-        Finding { landing: Landing { staging, blobs, links: false }, is_verdict }
+        Finding { landing: Landing { staging, blobs, obstacle: Some(reason.to_string()) }, is_verdict }
     }
 
     /// Where staging may be. A directory that somebody names is where they want downloads to be.

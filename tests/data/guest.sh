@@ -1,0 +1,179 @@
+# What `tests/guest` runs inside the booted guest, in three boots.
+# One line for each thing that is tried: `ok` or `FAILED`, and what it is.
+set -u
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+
+# try NAME COMMAND…: whether it succeeds
+try() {
+    local name=$1 said
+    shift
+    if said=$("$@" 2>&1); then
+        echo "ok      $name"
+    else
+        printf 'FAILED  %s\n%s\n' "$name" "$said" | sed '2,$s/^/        | /'
+    fi
+}
+# becomes NAME COMMAND…: whether it succeeds within a minute
+becomes() {
+    local name=$1 end=$((SECONDS + 60))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $end ] || break
+        sleep 0.1
+    done
+    try "$name" "$@"
+}
+is() { [ "$1" = "$2" ] || { echo "$1 is not $2"; return 1; }; }
+show() { systemctl show --property "$2" --value "$1"; }
+active() { systemctl --quiet is-active "$@"; }
+logged() { journalctl --no-pager -u "$1" | grep -q "$2"; }
+main_pid() { show lighterman.service MainPID; }
+quit() {
+    journalctl --no-pager -u lighterman -u containerd >/share/journal 2>&1
+    echo "end of $1"
+    exit 0
+}
+# The unit with another program in the place of the daemon: what that may do, the daemon may.
+in_sandbox() {
+    sed -e 's/^Type=.*/Type=oneshot/' -e "s|^ExecStart=.*|ExecStart=$1|" \
+        -e '/^\(Sockets\|Restart\|RestartSec\|WatchdogSec\|NotifyAccess\|ExecReload\|WantedBy\)=/d' \
+        -e "s|^\[Install\]||" /usr/lib/systemd/system/lighterman.service >/run/systemd/system/sandboxed.service
+    mkdir -p /run/systemd/system/sandboxed.service.d
+    printf '[Service]\nStandardOutput=file:%s\n' "$2" >/run/systemd/system/sandboxed.service.d/out.conf
+    systemctl daemon-reload
+    systemctl start sandboxed.service
+}
+
+part_install() {
+    try "the package installs" dpkg --install /share/lighterman.deb
+    for unit in lighterman.socket lighterman-mirror.socket lighterman.service; do
+        try "$unit is enabled" systemctl --quiet is-enabled "$unit"
+        try "$unit runs" active "$unit"
+    done
+    try "the group is there" getent group lighterman
+    try "the socket is root's and the group's" is "$(stat -c '%a %U %G' /run/lighterman/lighterman.sock)" "660 root lighterman"
+    try "the folder of blobs is root's alone" is "$(stat -c '%a %U' /var/lib/lighterman)" "700 root"
+    try "systemd holds the mirror's port" grep -q 127.0.0.1:335 <(ss -ltn)
+    try "the daemon said that it is ready" is "$(show lighterman.service StatusText)" serving
+    try "man page and completions" test -e /usr/share/man/man1/lighterman.1.gz -a -e /usr/share/bash-completion/completions/lighterman
+    try "the configuration has no mistakes" dpkg --verify lighterman
+}
+
+part_booted() {
+    try "everything runs after a boot" active lighterman.socket lighterman-mirror.socket lighterman.service
+    try "kubelet found its image service running" is "$(cat /run/kubelet-saw)" active
+    try "nothing failed" is "$(systemctl list-units --failed --no-legend 'lighterman*')" ""
+
+    # Sockets.
+    local before
+    systemctl stop lighterman.service 2>/dev/null
+    try "a call starts the daemon" lighterman pulls
+    try "the daemon runs again" active lighterman.service
+    (for _ in $(seq 30); do lighterman pulls || echo lost; done) >/run/calls 2>&1 &
+    before=$(main_pid)
+    systemctl restart lighterman.service
+    wait $!
+    try "no call is lost in a restart" is "$(grep -c -e lost -e error /run/calls)" 0
+    try "it was restarted" test "$(main_pid)" != "$before"
+
+    # Reload.
+    before=$(main_pid)
+    sed -i 's/^# *log-level = .*/log-level = "info"/' /etc/lighterman/config.toml
+    systemctl restart lighterman.service
+    before=$(main_pid)
+    sed -i 's/^# *max-concurrent-downloads = .*/max-concurrent-downloads = 3/' /etc/lighterman/config.toml
+    try "systemctl reload works" systemctl reload lighterman.service
+    becomes "the configuration was read again" logged lighterman "was read again"
+    try "it is the same process" is "$(main_pid)" "$before"
+    try "it is ready again" is "$(show lighterman.service ActiveState)" active
+
+    # Watchdog.
+    mkdir -p /run/systemd/system/lighterman.service.d
+    printf '[Service]\nWatchdogSec=2s\n' >/run/systemd/system/lighterman.service.d/watch.conf
+    systemctl daemon-reload
+    systemctl restart lighterman.service
+    before=$(main_pid)
+    sleep 5
+    try "the watchdog is kept quiet" is "$(main_pid)" "$before"
+    kill -STOP "$before"
+    becomes "a daemon that hangs is started anew" sh -c "pid=\$(systemctl show -p MainPID --value lighterman); [ \$pid != 0 ] && [ \$pid != $before ] && systemctl -q is-active lighterman"
+    try "by the watchdog" logged lighterman "[Ww]atchdog"
+    rm -r /run/systemd/system/lighterman.service.d
+    systemctl daemon-reload
+
+    # Sandbox.
+    try "the security score is computed" systemd-analyze security --no-pager lighterman.service
+    systemd-analyze security --no-pager lighterman.service | tail -n 1
+    systemctl restart lighterman.service
+    try "one writable mount holds staging and containerd's root" \
+        is "$(awk '$5 ~ "^/var/lib" && $6 ~ /^rw/ {print $5}' "/proc/$(main_pid)/mountinfo")" /var/lib
+    lighterman host --json >/run/outside
+    in_sandbox "/usr/bin/lighterman host --json" /run/inside
+    try "lighterman host says the same inside" cmp /run/outside /run/inside
+    try "32-bit programs are known there" grep -q '"386"' /run/inside
+    in_sandbox "/share/emulator /share/foreign echo translated" /run/emulated
+    try "an emulator works there" is "$(cat /run/emulated)" translated
+
+    # A pull by the daemon, of files that only root can make.
+    /share/docker-registry serve /share/registry.yml >/dev/null 2>&1 &
+    becomes "there is a registry" curl -sf http://127.0.0.1:5000/v2/
+    try "the daemon pulls" lighterman pull --json --address /run/lighterman/lighterman.sock 127.0.0.1:5000/odd:1
+    lighterman pull --json --address /run/lighterman/lighterman.sock -n linked 127.0.0.1:5000/odd:1 >/run/pulled
+    try "blobs were linked, not copied" grep -q '"contentWritten":0' <(tr -d ' \n' </run/pulled)
+    mkdir -p /mnt/image
+    try "containerd has the image" ctr images mount 127.0.0.1:5000/odd:1 /mnt/image
+    try "setuid is kept" is "$(stat -c %a /mnt/image/bin/suid)" 4755
+    try "capabilities are kept" is "$(getcap /mnt/image/bin/capable)" "/mnt/image/bin/capable cap_net_raw=ep"
+    try "hard links are kept" is "$(stat -c %h /mnt/image/bin/suid)" 2
+    try "character devices are kept" is "$(stat -c '%F %t %T' /mnt/image/dev/null)" "character special file 1 3"
+    try "block devices are kept" is "$(stat -c '%F %t %T' /mnt/image/dev/sda)" "block special file 8 0"
+    try "pipes are kept" test -p /mnt/image/dev/pipe
+    try "what a layer hides is hidden" is "$(ls /mnt/image /mnt/image/gone | tr '\n' ' ')" "/mnt/image: bin dev gone  /mnt/image/gone: new "
+    ctr images unmount /mnt/image >/dev/null 2>&1
+    kill %1 2>/dev/null
+
+    # containerd away and back.
+    systemctl stop containerd.service
+    systemctl restart lighterman.service
+    try "it starts without containerd" active lighterman.service
+    systemctl start containerd.service
+    try "and finds it later" lighterman pulls
+
+    # Setup and doctor.
+    cp -a /etc/containerd /run/containerd-before
+    try "setup connects containerd" lighterman setup
+    try "hosts.toml leads to the mirror" grep -q 127.0.0.1:335 /etc/containerd/certs.d/_default/hosts.toml
+    try "containerd takes the configuration" systemctl restart containerd.service
+    becomes "containerd's CRI reads it" logged containerd 'ConfigPath:/etc/containerd/certs.d'
+    lighterman doctor --json >/run/doctor 2>/dev/null
+    echo "        doctor: $(grep '"id"' /run/doctor | tr -d ' ",\n')"
+    try "doctor finds links and renames in order" is "$(grep -c -e links-fail -e renames-fail -e daemon- -e containerd- /run/doctor)" 0
+    try "setup is taken back" lighterman setup --undo
+    try "to the last byte" diff -r /run/containerd-before /etc/containerd
+}
+
+part_leave() {
+    local before
+    lighterman setup >/dev/null
+    touch /var/lib/lighterman/staged
+    before=$(main_pid)
+    try "an upgrade installs" dpkg --install /share/lighterman.deb
+    try "an upgrade starts the new program" test "$(main_pid)" != "$before" -a "$(main_pid)" != 0
+    systemctl disable --quiet --now lighterman-mirror.socket
+    dpkg --install /share/lighterman.deb >/dev/null
+    try "what was disabled stays so" is "$(systemctl is-enabled lighterman-mirror.socket)" disabled
+
+    try "it is removed" dpkg --remove lighterman
+    try "nothing of it runs" is "$(systemctl list-units --no-legend --state=active 'lighterman*')" ""
+    try "setup is taken back" test ! -e /etc/containerd/certs.d
+    try "the configuration stays" test -e /etc/lighterman/config.toml
+    try "what was staged stays" test -e /var/lib/lighterman/staged
+    try "it is purged" dpkg --purge lighterman
+    try "nothing is left" is "$(find /etc /var/lib /run /usr -xdev -path /var/lib/containerd -prune -o -name '*lighterman*' -print)" ""
+    try "not even the group" sh -c '! getent group lighterman'
+    try "systemd misses nothing" is "$(systemctl list-units --failed --no-legend 'lighterman*')" ""
+}
+
+part=$(cat /share/part)
+"part_$part"
+quit "$part"
