@@ -22,6 +22,7 @@ mod interrupt;
 mod logs;
 #[cfg(feature = "containerd")]
 mod metrics;
+mod mirror;
 mod pull_layout;
 mod resolve;
 mod skopeo;
