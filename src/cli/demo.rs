@@ -42,7 +42,7 @@ pub(super) async fn run(_context: &Context) -> Result<(), Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(DemoError::Loopback)?;
     let registry = listener.local_addr().map_err(DemoError::Loopback)?.to_string();
     // It ends with the runtime, at the end of the tour.
-    tokio::spawn(mirror::serve(listener, published, std::future::pending()));
+    tokio::spawn(mirror::layout::serve(listener, published, std::future::pending()));
     let tour =
         Tour { registry, pulled: folder.path().join("pulled"), host: LocalHost::new(Box::new(System::default())) };
     tour.host();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::core::error::{Attempt, Classify, Kind};
-use crate::core::retry::{Decision, Failure, is_transient};
+use crate::core::retry::{Decision, Failure, Policy, is_transient};
 use crate::core::unique;
 use crate::registry::Host;
 
@@ -43,6 +43,7 @@ pub(super) struct Attempts<'a> {
     /// Other sizes of the blob than the manifest's, by the host that announced it.
     sizes: BTreeMap<String, WrongSize>,
     engine: &'a Engine,
+    policy: Policy,
     observer: &'a dyn Observer,
 }
 
@@ -72,8 +73,14 @@ impl<'a> Attempts<'a> {
             offset: 0,
             past: Vec::new(),
             engine,
+            policy: *engine.policy(),
             observer,
         })
+    }
+
+    /// The same, with another patience than the engine's.
+    pub(super) fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
     /// Starts over with one host alone, because what came from `hosts` was wrong.
@@ -106,7 +113,7 @@ impl<'a> Attempts<'a> {
     /// How long that host may be silent.
     pub(super) fn patience(&self) -> Duration {
         let window = self.engine.limits().stall_window;
-        self.engine.policy().patience(window, self.hosts_left(), self.round)
+        self.policy.patience(window, self.hosts_left(), self.round)
     }
 
     fn hosts_left(&self) -> usize {
@@ -132,7 +139,7 @@ impl<'a> Attempts<'a> {
 
     /// Lets the next failure wear out no patience: the host is busy with what it brings us.
     pub(super) fn excuse(&mut self) {
-        self.round = self.round.min(self.engine.policy().rounds.saturating_sub(1)).max(1);
+        self.round = self.round.min(self.policy.rounds.saturating_sub(1)).max(1);
     }
 
     /// Takes note that the host answered.
@@ -177,7 +184,7 @@ impl<'a> Attempts<'a> {
         self.round += 1;
         self.current = 0;
         self.hosts = std::mem::take(&mut self.may_heal);
-        if self.hosts.is_empty() || self.round >= self.engine.policy().rounds {
+        if self.hosts.is_empty() || self.round >= self.policy.rounds {
             self.hosts.append(&mut self.silent);
         }
     }
@@ -203,7 +210,7 @@ impl<'a> Attempts<'a> {
             worth_another_round: self.may_heal.len() + self.silent.len() + usize::from(is_transient(kind)),
             round: self.round,
         };
-        let decision = self.engine.policy().decide(&failure, unique::fraction());
+        let decision = self.policy.decide(&failure, unique::fraction());
         if is_transient(kind) && !matches!(decision, Decision::Retry(_)) {
             let waiting = if cause.is_silence() { &mut self.silent } else { &mut self.may_heal };
             waiting.push(host);

@@ -92,7 +92,7 @@ impl Fetcher {
             if job.store.claim(job.lease, blob, belongs).await.map_err(refused)? {
                 return Ok(self.present(job, blob, arrival));
             }
-            let mut waiter = self.join(job, blob);
+            let mut waiter = self.join(job.reference, &job.store.staging(), blob);
             let outcome = self.wait(&mut waiter, arrival, || job.store.claim(job.lease, blob, belongs)).await;
             received += waiter.received();
             match outcome? {
@@ -119,8 +119,7 @@ impl Fetcher {
     }
 
     /// Joins the download of the blob, which starts with the first who wants it.
-    fn join(&self, job: &Job<'_>, blob: &Descriptor) -> Waiter {
-        let staging = job.store.staging();
+    pub(super) fn join(&self, reference: &Reference, staging: &Staging, blob: &Descriptor) -> Waiter {
         let key = Key { staging: staging.root().to_owned(), digest: blob.digest.clone() };
         let flights = self.engine.flights().clone();
         let started = key.clone();
@@ -128,9 +127,9 @@ impl Fetcher {
             let work = Work {
                 engine: self.engine.clone(),
                 hosts: Arc::clone(&self.hosts),
-                reference: job.reference.clone(),
+                reference: reference.clone(),
                 blob: blob.clone(),
-                staging,
+                staging: staging.clone(),
                 flight,
             };
             tokio::spawn(work.run(flights, started)).abort_handle()

@@ -175,6 +175,15 @@ impl FetchError {
     pub(super) fn refused(what: String, cause: Cause) -> Self {
         Self::Failed { what, host: None, attempts: Vec::new(), cause: Arc::new(cause) }
     }
+
+    /// How long the last host asked to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Failed { cause, .. } => cause.retry_after(),
+            Self::NoHost { .. } => None,
+        }
+    }
 }
 
 impl Classify for FetchError {

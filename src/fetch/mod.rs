@@ -25,6 +25,8 @@ mod lag;
 mod lanes;
 mod ledger;
 pub mod progress;
+mod questions;
+mod reading;
 mod split;
 mod transfer;
 mod work;
@@ -40,6 +42,7 @@ use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Verified;
 use crate::core::manifest::ManifestError;
 use crate::core::reference::Reference;
+use crate::core::retry::Policy;
 use crate::registry::{Client, Host, Operation};
 
 use attempts::Attempts;
@@ -51,6 +54,7 @@ pub use budget::{Budget, Memory, Reservation};
 pub use engine::Engine;
 pub use error::{Cause, FetchError, WrongSize};
 pub use ledger::{Account, HostClass};
+pub use reading::Reading;
 
 /// Fetches from the hosts of one registry: its mirrors and itself.
 #[derive(Debug, Clone)]
@@ -58,6 +62,7 @@ pub struct Fetcher {
     engine: Engine,
     hosts: Arc<[Host]>,
     observer: Arc<dyn Observer>,
+    policy: Policy,
 }
 
 /// An index, manifest or config, with what it was announced as.
@@ -91,7 +96,14 @@ impl Fetcher {
     /// A fetcher over `hosts`, in the order in which they are to be asked.
     #[must_use]
     pub fn new(engine: Engine, hosts: Vec<Host>, observer: Arc<dyn Observer>) -> Self {
-        Self { engine, hosts: hosts.into(), observer }
+        let policy = *engine.policy();
+        Self { engine, hosts: hosts.into(), observer, policy }
+    }
+
+    /// The same, with another patience for questions and documents. Blobs have the engine's.
+    #[must_use]
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
     /// The same, telling somebody else of its progress.
@@ -178,7 +190,7 @@ impl Fetcher {
     /// The hosts that may be asked for `what`, those that failed lately last.
     fn attempts(&self, what: String, operation: Operation) -> Result<Attempts<'_>, FetchError> {
         let able: Vec<&Host> = self.hosts.iter().filter(|host| host.can(operation)).collect();
-        Attempts::new(what, able, &self.engine, &*self.observer)
+        Ok(Attempts::new(what, able, &self.engine, &*self.observer)?.with_policy(self.policy))
     }
 }
 

@@ -52,15 +52,16 @@ pub struct ManifestReply {
 }
 
 /// One question to one host.
-struct Question<'a> {
-    host: &'a Host,
-    reference: &'a Reference,
-    subject: String,
-    method: Method,
+pub(super) struct Question<'a> {
+    pub(super) host: &'a Host,
+    pub(super) reference: &'a Reference,
+    pub(super) subject: String,
+    pub(super) method: Method,
     /// Behind the repository: `manifests/latest`.
-    path: String,
-    headers: HeaderMap,
-    lane: Lane,
+    pub(super) path: String,
+    pub(super) query: Vec<(String, String)>,
+    pub(super) headers: HeaderMap,
+    pub(super) lane: Lane,
 }
 
 impl Client {
@@ -129,8 +130,7 @@ impl Client {
         }
         let Reply { response, from, .. } = reply;
         let (media_type, digest) = (reply::media_type(response.headers()), reply::content_digest(response.headers()));
-        let pace = Pace::new(self.limits.stall_rate, self.patience);
-        let bytes = read_all(response, self.limits.document_bytes, pace)
+        let bytes = read_all(response, self.limits.document_bytes, self.pace())
             .await
             .map_err(|(stage, reason)| RegistryError::new(&from, &question.subject, stage, reason))?;
         Ok(ManifestReply { media_type, bytes, digest })
@@ -189,6 +189,11 @@ impl Client {
         self.transport.send(&outgoing).await
     }
 
+    /// How slowly a document may come.
+    pub(super) fn pace(&self) -> Pace {
+        Pace::new(self.limits.stall_rate, self.patience)
+    }
+
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -198,7 +203,7 @@ impl Client {
     }
 
     /// Sends a question, and again with what a 401 asks for.
-    async fn ask(&self, question: &Question<'_>) -> Result<Reply, RegistryError> {
+    pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Reply, RegistryError> {
         let Question { host, reference, .. } = question;
         let known = self.authorizer.known(host, reference, self.patience).await?;
         let reply = self.send(question, known.clone()).await?;
@@ -277,14 +282,15 @@ impl<'a> Question<'a> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(MediaType::ACCEPT_MANIFESTS));
         let subject = format!("manifest {target} of {}", reference.repository());
-        Self { host, reference, subject, method, path: format!("manifests/{target}"), headers, lane: Lane::Documents }
+        let (path, query) = (format!("manifests/{target}"), Vec::new());
+        Self { host, reference, subject, method, path, query, headers, lane: Lane::Documents }
     }
 
     fn blob(host: &'a Host, reference: &'a Reference, descriptor: &Descriptor, headers: HeaderMap) -> Self {
         let digest = &descriptor.digest;
         let subject = format!("blob {digest} of {}", reference.repository());
         let path = format!("blobs/{digest}");
-        Self { host, reference, subject, method: Method::GET, path, headers, lane: Lane::Blobs }
+        Self { host, reference, subject, method: Method::GET, path, query: Vec::new(), headers, lane: Lane::Blobs }
     }
 
     fn url(&self, scheme: &str) -> Result<Url, RegistryError> {
@@ -295,6 +301,9 @@ impl<'a> Question<'a> {
         // A target such as `../..` or `a?b` must not become another question.
         if !url.path().ends_with(&self.path) || url.query().is_some() || url.fragment().is_some() {
             return Err(unusable());
+        }
+        for (key, value) in &self.query {
+            url.query_pairs_mut().append_pair(key, value);
         }
         if let Some(namespace) = &self.host.namespace {
             url.query_pairs_mut().append_pair("ns", namespace);

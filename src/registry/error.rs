@@ -102,6 +102,12 @@ pub enum Reason {
         /// Why not.
         problem: &'static str,
     },
+    /// The host, or whoever it sends us to, is not where a stranger may send us.
+    #[error("{place} is not a public address, and the registry is not listed")]
+    NotPublic {
+        /// The address, with its name where it was resolved.
+        place: String,
+    },
     /// The host's certificate is not trusted.
     #[error("its certificate is not trusted: {source}")]
     Untrusted {
@@ -299,7 +305,7 @@ impl Classify for RegistryError {
             Reason::TooLarge { .. } => Kind::InvalidContent,
             Reason::Size { .. } | Reason::Digest { .. } => Kind::DigestMismatch,
             Reason::TlsSetup(_) | Reason::Credentials(_) => Kind::InvalidConfiguration,
-            Reason::Url(_) => Kind::InvalidArgument,
+            Reason::Url(_) | Reason::NotPublic { .. } => Kind::InvalidArgument,
             Reason::Challenge { .. }
             | Reason::Token { .. }
             | Reason::Redirect { .. }
@@ -352,6 +358,9 @@ impl Classify for RegistryError {
             ),
             Reason::ClientCertificate { .. } => {
                 "give a client certificate with --tlscert and --tlskey, or as 'client' in hosts.toml".into()
+            }
+            Reason::NotPublic { .. } => {
+                "if this registry is to be reached through the mirror, list it, or describe it in a hosts.toml".into()
             }
             Reason::PlainHttp => {
                 "if this registry has no TLS on purpose, use --plain-http, or http:// in hosts.toml".into()

@@ -30,6 +30,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use reqwest::Url;
 
+use super::reach::Reach;
 use super::tls::{Identity, Pem, TlsSettings, Verification, read_pem};
 use crate::core::error::{Blame, Classify, Kind};
 use crate::core::reference::Reference;
@@ -69,6 +70,8 @@ pub enum Operation {
     Resolve,
     /// A manifest or blob by its digest.
     Pull,
+    /// What refers to a manifest.
+    Referrers,
 }
 
 /// What a host is good for.
@@ -108,6 +111,10 @@ pub struct Host {
     pub dial_timeout: Option<Duration>,
     /// For a mirror: the registry that it stands in for, sent as `ns=`.
     pub namespace: Option<String>,
+    /// Named by the command line or by a hosts.toml, and not only by the reference.
+    pub is_configured: bool,
+    /// Where it, and whoever it redirects to, may be.
+    pub reach: Reach,
 }
 
 impl Host {
@@ -117,6 +124,7 @@ impl Host {
         match operation {
             Operation::Resolve => self.capabilities.resolve,
             Operation::Pull => self.capabilities.pull,
+            Operation::Referrers => self.capabilities.referrers,
         }
     }
 
@@ -305,6 +313,8 @@ fn complete(entry: Entry, registry: &str, common: &Common) -> Host {
         tls: TlsSettings { verification, authorities, identities },
         dial_timeout: entry.dial_timeout,
         namespace,
+        is_configured: told,
+        reach: Reach::Anywhere,
     }
 }
 

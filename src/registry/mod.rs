@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! hosts_for(reference, options) -> [Host]        which remotes, in which order
-//! Client::head_manifest | manifest | blob        one question to one of them
+//! Client::head_manifest | manifest | blob | …    one question to one of them
 //!   authorizer: what is known of this host -> Authorization
 //!   transport:  pool, TLS, redirects by hand
 //!   reply:      status and headers -> descriptor, range, error
@@ -33,7 +33,9 @@ pub mod credentials;
 mod dial;
 mod error;
 pub mod hosts;
+mod listing;
 mod pace;
+mod reach;
 mod reply;
 mod secret;
 mod tls;
@@ -49,5 +51,7 @@ pub use client::{Client, ManifestReply};
 pub use credentials::{Credential, Credentials, CredentialsError};
 pub use error::{Reason, RegistryError, SizeClaim, Stage};
 pub use hosts::{Capabilities, ClientCertificate, Host, HostOptions, HostsError, Operation, Scheme, hosts_for};
+pub use listing::Listing;
+pub use reach::Reach;
 pub use secret::Secret;
 pub use tls::{Pem, TlsError, TlsSettings, Verification};

@@ -58,6 +58,19 @@ pub(super) fn head_descriptor(headers: &HeaderMap, target: &str, limit: u64) -> 
     })
 }
 
+/// How many bytes a blob has, from the reply to a request for all of it or for its first byte.
+pub(super) fn blob_size(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
+    match status {
+        StatusCode::OK => content_length(headers),
+        StatusCode::PARTIAL_CONTENT => ContentRange::parse(text(headers, &CONTENT_RANGE)?)?.total,
+        // An empty blob has no first byte.
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            text(headers, &CONTENT_RANGE)?.trim().strip_prefix("bytes */")?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
 /// Which bytes of a blob of `size` bytes the body holds, for a request of `part` or of all of
 /// it: what was asked for or its beginning, or the whole blob.
 ///

@@ -9,7 +9,8 @@
 //! headers of hosts.toml and our client certificate stay behind, for good: a later hop
 //! back does not bring them back. Whom we trust (authorities, `skip_verify`) stays the same,
 //! as in containerd, since a registry and its storage often share an authority. https is never left for http, unless for this machine.
-//! Requests to loopback hosts do not go through a proxy, as in Go programs.
+//! Requests to loopback hosts do not go through a proxy, as in Go programs. Every hop has to
+//! be within the [`Reach`] of the host that was asked, token servers included.
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
@@ -27,6 +28,7 @@ use super::dial;
 use super::error::{Reason, RegistryError, Stage};
 use super::hosts::{Host, Scheme, is_loopback};
 use super::pace::Pace;
+use super::reach::{NotPublic, PublicNames, Reach};
 use super::reply;
 use super::tls::{TlsFactory, TlsSettings};
 
@@ -96,6 +98,7 @@ struct Key {
     dial: Duration,
     /// Past any proxy.
     direct: bool,
+    reach: Reach,
 }
 
 /// The pool.
@@ -174,6 +177,7 @@ impl Transport {
     async fn one(&self, outgoing: &Outgoing<'_>, url: &Url, strange: bool) -> Result<Response, RegistryError> {
         let from = authority(url);
         let failed = |stage, reason| RegistryError::new(&from, outgoing.subject, stage, reason);
+        outgoing.host.reach.check(url).map_err(|barred| failed(Stage::Setup, Reason::NotPublic { place: barred.0 }))?;
         let key = self.key(outgoing, url, strange);
         let connect = key.dial;
         let client = self.client(key).map_err(|reason| failed(Stage::Setup, reason))?;
@@ -200,7 +204,8 @@ impl Transport {
     fn key(&self, outgoing: &Outgoing<'_>, url: &Url, strange: bool) -> Key {
         let settings = &outgoing.host.tls;
         let tls = (url.scheme() == "https").then(|| if strange { settings.for_stranger() } else { settings.clone() });
-        Key { lane: outgoing.lane, tls, dial: dial_timeout(outgoing.host), direct: is_local(url) }
+        let dial = dial_timeout(outgoing.host);
+        Key { lane: outgoing.lane, tls, dial, direct: is_local(url), reach: outgoing.host.reach }
     }
 
     fn client(&self, key: Key) -> Result<reqwest::Client, Reason> {
@@ -236,6 +241,9 @@ impl Transport {
         }
         if key.direct {
             builder = builder.no_proxy();
+        }
+        if key.reach == Reach::Public {
+            builder = builder.dns_resolver(Arc::new(PublicNames));
         }
         builder.build().map_err(|error| Reason::Network { source: Arc::new(error.without_url()) })
     }
@@ -339,6 +347,9 @@ fn diagnose(error: reqwest::Error, stage: Stage, bound: Duration) -> (Stage, Rea
     let error = error.without_url();
     if let Some(source) = tls_error(&error) {
         return (Stage::Tls, tls_reason(source.clone()));
+    }
+    if let Some(barred) = chain(&error).find_map(|error| error.downcast_ref::<NotPublic>()) {
+        return (Stage::Dns, Reason::NotPublic { place: barred.0.clone() });
     }
     let stage = if error.is_dns() {
         Stage::Dns

@@ -1,6 +1,7 @@
-//! The one table from error kind to exit code and gRPC code. Services add their columns here, so
-//! that nobody maps an error twice.
+//! The one table from error kind to exit code, gRPC code and HTTP status. Services add their
+//! columns here, so that nobody maps an error twice.
 
+use http::StatusCode;
 #[cfg(feature = "containerd")]
 use tonic::Code;
 
@@ -65,5 +66,28 @@ pub fn kind_of_grpc(code: Code) -> Kind {
         Code::Unimplemented => Kind::Unsupported,
         Code::Cancelled => Kind::Cancelled,
         _ => Kind::Internal,
+    }
+}
+
+/// The HTTP status for a kind of error that a registry answers with. A client that has other
+/// hosts goes on to the next one with any of these.
+#[must_use]
+pub fn http_status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::InvalidArgument => StatusCode::BAD_REQUEST,
+        Kind::NotFound | Kind::NoMatchingPlatform | Kind::PlatformMismatch => StatusCode::NOT_FOUND,
+        // Not 401 for credentials that were refused: containerd would send the same ones again.
+        Kind::Unauthenticated | Kind::PermissionDenied => StatusCode::FORBIDDEN,
+        Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Kind::RegistryUnavailable
+        | Kind::TlsUntrusted
+        | Kind::DigestMismatch
+        | Kind::InvalidContent
+        | Kind::Unsupported => StatusCode::BAD_GATEWAY,
+        Kind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Kind::StoreUnavailable | Kind::StoreFull | Kind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::InvalidConfiguration | Kind::StoreInvalid | Kind::StoreFailed | Kind::Internal => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }

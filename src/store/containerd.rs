@@ -24,6 +24,7 @@ mod share;
 mod wire;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,11 +37,13 @@ use containerd_client::tonic::transport::{self, Channel, Endpoint};
 use containerd_client::tonic::{Request, Status};
 use futures_util::future::try_join_all;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt as _;
 
 use super::staging::{Staged, Staging};
 use super::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::{Algorithm, Digest, Verified};
+use crate::core::reference::Reference;
 use content::Source;
 pub use introspect::Snapshotter;
 use landing::Trial;
@@ -260,7 +263,18 @@ impl Store for Containerd {
     }
 
     async fn open(&self, descriptor: &Descriptor) -> Result<Option<BlobReader>, StoreError> {
-        self.read(&descriptor.digest).await
+        self.read(&descriptor.digest, 0).await
+    }
+
+    async fn open_part(&self, descriptor: &Descriptor, part: Range<u64>) -> Result<Option<BlobReader>, StoreError> {
+        let reader = self.read(&descriptor.digest, part.start).await?;
+        Ok(reader.map(|reader| Box::pin(reader.take(part.end.saturating_sub(part.start))) as BlobReader))
+    }
+
+    async fn is_from(&self, source: &Reference, blob: &Descriptor) -> Result<bool, StoreError> {
+        let info = self.info(&blob.digest).await?;
+        let same_size = |info: &Info| u64::try_from(info.size) == Ok(blob.size);
+        Ok(info.filter(same_size).is_some_and(|info| labels::is_from(&info.labels, source)))
     }
 
     async fn name(&self, lease: &Lease, record: &ImageRecord) -> Result<(), StoreError> {

@@ -17,17 +17,21 @@
 
 mod files;
 mod index;
+mod origin;
 mod wrapper;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::{Digest, Verified};
 use crate::core::limits::Limits;
+use crate::core::reference::Reference;
 
 use super::staging::{Staged, Staging};
 use super::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
@@ -161,6 +165,26 @@ impl Store for Layout {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("read", &path, error)),
         }
+    }
+
+    async fn open_part(&self, descriptor: &Descriptor, part: Range<u64>) -> Result<Option<BlobReader>, StoreError> {
+        let path = self.blob_path(&descriptor.digest);
+        let failed = |error| StoreError::io("read", &path, error);
+        let mut file = match tokio::fs::File::open(&path).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        file.seek(std::io::SeekFrom::Start(part.start)).await.map_err(failed)?;
+        Ok(Some(Box::pin(file.take(part.end.saturating_sub(part.start)))))
+    }
+
+    async fn is_from(&self, source: &Reference, blob: &Descriptor) -> Result<bool, StoreError> {
+        let (path, size) = (self.blob_path(&blob.digest), blob.size);
+        if !self.blocking(move |_| files::is_whole(&path, size)).await? {
+            return Ok(false);
+        }
+        origin::is_from(self, source.registry(), &blob.digest).await
     }
 
     async fn name(&self, _lease: &Lease, record: &ImageRecord) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@ pub mod layout;
 pub mod staging;
 
 use std::fmt;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -173,6 +174,14 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Reads a blob from its start, unverified; `None` where the store does not have it.
     async fn open(&self, descriptor: &Descriptor) -> Result<Option<BlobReader>, StoreError>;
+
+    /// Reads some bytes of a blob, unverified; `None` where the store does not have it.
+    async fn open_part(&self, descriptor: &Descriptor, part: Range<u64>) -> Result<Option<BlobReader>, StoreError>;
+
+    /// Whether content of this digest and size is there and is known to have come from the
+    /// registry of `source`, so that this registry may say who reads it. A store that only
+    /// knows hosts takes all ports of one for the same registry.
+    async fn is_from(&self, source: &Reference, blob: &Descriptor) -> Result<bool, StoreError>;
 
     /// Makes the image visible under its name. Everything it needs has to be there.
     async fn name(&self, lease: &Lease, record: &ImageRecord) -> Result<(), StoreError>;

@@ -12,9 +12,11 @@
 //! sha256-9f86d0….suspect    a download whose digest did not hold, until `suspect` has compared it
 //! ```
 //!
-//! What nobody comes back for is removed by age and above a quota. This room fetches nothing
-//! and makes nothing visible.
+//! What nobody comes back for is removed by age and above a quota. A staging directory can be
+//! a [`cache`](Staging::cache) too: then blobs that no store adopts stay when they are whole,
+//! for the next reader, under the same rule. This room fetches nothing and makes nothing visible.
 
+mod cache;
 mod follow;
 mod journal;
 mod partial;
@@ -37,13 +39,15 @@ use journal::Journal;
 
 pub use follow::{Extent, FollowError, Follower};
 pub use partial::{Partial, PartialError, Staged};
-pub use quota::enough;
+pub use quota::{enough, sweep_all};
 pub use suspect::{Culprit, Suspect};
 
 /// A staging directory.
 #[derive(Debug, Clone)]
 pub struct Staging {
     root: PathBuf,
+    /// Whole blobs are for later readers.
+    is_cache: bool,
 }
 
 /// The answer to [`Staging::begin`].
@@ -59,7 +63,7 @@ impl Staging {
     /// A staging directory at `root`; it is created when the first blob arrives.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, is_cache: false }
     }
 
     /// Where it is.
@@ -96,7 +100,10 @@ impl Staging {
             },
         };
         remove_unless_locked(&suspect_of(&path));
-        let partial = Partial::new(file, path, descriptor.clone(), journal);
+        if self.is_cache {
+            cache::touch(&file);
+        }
+        let partial = Partial::new(file, path, descriptor.clone(), journal, self.is_cache);
         partial.reserve()?;
         Ok(Turn::Ours(Arc::new(partial)))
     }

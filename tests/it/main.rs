@@ -23,6 +23,7 @@ mod logs;
 #[cfg(feature = "containerd")]
 mod metrics;
 mod node;
+mod mirror;
 mod pull_layout;
 mod resolve;
 mod skopeo;

@@ -1,10 +1,13 @@
 //! Redirects: how far, where to, and what is left behind.
 
+use http::HeaderMap;
+use reqwest::Url;
+
 use super::support::{Response, Server, client};
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::error::{Classify as _, Kind};
-use crate::registry::{Credentials, Reason, Secret};
+use crate::registry::{Credentials, Reach, Reason, Secret};
 
 fn login() -> Credentials {
     Credentials::anonymous().with_login("user", Secret::new("hunter2"))
@@ -79,4 +82,25 @@ async fn redirects_that_lead_nowhere_good() {
     let client = client(Credentials::anonymous());
     let error = client.manifest(&server.host(), &server.reference(), "latest").await.expect_err("no Location");
     assert!(error.to_string().contains("no Location"), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_nobody_vouches_for_leads_to_no_private_address() {
+    let server = Server::plain(|_| Response::new(200).body("body"));
+    let mut host = server.host();
+    host.reach = Reach::Public;
+    let client = client(Credentials::anonymous());
+    let [literal, named] = ["127.0.0.1", "localhost"].map(|name| {
+        let url = format!("http://{name}:{}/blob", server.authority().rsplit_once(':').expect("a port").1);
+        Url::parse(&url).expect("a URL")
+    });
+    // What the host itself is, and every place that it sends us to, is judged in the same way.
+    for url in [literal, named] {
+        let error = client.go_to(&host, "blob", &url, HeaderMap::new()).await.err().expect("refused");
+        assert!(matches!(error.reason(), Reason::NotPublic { .. }), "{error}");
+        assert_eq!(error.kind(), Kind::InvalidArgument);
+    }
+    let error = client.manifest(&host, &server.reference(), "latest").await.expect_err("refused");
+    assert!(matches!(error.reason(), Reason::NotPublic { .. }), "{error}");
+    assert!(server.requests().is_empty());
 }

@@ -4,42 +4,49 @@
 
 use std::fmt;
 
-use http::{Method, StatusCode};
+use http::Method;
 
+use super::refusal::{Code, Refusal};
 use crate::core::digest::{Digest, DigestError};
 use crate::core::reference::Reference;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Route {
+pub(super) enum Route {
     /// `/v2/`: whether this is a registry.
     Base,
-    /// `/v2/NAME/manifests/TARGET`
-    Manifest {
+    /// `/v2/NAME/…`
+    Of {
         /// The repository.
         name: String,
-        /// Tag or digest.
+        /// What of it.
         target: Target,
     },
-    /// `/v2/NAME/blobs/DIGEST`
-    Blob {
-        /// The repository.
-        name: String,
-        /// The blob.
-        digest: Digest,
-    },
+}
+
+/// Something of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    /// `manifests/TAG` or `manifests/DIGEST`
+    Manifest(Which),
+    /// `blobs/DIGEST`
+    Blob(Digest),
+    /// `tags/list`
+    Tags,
+    /// `referrers/DIGEST`
+    Referrers(Digest),
 }
 
 /// Which manifest of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub(super) enum Which {
     /// The one that a tag names.
     Tag(String),
     /// The one with this digest.
     Digest(Digest),
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for Which {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tag(tag) => f.write_str(tag),
@@ -48,57 +55,16 @@ impl fmt::Display for Target {
     }
 }
 
-/// Error codes of the specification that this registry uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
-    /// No such blob.
-    BlobUnknown,
-    /// Not a digest, or of an algorithm that is not registered.
-    DigestInvalid,
-    /// No such manifest, or a malformed tag.
-    ManifestUnknown,
-    /// Not a repository name.
-    NameInvalid,
-    /// Not an endpoint that can be read here.
-    NotFound,
-    /// A method that writes.
-    Unsupported,
-}
-
-impl Code {
-    /// As it is written in the error document.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BlobUnknown => "BLOB_UNKNOWN",
-            Self::DigestInvalid => "DIGEST_INVALID",
-            Self::ManifestUnknown => "MANIFEST_UNKNOWN",
-            Self::NameInvalid => "NAME_INVALID",
-            Self::NotFound | Self::Unsupported => "UNSUPPORTED",
-        }
-    }
-
-    /// The status that goes with it.
-    #[must_use]
-    pub fn status(self) -> StatusCode {
-        match self {
-            Self::DigestInvalid | Self::NameInvalid => StatusCode::BAD_REQUEST,
-            Self::BlobUnknown | Self::ManifestUnknown | Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
-        }
-    }
-}
-
-/// Reads a request. `path` comes without its query, which is ignored (`ns=` names the
-/// registry that is mirrored; a layout knows only one).
+/// Reads a request. `path` comes without its query.
 ///
 /// # Errors
-/// The code for the client, with a message.
-pub fn route(method: &Method, path: &str) -> Result<Route, (Code, String)> {
+/// The refusal for the client.
+pub(super) fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
     if method != Method::GET && method != Method::HEAD {
-        return Err((Code::Unsupported, format!("{method} is not supported: this registry is read-only")));
+        let message = format!("{method} is not supported: this registry is read-only");
+        return Err(Refusal::new(Code::Unsupported, message));
     }
-    let absent = || (Code::NotFound, "there is no such endpoint here".to_owned());
+    let absent = || Refusal::new(Code::NotFound, "there is no such endpoint here");
     let rest = match path.strip_prefix("/v2") {
         Some("" | "/") => return Ok(Route::Base),
         Some(rest) => rest.strip_prefix('/').ok_or_else(absent)?,
@@ -108,15 +74,21 @@ pub fn route(method: &Method, path: &str) -> Result<Route, (Code, String)> {
     let (front, last) = rest.rsplit_once('/').ok_or_else(absent)?;
     // Some clients escape the colon of a digest. Nothing else in a target may be escaped.
     let last = last.replace("%3A", ":").replace("%3a", ":");
+    let of = |name: &str, target: Target| Ok(Route::Of { name: name.to_owned(), target });
     if let Some(name) = front.strip_suffix("/manifests") {
         let name = repository(name)?;
-        return Ok(Route::Manifest { target: target(name, &last)?, name: name.into() });
+        return of(name, Target::Manifest(which(name, &last)?));
     }
     if let Some(name) = front.strip_suffix("/blobs") {
-        let name = repository(name)?.into();
-        return Ok(Route::Blob { name, digest: digest(&last)? });
+        return of(repository(name)?, Target::Blob(digest(&last)?));
     }
-    Err(absent())
+    if let Some(name) = front.strip_suffix("/referrers") {
+        return of(repository(name)?, Target::Referrers(digest(&last)?));
+    }
+    match front.strip_suffix("/tags") {
+        Some(name) if last == "list" => of(repository(name)?, Target::Tags),
+        _ => Err(absent()),
+    }
 }
 
 /// The rules for names are those of references; the registry in front is only there to
@@ -125,25 +97,25 @@ fn reference(name: &str, suffix: &str) -> Option<Reference> {
     format!("localhost/{name}{suffix}").parse().ok()
 }
 
-fn repository(name: &str) -> Result<&str, (Code, String)> {
+fn repository(name: &str) -> Result<&str, Refusal> {
     match reference(name, "") {
         Some(reference) if reference.repository() == name => Ok(name),
-        _ => Err((Code::NameInvalid, format!("{name:?} is not a repository name"))),
+        _ => Err(Refusal::new(Code::NameInvalid, format!("{name:?} is not a repository name"))),
     }
 }
 
-fn target(name: &str, text: &str) -> Result<Target, (Code, String)> {
+fn which(name: &str, text: &str) -> Result<Which, Refusal> {
     if text.contains(':') {
-        return Ok(Target::Digest(digest(text)?));
+        return Ok(Which::Digest(digest(text)?));
     }
     match reference(name, &format!(":{text}")) {
-        Some(reference) if reference.tag() == Some(text) => Ok(Target::Tag(text.into())),
-        _ => Err((Code::ManifestUnknown, format!("{text:?} is not a tag"))),
+        Some(reference) if reference.tag() == Some(text) => Ok(Which::Tag(text.into())),
+        _ => Err(Refusal::new(Code::ManifestUnknown, format!("{text:?} is not a tag"))),
     }
 }
 
-fn digest(text: &str) -> Result<Digest, (Code, String)> {
-    text.parse().map_err(|error: DigestError| (Code::DigestInvalid, error.to_string()))
+fn digest(text: &str) -> Result<Digest, Refusal> {
+    text.parse().map_err(|error: DigestError| Refusal::new(Code::DigestInvalid, error.to_string()))
 }
 
 #[cfg(test)]
@@ -157,10 +129,14 @@ mod tests {
         DIGEST.parse().expect("a digest")
     }
 
+    fn of(name: &str, target: Target) -> Route {
+        Route::Of { name: name.into(), target }
+    }
+
     #[test]
     fn understands_the_endpoints_of_a_pull() {
-        let tag = |name: &str, tag: &str| Route::Manifest { name: name.into(), target: Target::Tag(tag.into()) };
-        let blob = |name: &str| Route::Blob { name: name.into(), digest: digest() };
+        let tag = |name: &str, tag: &str| of(name, Target::Manifest(Which::Tag(tag.into())));
+        let blob = |name: &str| of(name, Target::Blob(digest()));
         for (path, expected) in [
             ("/v2", Route::Base),
             ("/v2/", Route::Base),
@@ -168,16 +144,18 @@ mod tests {
             ("/v2/a/b/c.d/manifests/1.2-x_Y", tag("a/b/c.d", "1.2-x_Y")),
             ("/v2/a/manifests/manifests/blobs", tag("a/manifests", "blobs")),
             ("/v2/example.com/a/manifests/latest", tag("example.com/a", "latest")),
+            ("/v2/a/b/tags/list", of("a/b", Target::Tags)),
+            ("/v2/tags/tags/list", of("tags", Target::Tags)),
+            (&format!("/v2/a/referrers/{DIGEST}"), of("a", Target::Referrers(digest()))),
             (&format!("/v2/a/blobs/{DIGEST}"), blob("a")),
             (&format!("/v2/a/blobs/blobs/{DIGEST}"), blob("a/blobs")),
             (&format!("/v2/a/blobs/{}", DIGEST.replace(':', "%3A")), blob("a")),
-            (
-                &format!("/v2/a/manifests/{DIGEST}"),
-                Route::Manifest { name: "a".into(), target: Target::Digest(digest()) },
-            ),
+            (&format!("/v2/a/manifests/{DIGEST}"), of("a", Target::Manifest(Which::Digest(digest())))),
         ] {
-            assert_eq!(route(&Method::GET, path), Ok(expected.clone()), "GET {path}");
-            assert_eq!(route(&Method::HEAD, path), Ok(expected), "HEAD {path}");
+            for method in [Method::GET, Method::HEAD] {
+                let found = route(&method, path).unwrap_or_else(|refusal| panic!("{method} {path}: {refusal}"));
+                assert_eq!(found, expected, "{method} {path}");
+            }
         }
     }
 
@@ -191,12 +169,13 @@ mod tests {
             (Method::GET, "/v1/a/manifests/latest", Code::NotFound),
             (Method::GET, "/v2x/a/manifests/latest", Code::NotFound),
             (Method::GET, "/v2/_catalog", Code::NotFound),
-            (Method::GET, "/v2/a/tags/list", Code::NotFound),
+            (Method::GET, "/v2/a/tags/all", Code::NotFound),
             (Method::GET, "/v2/manifests/latest", Code::NotFound),
             (Method::GET, "/v2/../manifests/latest", Code::NameInvalid),
             (Method::GET, "/v2/a/../../etc/manifests/latest", Code::NameInvalid),
             (Method::GET, "/v2/a//b/manifests/latest", Code::NameInvalid),
             (Method::GET, "/v2/A/manifests/latest", Code::NameInvalid),
+            (Method::GET, "/v2/A/tags/list", Code::NameInvalid),
             (Method::GET, "/v2/a:b/manifests/latest", Code::NameInvalid),
             (Method::GET, "/v2/a@b/manifests/latest", Code::NameInvalid),
             (Method::GET, "/v2/%2e%2e/manifests/latest", Code::NameInvalid),
@@ -204,18 +183,19 @@ mod tests {
             (Method::GET, "/v2/a/manifests/..", Code::ManifestUnknown),
             (Method::GET, "/v2/a/manifests/sha256:abc", Code::DigestInvalid),
             (Method::GET, "/v2/a/blobs/latest", Code::DigestInvalid),
+            (Method::GET, "/v2/a/referrers/latest", Code::DigestInvalid),
             (Method::GET, "/v2/a/blobs/sha256:..%2f..%2findex.json", Code::DigestInvalid),
             (Method::GET, "/v2/a/blobs/md5:d41d8cd98f00b204e9800998ecf8427e", Code::DigestInvalid),
         ] {
-            let code = route(&method, path).map_err(|(code, _)| code);
-            assert_eq!(code, Err(expected), "{method} {path}");
+            let code = route(&method, path).map_err(|refusal| refusal.code());
+            assert_eq!(code.err(), Some(expected), "{method} {path}");
         }
     }
 
     proptest! {
         #[test]
         fn names_never_leave_the_layout(path in "/v2/[a-z./%:@A-Z0-9_-]{0,40}/(manifests|blobs)/[a-z.%:-]{0,20}") {
-            if let Ok(Route::Manifest { name, .. } | Route::Blob { name, .. }) = route(&Method::GET, &path) {
+            if let Ok(Route::Of { name, .. }) = route(&Method::GET, &path) {
                 prop_assert!(name.split('/').all(|component| !component.is_empty() && !component.starts_with('.')));
             }
         }

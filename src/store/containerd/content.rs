@@ -292,7 +292,7 @@ impl Containerd {
             let digest = descriptor.digest.clone();
             return Err(StoreError::TooLarge { digest, size: descriptor.size, limit });
         }
-        let Some(reader) = self.read(&descriptor.digest).await? else { return Ok(None) };
+        let Some(reader) = self.read(&descriptor.digest, 0).await? else { return Ok(None) };
         let mut bytes = Vec::new();
         // One byte more than there should be is enough to see that there are too many.
         let read = reader.take(descriptor.size + 1).read_to_end(&mut bytes).await;
@@ -309,9 +309,10 @@ impl Containerd {
         }
     }
 
-    /// A blob from its start; `None` where this namespace does not have it.
-    pub(super) async fn read(&self, digest: &Digest) -> Result<Option<BlobReader>, StoreError> {
-        let request = self.request(ReadContentRequest { digest: digest.to_string(), offset: 0, size: 0 });
+    /// A blob from `offset` to its end; `None` where this namespace does not have it.
+    pub(super) async fn read(&self, digest: &Digest, offset: u64) -> Result<Option<BlobReader>, StoreError> {
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        let request = self.request(ReadContentRequest { digest: digest.to_string(), offset, size: 0 });
         let first = async {
             let mut replies = self.content().read(request).await?.into_inner();
             let first = replies.message().await?;

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
+use crate::core::reference::Reference;
 use crate::store::{Belongs, Role};
 
 /// Labels by key.
@@ -78,6 +79,13 @@ fn kind(media_type: &MediaType) -> &'static str {
         kind if kind.is_layer() => "l.",
         _ => "",
     }
+}
+
+/// Whether labels tell that content came from the registry of `source`, whatever its port.
+pub(super) fn is_from(labels: &HashMap<String, String>, source: &Reference) -> bool {
+    labels
+        .get(&format!("{SOURCE}{}", host_name(source.registry())))
+        .is_some_and(|repositories| !repositories.is_empty())
 }
 
 /// The registry without its port, and an IPv6 address without its brackets.
@@ -226,5 +234,22 @@ mod tests {
         let top = Digest::of(b"top");
         let expected = Labels::from([("containerd.io/gc.ref.snapshot.overlayfs".to_owned(), top.to_string())]);
         assert_eq!(snapshot("overlayfs", &top), expected);
+    }
+
+    #[test]
+    fn the_source_tells_the_host_without_its_port() {
+        let key = "containerd.io/distribution.source.quay.io".to_owned();
+        let labels = HashMap::from([(key.clone(), "org/app,org/base".to_owned())]);
+        for (source, expected) in [
+            ("quay.io/org/app", true),
+            ("quay.io/else/app", true),
+            ("quay.io:5000/a/b", true),
+            ("ghcr.io/org/app", false),
+        ] {
+            let source = source.parse().expect("a reference");
+            assert_eq!(is_from(&labels, &source), expected, "{source}");
+        }
+        let empty = HashMap::from([(key, String::new())]);
+        assert!(!is_from(&empty, &"quay.io/org/app".parse().expect("a reference")));
     }
 }

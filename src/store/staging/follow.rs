@@ -58,6 +58,11 @@ impl Follower {
         self.size
     }
 
+    /// Goes on from `position`, or from the end where that is before it.
+    pub fn seek(&mut self, position: u64) {
+        self.position = position.min(self.size);
+    }
+
     /// Fills the start of `buffer` with the next bytes, as many as are there, and waits where
     /// there are none yet. 0 at the end of the blob, which says nothing of its digest.
     /// Reading blocks for as long as the page cache takes; cancelling loses nothing.

@@ -37,6 +37,8 @@ pub struct Partial {
     pub(super) path: PathBuf,
     descriptor: Descriptor,
     inherited: u64,
+    /// It has a journal also when it is whole at once, so that it is known for what it is later.
+    is_cached: bool,
     state: Mutex<State>,
     extent: watch::Sender<Extent>,
 }
@@ -65,7 +67,8 @@ pub enum PartialError {
 
 impl Partial {
     /// A blob in `file`, which is locked, and of which what `journal` tells is there.
-    pub(super) fn new(file: File, path: PathBuf, descriptor: Descriptor, journal: Journal) -> Self {
+    /// `is_cached`: it is to be found again when it is whole.
+    pub(super) fn new(file: File, path: PathBuf, descriptor: Descriptor, journal: Journal, is_cached: bool) -> Self {
         let mut written = Ranges::default();
         for record in journal.records() {
             written.insert(record.range.clone());
@@ -73,7 +76,7 @@ impl Partial {
         let extent = watch::Sender::new(Extent::Written(written.prefix()));
         let (inherited, claimed) = (written.total(), written.clone());
         let state = Mutex::new(State { written, claimed, journal, ended: false });
-        Self { file: file.into(), path, descriptor, inherited, state, extent }
+        Self { file: file.into(), path, descriptor, inherited, is_cached, state, extent }
     }
 
     /// Reserves space for the blob, where that pays and the file system can.
@@ -165,8 +168,8 @@ impl Partial {
             return Ok(());
         }
         state.written.insert(part.clone());
-        let is_whole = state.written.prefix() == self.descriptor.size;
-        if let Err(error) = state.journal.note(part.clone(), host, is_whole) {
+        let needs_none = state.written.prefix() == self.descriptor.size && !self.is_cached;
+        if let Err(error) = state.journal.note(part.clone(), host, needs_none) {
             state.written.remove(part);
             return Err(error);
         }
@@ -325,6 +328,12 @@ impl Staged {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.partial.path
+    }
+
+    /// A reader of it from its first byte.
+    #[must_use]
+    pub fn follow(&self) -> Follower {
+        self.partial.follow()
     }
 
     /// A store has it now: the staging name is needed no longer than this handle.

@@ -43,37 +43,15 @@ impl Staging {
     /// # Errors
     /// [`StoreError`] where the directory cannot be read. A file that cannot be removed is left.
     pub fn sweep(&self, keep: &[Digest], quota: u64, max_age: Duration) -> Result<u64, StoreError> {
-        let entries = match std::fs::read_dir(self.root()) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            Err(error) => return Err(StoreError::io("read", self.root(), error)),
-        };
-        let kept: Vec<PathBuf> = keep.iter().map(|digest| self.path_of(digest)).collect();
-        let now = SystemTime::now();
-        let (mut blobs, mut used, mut freed) = (Vec::new(), 0, 0);
-        for found in entries.flatten().filter_map(|entry| Leftover::of(&entry)) {
-            let age = now.duration_since(found.modified).unwrap_or_default();
-            match classify(&found.path) {
-                Class::Foreign => {}
-                Class::Blob => {
-                    used += found.bytes;
-                    blobs.push((found, age));
-                }
-                // Whoever compares with it holds its lock.
-                Class::Suspect => freed += found.remove(),
-                Class::Stray if age > STRAY_AGE => freed += found.remove(),
-                Class::Stray => {}
-            }
+        sweep_all(std::slice::from_ref(self), keep, quota, max_age)
+    }
+
+    fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
+        match std::fs::read_dir(self.root()) {
+            Ok(entries) => Ok(entries.flatten().filter_map(|entry| Leftover::of(&entry)).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(StoreError::io("read", self.root(), error)),
         }
-        blobs.sort_by_key(|(blob, _)| blob.modified);
-        for (blob, age) in blobs.iter().filter(|(blob, _)| !kept.contains(&blob.path)) {
-            if *age > max_age || used > quota {
-                let bytes = blob.remove();
-                used -= bytes;
-                freed += bytes;
-            }
-        }
-        Ok(freed)
     }
 
     /// Bytes of the disk that everything in the directory takes; none for one that is not there.
@@ -112,6 +90,43 @@ impl Staging {
         let place = self.root().ancestors().find(|path| path.exists());
         place.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
     }
+}
+
+/// [`Staging::sweep`] over several directories that share one quota.
+///
+/// # Errors
+/// [`StoreError`] where a directory cannot be read. A file that cannot be removed is left.
+pub fn sweep_all(stagings: &[Staging], keep: &[Digest], quota: u64, max_age: Duration) -> Result<u64, StoreError> {
+    let now = SystemTime::now();
+    let (mut blobs, mut used, mut freed) = (Vec::new(), 0, 0);
+    for staging in stagings {
+        let kept: Vec<PathBuf> = keep.iter().map(|digest| staging.path_of(digest)).collect();
+        for found in staging.leftovers()? {
+            let age = now.duration_since(found.modified).unwrap_or_default();
+            match classify(&found.path) {
+                Class::Foreign => {}
+                Class::Blob => {
+                    used += found.bytes;
+                    if !kept.contains(&found.path) {
+                        blobs.push((found, age));
+                    }
+                }
+                // Whoever compares with it holds its lock.
+                Class::Suspect => freed += found.remove(),
+                Class::Stray if age > STRAY_AGE => freed += found.remove(),
+                Class::Stray => {}
+            }
+        }
+    }
+    blobs.sort_by_key(|(blob, _)| blob.modified);
+    for (blob, age) in &blobs {
+        if *age > max_age || used > quota {
+            let bytes = blob.remove();
+            used -= bytes;
+            freed += bytes;
+        }
+    }
+    Ok(freed)
 }
 
 /// Whether `needed` bytes fit where `free` are left, on the file system of `path`.

@@ -63,6 +63,11 @@ impl ContainerdDaemon {
         Self::launch(tempfile::tempdir().expect("a temporary folder"), Cri::Off, lines)
     }
 
+    /// Starts containerd with CRI, with more lines of configuration.
+    pub(crate) fn start_cri_configured(lines: &str) -> Self {
+        Self::launch(tempfile::tempdir().expect("a temporary folder"), Cri::On, lines)
+    }
+
     fn start_in(folder: TempDir, cri: Cri) -> Self {
         Self::launch(folder, cri, "")
     }

@@ -35,6 +35,14 @@ impl CriImages {
         fields(&reply).iter().find_map(|(number, value)| (*number == 1).then(|| text(value))).expect("an image ref")
     }
 
+    /// Pulls as kubelet would with an image pull secret; the image ID, or what CRI says instead.
+    pub(crate) async fn pull_as(&mut self, reference: &str, user: &str, password: &str) -> Result<String, String> {
+        let auth = [field(1, user.as_bytes()), field(2, password.as_bytes())].concat();
+        let message = [field(1, &field(1, reference.as_bytes())), field(2, &auth)].concat();
+        let reply = self.call("PullImage", &message).await.map_err(|status| status.message().to_owned())?;
+        Ok(fields(&reply).iter().find_map(|(number, value)| (*number == 1).then(|| text(value))).expect("an image ref"))
+    }
+
     /// What CRI knows under a reference or ID.
     pub(crate) async fn status(&mut self, reference: &str) -> Option<CriImage> {
         let reply = self.call("ImageStatus", &field(1, &field(1, reference.as_bytes()))).await.expect("answers");

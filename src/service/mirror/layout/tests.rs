@@ -1,5 +1,6 @@
 use std::fs;
 
+use http::StatusCode;
 use reqwest::Client;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

@@ -1,0 +1,125 @@
+//! Manifests and indexes.
+//!
+//! What a tag stands for is asked of the registry every time: by HEAD, which registries do not
+//! count. A document is fetched once and kept with the blobs.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+
+use super::Inner;
+use super::refusal::{Code, Refusal};
+use super::reply::describe;
+use super::route::Which;
+use super::upstream::Upstream;
+use crate::core::descriptor::{Descriptor, MediaType};
+use crate::core::digest::{Digest, Verified};
+use crate::core::reference::Reference;
+use crate::fetch::Endpoint;
+use crate::store::{Store, StoreError};
+
+impl Inner {
+    /// Answers for a manifest.
+    pub(super) async fn manifest(
+        &self,
+        upstream: &Upstream,
+        which: &Which,
+        is_head: bool,
+    ) -> Result<Response, Refusal> {
+        let (descriptor, sent) = match which {
+            Which::Tag(tag) => self.tagged(upstream, tag).await?,
+            Which::Digest(digest) => (self.grant(upstream, Endpoint::Manifests, digest).await?, None),
+        };
+        let body = match (is_head, sent) {
+            (true, _) => Body::empty(),
+            (false, Some(bytes)) => Body::from(bytes),
+            (false, None) => Body::from(self.document(upstream, &descriptor).await?),
+        };
+        Ok(describe(body, &descriptor.digest, descriptor.media_type.as_str(), descriptor.size))
+    }
+
+    /// What a tag stands for, and the document where upstream sent it already.
+    async fn tagged(&self, upstream: &Upstream, tag: &str) -> Result<(Descriptor, Option<Bytes>), Refusal> {
+        let unknown = |_| Refusal::new(Code::ManifestUnknown, format!("{tag:?} is not a tag"));
+        let reference: Reference = upstream.reference.with_tag(tag).map_err(unknown)?;
+        let looked_up = upstream.in_time(upstream.look_up(&reference)).await?;
+        let (descriptor, document) = looked_up.map_err(|error| upstream.refusal(&error, Code::ManifestUnknown))?;
+        self.rights.note(upstream.right(Endpoint::Manifests, &descriptor.digest), descriptor.clone());
+        Ok((descriptor, document.map(|document| document.content.into_content())))
+    }
+
+    /// The bytes of a document that this caller may read.
+    async fn document(&self, upstream: &Upstream, descriptor: &Descriptor) -> Result<Bytes, Refusal> {
+        let registry = upstream.reference.registry();
+        if let Some(kept) = self.kept(upstream, descriptor).await {
+            return Ok(kept);
+        }
+        let fetching = upstream.content.document(&upstream.reference, descriptor, Endpoint::Manifests);
+        let fetched = upstream.in_time(fetching).await?;
+        let document = fetched.map_err(|error| upstream.refusal(&error, Code::ManifestUnknown))?;
+        self.keep(registry, &document).await;
+        Ok(document.into_content())
+    }
+
+    /// A document that this node has from that registry.
+    async fn kept(&self, upstream: &Upstream, descriptor: &Descriptor) -> Option<Bytes> {
+        let (staging, wanted) = (self.cache.of(upstream.reference.registry()), descriptor.clone());
+        let cached = on_disk(move || staging.document(&wanted)).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the mirror cannot read what it has kept");
+            None
+        });
+        if let Some(cached) = cached {
+            return Some(cached.into_content());
+        }
+        let store = self.store_with(upstream, descriptor).await?;
+        let found = store.document(descriptor).await.unwrap_or_else(|error| unreadable(&**store, &error));
+        found.map(Verified::into_content)
+    }
+
+    /// A store that has something from the registry that is asked.
+    pub(super) async fn store_with(&self, upstream: &Upstream, what: &Descriptor) -> Option<&Arc<dyn Store>> {
+        // Stores may not tell the ports of a host apart, and what listens on another port may be
+        // another's. An operator who has named the port vouches for it.
+        if !upstream.is_vouched_for && upstream.reference.registry().contains(':') {
+            return None;
+        }
+        for store in &self.stores {
+            let is_from = store.is_from(&upstream.reference, what).await;
+            if is_from.unwrap_or_else(|error| unreadable(&**store, &error)) {
+                return Some(store);
+            }
+        }
+        None
+    }
+
+    async fn keep(&self, registry: &str, document: &Verified<Bytes>) {
+        let (staging, kept, cache) = (self.cache.of(registry), document.clone(), self.cache.clone());
+        let keeping = on_disk(move || {
+            cache.make_room(&staging, &as_blob(kept.digest(), kept.size()))?;
+            staging.keep(&kept)
+        });
+        if let Err(error) = keeping.await {
+            // Then it is fetched again.
+            tracing::warn!(%error, "the mirror cannot keep a manifest");
+        }
+    }
+}
+
+/// Makes do without a store: upstream has the same.
+pub(super) fn unreadable<T: Default>(store: &dyn Store, error: &StoreError) -> T {
+    tracing::warn!(%error, store = %store.describe(), "the mirror cannot read a store");
+    T::default()
+}
+
+fn as_blob(digest: &Digest, size: u64) -> Descriptor {
+    Descriptor::new(MediaType::Other(String::new()), digest.clone(), size)
+}
+
+/// Runs what waits for the disk where waiting holds nobody up.
+pub(super) async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(StoreError::thread(&error)))
+}

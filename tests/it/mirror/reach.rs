@@ -1,0 +1,139 @@
+//! Where the mirror goes for a stranger, and whom it hears.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::{blob_path, image, layer};
+use crate::support::liar::Liar;
+use crate::support::mirror::{MirrorServer, lead};
+
+#[test]
+fn a_name_that_nobody_listed_leads_to_no_private_address() {
+    let registry = Liar::serving(&image(4, 1000), "app:1");
+    let port = registry.address().rsplit_once(':').expect("a port").1.to_owned();
+    let mirror = MirrorServer::allowing(&["elsewhere.example"]);
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "LOCALHOST",
+        "127.1.2.3",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "0.0.0.0",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.0.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "[fe80::1]",
+        "[fd00::1]",
+        "224.0.0.1",
+        "255.255.255.255",
+    ] {
+        let answer = mirror.get(&format!("/v2/app/manifests/1?ns={host}:{port}"), &[]);
+        assert_eq!((answer.status, &*answer.code()), (400, "DENIED"), "{host}: {answer:?}");
+    }
+    assert!(registry.requests().is_empty(), "{:?}", registry.requests());
+}
+
+#[test]
+fn a_registry_of_a_hosts_file_is_listed_by_that() {
+    let registry = Liar::serving(&image(4, 1000), "app:1");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    lead(folder.path(), &registry.address(), &[]);
+    let dirs = vec![folder.path().to_owned()];
+    let mirror = MirrorServer::start(|settings| settings.hosts.hosts_dirs = dirs, Vec::new());
+    assert_eq!(mirror.get(&format!("/v2/app/manifests/1?ns={}", registry.address()), &[]).status, 200);
+}
+
+#[test]
+fn a_hosts_file_that_leads_to_the_mirror_itself_is_no_loop() {
+    let image = image(5, 1000);
+    let registry = Liar::serving(&image, "app:1");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dirs = vec![folder.path().to_owned()];
+    let mirror = MirrorServer::start(|settings| settings.hosts.hosts_dirs = dirs, Vec::new());
+    lead(folder.path(), &registry.address(), &[&mirror.address()]);
+    let path = blob_path("app", layer(&image), &registry.address());
+    assert!(mirror.get(&path, &[]).is_whole());
+    assert!(registry.requests().iter().all(|request| request.header("via").is_some()));
+}
+
+#[test]
+fn a_way_back_to_the_mirror_that_no_file_shows_is_seen_by_the_request() {
+    // Two mirrors, each of which is told to ask the other.
+    let folders = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
+    let mirrors = [0, 1].map(|number: usize| {
+        let dirs = vec![folders[number].path().to_owned()];
+        MirrorServer::start(|settings| settings.hosts.hosts_dirs = dirs, Vec::new())
+    });
+    for (number, folder) in folders.iter().enumerate() {
+        let dir = folder.path().join("images.example");
+        std::fs::create_dir_all(&dir).expect("a writable folder");
+        let server = format!("server = \"http://{}\"\n", mirrors[1 - number].address());
+        std::fs::write(dir.join("hosts.toml"), server).expect("a writable folder");
+    }
+    let answer = mirrors[0].get("/v2/app/manifests/1?ns=images.example", &[]);
+    // The second mirror tells the first one that its registry does not work, which is so.
+    assert_eq!(answer.status, 502, "{answer:?}");
+}
+
+#[test]
+fn web_pages_and_requests_for_others_are_not_heard() {
+    let registry = Liar::serving(&image(6, 1000), "app:1");
+    let mirror = MirrorServer::allowing(&[&registry.address()]);
+    let path = format!("/v2/app/manifests/1?ns={}", registry.address());
+    for (header, status) in [
+        (("origin", "https://evil.example"), 403),
+        (("sec-fetch-site", "cross-site"), 403),
+        (("sec-fetch-site", "same-site"), 403),
+        (("host", "evil.example"), 421),
+        (("host", "registry.example:5000"), 421),
+    ] {
+        let answer = mirror.get(&path, &[header]);
+        assert_eq!((answer.status, &*answer.code()), (status, "DENIED"), "{header:?}");
+    }
+    assert!(registry.requests().is_empty());
+    assert_eq!(mirror.get(&path, &[("host", "localhost"), ("sec-fetch-site", "none")]).status, 200);
+}
+
+#[test]
+fn requests_are_bounded() {
+    let mirror = MirrorServer::allowing(&[]);
+    let long = "x".repeat(100_000);
+    assert!(matches!(mirror.get(&format!("/v2/{long}"), &[]).status, 414 | 431));
+    assert_eq!(mirror.get("/v2/", &[("x-long", &long)]).status, 431);
+    let many: Vec<(String, String)> = (0..200).map(|number| (format!("x-{number}"), "y".into())).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert_eq!(mirror.get("/v2/", &many).status, 431);
+    assert_eq!(mirror.get("/v2/", &[]).status, 200);
+}
+
+#[test]
+fn of_more_connections_than_may_be_the_last_ones_wait() {
+    let mirror = MirrorServer::start(|settings| settings.connections = 1, Vec::new());
+    let first = TcpStream::connect(mirror.address()).expect("it listens");
+    let mut second = TcpStream::connect(mirror.address()).expect("it listens");
+    second.write_all(b"GET /v2/ HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("is written");
+    let mut start = [0; 12];
+    second.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket option");
+    let waits = second.read(&mut start).map_err(|error| error.kind());
+    assert_eq!(waits, Err(ErrorKind::WouldBlock));
+    drop(first);
+    second.set_read_timeout(None).expect("a socket option");
+    second.read_exact(&mut start).expect("its turn has come");
+    assert_eq!(&start, b"HTTP/1.1 200");
+}
+
+#[test]
+fn a_redirect_of_a_listed_registry_is_followed_and_carries_no_secrets() {
+    let image = image(7, 1000);
+    let (registry, storage) = (Liar::serving(&image, "app:1"), Liar::serving(&image, "app:1"));
+    registry.redirect_blobs_to(&storage);
+    let mirror = MirrorServer::allowing(&[&registry.address()]);
+    let answer = mirror.get(&blob_path("app", layer(&image), &registry.address()), &[("authorization", "Basic YTpi")]);
+    assert!(answer.body == layer(&image).bytes);
+    assert!(!storage.requests().is_empty());
+    assert!(storage.requests().iter().all(|request| request.header("authorization").is_none()));
+}

@@ -1,0 +1,170 @@
+//! Who may read what.
+
+use std::sync::Arc;
+
+use lighterman::registry::{Credentials, Secret};
+use lighterman::store::Store;
+use lighterman::store::layout::Layout;
+
+use super::{blob_path, image, layer};
+use crate::support::fixture::{Image, base64};
+use crate::support::liar::{At, Liar, Reply};
+use crate::support::mirror::{MirrorServer, lead};
+
+/// A registry that only lets alice in, and the mirror.
+struct Bed {
+    image: Image,
+    registry: Liar,
+    mirror: MirrorServer,
+}
+
+fn basic(login: &str) -> String {
+    format!("Basic {}", base64(login))
+}
+
+impl Bed {
+    fn new() -> Self {
+        let image = image(8, 200_000);
+        let registry = Liar::serving(&image, "private/app:1");
+        registry.require(&basic("alice:s3cret"));
+        let mirror = MirrorServer::allowing(&[&registry.address()]);
+        Self { image, registry, mirror }
+    }
+
+    fn blob(&self) -> String {
+        blob_path("private/app", layer(&self.image), &self.registry.address())
+    }
+
+    fn manifest(&self) -> String {
+        format!("/v2/private/app/manifests/{}?ns={}", self.image.root.digest, self.registry.address())
+    }
+}
+
+#[test]
+fn a_stranger_is_asked_for_credentials_and_those_of_the_caller_open() {
+    let bed = Bed::new();
+    let alice = basic("alice:s3cret");
+    for path in [bed.manifest(), bed.blob()] {
+        let stranger = bed.mirror.get(&path, &[]);
+        assert_eq!((stranger.status, &*stranger.code()), (401, "UNAUTHORIZED"));
+        let realm = format!("Basic realm=\"{}\"", bed.registry.address());
+        assert_eq!(stranger.field("www-authenticate"), realm);
+        assert!(bed.mirror.get(&path, &[("authorization", &alice)]).is_whole());
+    }
+}
+
+#[test]
+fn what_is_kept_is_only_for_those_whom_upstream_lets_in() {
+    let bed = Bed::new();
+    let alice = basic("alice:s3cret");
+    for path in [bed.manifest(), bed.blob()] {
+        let answer = bed.mirror.get(&path, &[("authorization", &alice)]);
+        assert_eq!(answer.status, 200);
+        assert_eq!(bed.mirror.get(&path, &[]).status, 401, "{path}");
+        assert_eq!(bed.mirror.head(&path, &[]).status, 401, "{path}");
+        // containerd would send the same again where it is told 401.
+        assert_eq!(bed.mirror.get(&path, &[("authorization", &basic("bob:s3cret"))]).status, 403, "{path}");
+        assert_eq!(bed.mirror.get(&path, &[("authorization", &basic("alice:other"))]).status, 403, "{path}");
+        assert_eq!(bed.mirror.get(&path, &[("authorization", "Bearer s3cret")]).status, 401, "{path}");
+    }
+}
+
+#[test]
+fn a_download_under_way_is_joined_by_nobody_without_the_right() {
+    let bed = Bed::new();
+    bed.registry.always("GET /v2/private/app/blobs/", Reply::Gated(At::Half));
+    let alice = basic("alice:s3cret");
+    let mut reading = bed.mirror.open("GET", &bed.blob(), &[("authorization", &alice)]);
+    reading.read(1000);
+    assert_eq!(bed.mirror.get(&bed.blob(), &[]).status, 401);
+    bed.registry.open_gate();
+    assert!(reading.finish().is_whole());
+}
+
+#[test]
+fn another_repository_does_not_open_what_is_kept() {
+    let bed = Bed::new();
+    let alice = [("authorization", &*basic("alice:s3cret"))];
+    assert!(bed.mirror.get(&bed.blob(), &alice).is_whole());
+    // The attacker's repository, which names the same layer without having it.
+    let stolen = blob_path("mallory/app", layer(&bed.image), &bed.registry.address());
+    assert_eq!(bed.mirror.get(&stolen, &alice).status, 404);
+}
+
+#[test]
+fn a_registry_that_grants_everything_opens_nothing_of_another() {
+    let bed = Bed::new();
+    let alice = basic("alice:s3cret");
+    assert!(bed.mirror.get(&bed.blob(), &[("authorization", &alice)]).is_whole());
+    // The attacker's registry says that it has the layer, and can only send something else.
+    let mallory = Liar::serving(&bed.image, "private/app:1");
+    mallory.always("GET /v2/private/app/blobs/", Reply::FlippedInBlob(7));
+    let mirror = MirrorServer::allowing(&[&bed.registry.address(), &mallory.address()]);
+    assert!(mirror.get(&bed.blob(), &[("authorization", &alice)]).is_whole());
+    let stolen = mirror.get(&blob_path("private/app", layer(&bed.image), &mallory.address()), &[]);
+    assert!(!stolen.is_whole() || stolen.status != 200, "{}", stolen.status);
+    assert!(!mallory.requests_for("GET /v2/private/app/blobs/").is_empty(), "its own bytes are asked of it");
+}
+
+#[test]
+fn credentials_go_to_the_registry_and_to_nobody_else() {
+    let bed = Bed::new();
+    let cache = Liar::serving(&bed.image, "private/app:1");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    lead(folder.path(), &bed.registry.address(), &[&cache.address()]);
+    let dirs = vec![folder.path().to_owned()];
+    let mirror = MirrorServer::start(|settings| settings.hosts.hosts_dirs = dirs, Vec::new());
+    let alice = basic("alice:s3cret");
+    assert!(mirror.get(&bed.blob(), &[("authorization", &alice)]).is_whole());
+    assert!(!cache.requests_for("GET /v2/private/app/blobs/").is_empty(), "the mirror's mirror has the bytes");
+    assert!(cache.requests().iter().all(|request| request.header("authorization").is_none()));
+    // It would give them to anybody, and has no say in that.
+    assert_eq!(mirror.get(&bed.blob(), &[]).status, 401);
+    assert_eq!(mirror.get(&bed.manifest(), &[]).status, 401);
+}
+
+#[test]
+fn the_credentials_of_the_node_are_not_the_callers() {
+    let bed = Bed::new();
+    let node = Credentials::anonymous().with_login("alice", Secret::new("s3cret"));
+    let address = bed.registry.address();
+    let mirror = MirrorServer::start_as(node, |settings| settings.allow = vec![address], Vec::new());
+    assert_eq!(mirror.get(&bed.blob(), &[]).status, 401);
+    assert!(bed.registry.requests().iter().all(|request| request.header("authorization").is_none()));
+}
+
+#[test]
+fn what_was_granted_before_is_served_while_upstream_is_away() {
+    let bed = Bed::new();
+    let alice = basic("alice:s3cret");
+    let alice = [("authorization", &*alice)];
+    let tag = format!("/v2/private/app/manifests/1?ns={}", bed.registry.address());
+    for path in [&tag, &bed.manifest(), &bed.blob()] {
+        assert_eq!(bed.mirror.get(path, &alice).status, 200);
+    }
+    bed.registry.always("/v2/", Reply::status(503));
+    for path in [&bed.manifest(), &bed.blob()] {
+        assert!(bed.mirror.get(path, &alice).is_whole(), "{path}");
+        assert!(bed.mirror.get(path, &[]).status >= 400, "{path}");
+    }
+    assert_eq!(bed.mirror.get(&tag, &alice).status, 502, "what a tag stands for is not guessed");
+}
+
+#[test]
+fn what_a_layout_has_from_a_registry_is_served_for_that_registry_alone() {
+    let image = image(9, 100_000);
+    let (registry, mallory) = (Liar::serving(&image, "team/app:1"), Liar::serving(&image, "team/app:1"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    image.write_layout(folder.path(), &registry.reference("team/app:1"));
+    let layout: Arc<dyn Store> = Arc::new(Layout::open(folder.path()).expect("a layout"));
+    let allow = vec![registry.address(), mallory.address()];
+    let mirror = MirrorServer::start(|settings| settings.allow = allow, vec![layout]);
+    let manifest = |ns: &Liar| format!("/v2/team/app/manifests/1?ns={}", ns.address());
+    for ns in [&registry, &mallory] {
+        assert!(mirror.get(&manifest(ns), &[]).body == image.root.bytes);
+        let part = mirror.get(&blob_path("team/app", layer(&image), &ns.address()), &[("range", "bytes=500-999")]);
+        assert!(part.body == layer(&image).bytes[500..1000]);
+    }
+    assert!(registry.requests_for("GET ").is_empty(), "{:?}", registry.requests_for("GET "));
+    assert_eq!(mallory.requests_for("GET ").len(), 2, "its own bytes are asked of it");
+}
