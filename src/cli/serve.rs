@@ -115,7 +115,7 @@ mod tests {
             let (context, args) = context(file);
             let settings = settings(&context, &args.registry).ok();
             let places = context.place_defaults(&ContainerdFlags::default());
-            let limits = context::limits(&context, None, None);
+            let limits = context::limits(&context, None, None, None);
             format!("{settings:#?} {places:#?} {limits:#?}")
         });
         assert_eq!(without, with);
