@@ -12,7 +12,8 @@ mod tcp;
 
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -22,6 +23,7 @@ use crate::node::systemd::Notify;
 use crate::pulls::Pulls;
 use crate::service::api;
 use crate::service::api::SERVICE;
+use crate::service::mirror::{self, Mirror};
 
 pub use error::AppError;
 pub use exporter::Exporter;
@@ -35,19 +37,30 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// How long clients may keep connections open after the last pull.
 const HANG_UP: Duration = Duration::from_secs(1);
 
+/// What is served, and where.
+#[derive(Debug)]
+pub struct Doors {
+    /// What answers the API.
+    pub pulls: Pulls,
+    /// Where.
+    pub socket: ApiSocket,
+    /// The registry on loopback, and its listeners; none where there is no mirror.
+    pub mirror: (Mirror, Vec<TcpListener>),
+}
+
 /// Serves until a signal says stop, and `reload`s when one says so.
 ///
 /// # Errors
 /// [`AppError`] where the socket fails.
 pub async fn run(
-    pulls: Pulls,
-    socket: ApiSocket,
+    Doors { pulls, socket, mirror }: Doors,
     notify: Notify,
     mut signals: Signals,
     mut reload: impl FnMut(),
 ) -> Result<(), AppError> {
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve_api(pulls.clone(), socket.listener()?, stop.clone()));
+    let mirrors = serve_mirror(mirror, &stop);
     let watched = tokio::spawn(keep_alive(notify));
     tracing::info!(socket = %socket.path().display(), "ready");
     notify.ready("serving");
@@ -64,11 +77,23 @@ pub async fn run(
         () = signals.stop() => tracing::info!("stopping at once"),
     }
     watched.abort();
+    drop(mirrors);
     // Who still listens to health or to nothing is hung up on.
     match tokio::time::timeout(HANG_UP, serving).await {
         Ok(Ok(served)) => served,
         _ => Ok(()),
     }
+}
+
+/// Serves the mirror at every listener until it is told to stop; ended hard when this is dropped.
+fn serve_mirror((mirror, listeners): (Mirror, Vec<TcpListener>), stop: &CancellationToken) -> JoinSet<()> {
+    let mut serving = JoinSet::new();
+    for listener in listeners {
+        tracing::info!(address = ?listener.local_addr().ok(), "serving the mirror");
+        let (mirror, stopped) = (mirror.clone(), stop.clone().cancelled_owned());
+        serving.spawn(mirror::serve(listener, mirror, stopped));
+    }
+    serving
 }
 
 /// Tells the watchdog that tasks still get their turn.

@@ -1,17 +1,22 @@
 //! `lighterman serve`: the daemon, from flags and file.
 
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use tracing::level_filters::LevelFilter;
 
-use crate::app::{self, ApiSocket, Exporter, Signals};
+use crate::app::{self, ApiSocket, Doors, Exporter, Signals};
 use crate::config::keys::Key;
-use crate::config::{self, FileConfig};
+use crate::config::{self, ConfigError, FileConfig};
+use crate::fetch::Engine;
 use crate::node::systemd::{Notify, Sockets};
-use crate::pulls::{Pulls, Settings};
+use crate::pulls::{Place, Pulls, Settings};
+use crate::service::mirror::{self, Mirror};
+use crate::store::Store;
+use crate::store::containerd::Containerd;
 use crate::telemetry::metrics::Metrics;
 
 use super::args::RegistryArgs;
@@ -26,6 +31,10 @@ const GROUP: &str = "lighterman";
 const PULLS: usize = 16;
 /// As long as containerd's own `image_pull_progress_timeout`.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Where the daemon keeps what it may lose.
+const STATE: &str = "/var/lib/lighterman";
+/// Namespaces of containerd that other clients keep images in: kubelet's and docker's.
+const NAMESPACES: [&str; 2] = ["k8s.io", "moby"];
 /// For "never": longer than any machine runs.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
@@ -40,6 +49,12 @@ pub(super) struct ServeArgs {
     /// Unix socket of the API [default: /run/lighterman/lighterman.sock]
     #[arg(long, value_name = "SOCKET")]
     listen: Option<PathBuf>,
+    /// Loopback address of the mirror, as in 127.0.0.1:577; may be repeated [default: no mirror]
+    #[arg(long, value_name = "ADDRESS")]
+    mirror_listen: Vec<SocketAddr>,
+    /// Registry of requests to the mirror that name none [default: docker.io]
+    #[arg(long, value_name = "REGISTRY")]
+    mirror_upstream: Option<String>,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -56,17 +71,52 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
     let at_once = file.max_pulls.unwrap_or(PULLS);
     let metrics = Metrics::default();
     metrics.watch_engine(&engine);
-    let pulls = Pulls::new(engine, places, settings(context, &args.registry)?, at_once, Arc::new(metrics.clone()));
+    let pulls =
+        Pulls::new(engine.clone(), places, settings(context, &args.registry)?, at_once, Arc::new(metrics.clone()));
     let scraped = app::listeners(file.metrics_listen.as_deref().unwrap_or_default(), inherited.metrics).await?;
     let _exporter = Exporter::start(scraped, &metrics);
+    let mirror = mirror(context, args, &engine, inherited.mirror).await?;
     let socket = match inherited.api {
         Some(listener) => ApiSocket::inherited(path, listener),
         None => ApiSocket::bind(&path, file.serve_group.as_deref().unwrap_or(GROUP))?,
     };
     let mut now = context.file.clone();
     let reloaded = pulls.clone();
-    app::run(pulls, socket, Notify::from_environment(), signals, || reload(context, args, &mut now, &reloaded)).await?;
+    let doors = Doors { pulls, socket, mirror };
+    app::run(doors, Notify::from_environment(), signals, || reload(context, args, &mut now, &reloaded)).await?;
     Ok(())
+}
+
+/// The mirror and its listeners.
+async fn mirror(
+    context: &Context,
+    args: &ServeArgs,
+    engine: &Engine,
+    inherited: Vec<TcpListener>,
+) -> Result<(Mirror, Vec<tokio::net::TcpListener>), Failure> {
+    let file = &context.file;
+    let named = Some(args.mirror_listen.as_slice()).filter(|addresses| !addresses.is_empty());
+    let addresses = named.or(file.mirror_listen.as_deref()).unwrap_or_default();
+    if let Some(exposed) = addresses.iter().find(|address| !address.ip().is_loopback()) {
+        let message = format!("--mirror-listen {exposed} is no loopback address: the mirror is for this node only");
+        return Err(ConfigError::Contradiction(message).into());
+    }
+    let listeners = app::listeners(addresses, inherited).await?;
+    let places = context.place_defaults(&ContainerdFlags::default());
+    let state = places.staging.as_deref().and_then(Path::parent).unwrap_or(Path::new(STATE));
+    let mut settings = mirror::Settings::new(state.join("mirror"));
+    settings.hosts = context.host_options(&args.registry);
+    settings.listen = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    settings.allow = file.mirror_allow.clone().unwrap_or_default();
+    if let Some(upstream) = args.mirror_upstream.as_ref().or(file.mirror_upstream.as_ref()) {
+        settings.upstream.clone_from(upstream);
+    }
+    let mut stores: Vec<Arc<dyn Store>> = Vec::new();
+    for namespace in std::iter::once(places.namespace.as_str()).chain(NAMESPACES) {
+        let place = Place { namespace: Some(namespace.into()), snapshotter: None };
+        stores.push(Arc::new(Containerd::later(&places.address, places.options(&place))?));
+    }
+    Ok((Mirror::new(engine, settings, stores), listeners))
 }
 
 fn settings(context: &Context, args: &RegistryArgs) -> Result<Settings, Failure> {

@@ -39,6 +39,19 @@ pub struct PlaceDefaults {
     pub content: Handover,
 }
 
+impl PlaceDefaults {
+    /// One place, by these defaults.
+    #[must_use]
+    pub fn options(&self, place: &Place) -> ContainerdOptions {
+        ContainerdOptions {
+            namespace: place.namespace.clone().unwrap_or_else(|| self.namespace.clone()),
+            snapshotter: place.snapshotter.clone().unwrap_or_else(|| self.snapshotter.clone()),
+            staging: self.staging.clone(),
+            content: self.content,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Places {
     defaults: PlaceDefaults,
@@ -65,7 +78,7 @@ impl Places {
         if let Some(open) = self.lock().get(&place) {
             return Ok(open.clone());
         }
-        let opened = Containerd::connect(&self.defaults.address, self.options(&place)).await?;
+        let opened = Containerd::connect(&self.defaults.address, self.defaults.options(&place)).await?;
         let mut open = self.lock();
         if open.len() >= MAX_OPEN {
             open.clear();
@@ -81,16 +94,6 @@ impl Places {
 
     pub(super) fn unpacker(&self, store: &Containerd, engine: &Engine, options: Options) -> Unpacker {
         Unpacker::new(store.clone(), engine.clone(), options)
-    }
-
-    fn options(&self, place: &Place) -> ContainerdOptions {
-        let defaults = &self.defaults;
-        ContainerdOptions {
-            namespace: place.namespace.clone().unwrap_or_else(|| defaults.namespace.clone()),
-            snapshotter: place.snapshotter.clone().unwrap_or_else(|| defaults.snapshotter.clone()),
-            staging: defaults.staging.clone(),
-            content: defaults.content,
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Place, Containerd>> {

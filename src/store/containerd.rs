@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use containerd_client::services::v1::Info;
 use containerd_client::services::v1::content_client::ContentClient;
-use containerd_client::tonic::transport::{self, Channel, Endpoint};
+use containerd_client::tonic::transport::{Channel, Endpoint};
 use containerd_client::tonic::{Request, Status};
 use futures_util::future::try_join_all;
 use hyper_util::rt::TokioIo;
@@ -88,23 +88,11 @@ impl Containerd {
     /// [`StoreError::InvalidNamespace`] before anything is tried; [`StoreError::Unreachable`]
     /// with the reason where there is no socket, no right to use it, or no containerd behind it.
     pub async fn connect(address: &Path, options: ContainerdOptions) -> Result<Self, StoreError> {
-        let namespace = Namespace::parse(&options.namespace)?;
         let unreachable = |reason: String| StoreError::Unreachable { address: address.into(), reason };
+        let containerd = Self::later(address, options)?;
         let answers = async {
             // tonic wraps the kernel's answer beyond recognition, so the socket is tried first.
             tokio::net::UnixStream::connect(address).await.map_err(|error| unreachable(refusal(&error)))?;
-            let trial = Arc::<Trial>::default();
-            let channel = channel(address, &trial).await.map_err(|error| unreachable(innermost(&error)))?;
-            let containerd = Self {
-                channel,
-                address: address.into(),
-                namespace,
-                snapshotter: options.snapshotter,
-                handover: options.content,
-                staging_is_given: options.staging.is_some(),
-                staging: Staging::new(options.staging.unwrap_or_else(|| link::STAGING.into())),
-                trial,
-            };
             match containerd.version().await {
                 Ok(_) => Ok(containerd),
                 Err(StoreError::Containerd { message, .. }) => Err(unreachable(message)),
@@ -113,6 +101,24 @@ impl Containerd {
         };
         tokio::time::timeout(CONNECT_TIMEOUT, answers).await.unwrap_or_else(|_| {
             Err(unreachable(format!("the socket is open, but nothing came back for {} s", CONNECT_TIMEOUT.as_secs())))
+        })
+    }
+
+    /// The same for a containerd that may not be there yet: until it is, every call fails.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidNamespace`].
+    pub fn later(address: &Path, options: ContainerdOptions) -> Result<Self, StoreError> {
+        let trial = Arc::<Trial>::default();
+        Ok(Self {
+            channel: channel(address, &trial),
+            address: address.into(),
+            namespace: Namespace::parse(&options.namespace)?,
+            snapshotter: options.snapshotter,
+            handover: options.content,
+            staging_is_given: options.staging.is_some(),
+            staging: Staging::new(options.staging.unwrap_or_else(|| link::STAGING.into())),
+            trial,
         })
     }
 
@@ -168,8 +174,8 @@ impl Containerd {
     }
 }
 
-/// A channel that connects again by itself, and tells each time.
-async fn channel(address: &Path, trial: &Arc<Trial>) -> Result<Channel, transport::Error> {
+/// A channel that connects when it is needed, and again whenever it has to, and tells each time.
+fn channel(address: &Path, trial: &Arc<Trial>) -> Channel {
     let (address, trial) = (address.to_owned(), Arc::clone(trial));
     let connector = tower::service_fn(move |_: http::Uri| {
         let (address, trial) = (address.clone(), Arc::clone(&trial));
@@ -180,7 +186,7 @@ async fn channel(address: &Path, trial: &Arc<Trial>) -> Result<Channel, transpor
         }
     });
     // The connector has the address; this one only has to be well formed.
-    Endpoint::try_from("http://[::]")?.connect_with_connector(connector).await
+    Endpoint::from_static("http://[::]").connect_with_connector_lazy(connector)
 }
 
 fn refusal(error: &io::Error) -> String {
@@ -190,10 +196,6 @@ fn refusal(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => "the socket is there, but nobody listens on it".into(),
         _ => error.to_string(),
     }
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 #[async_trait]

@@ -303,3 +303,39 @@ fn a_pull_that_brings_nothing_is_given_up() {
     let outcome = daemon.user().run(&["pull", &liar.reference("app:1")]).fails(exit::TRY_LATER);
     outcome.says(&["made no progress for 1 s"]);
 }
+
+#[test]
+fn its_mirror_serves_other_clients_what_they_may_have() {
+    let (containerd, registry, private) = (ContainerdDaemon::start(), Registry::plain(), Registry::basic());
+    registry.push(fixture::busybox(), "library/busybox:1");
+    private.push(fixture::busybox(), "private:1");
+    let address = free_address();
+    let lines = format!(
+        "[mirror]\nlisten = [\"{address}\"]\nupstream = \"{}\"\nallow = [\"{}\"]",
+        registry.address(),
+        private.address()
+    );
+    let daemon = Daemon::start_configured(&containerd, &lines);
+    let user = Lighterman::new();
+    let (layout, destination) = user.layout("layout");
+    let through = format!("{address}/library/busybox:1");
+    user.run(&["pull", &through, "--to", &destination]).succeeds();
+    assert!(layout.join("index.json").exists());
+    let ask = |ns: &str, login: &[&str]| {
+        let url = format!("http://{address}/v2/private/manifests/1?ns={ns}");
+        let mut command = std::process::Command::new("curl");
+        command.args(["-s", "-o", "/dev/null", "-w", "%{http_code}"]).args(login).arg(url);
+        String::from_utf8(crate::support::succeed(&mut command).stdout).expect("UTF-8")
+    };
+    assert_eq!(ask(private.address(), &[]), "401");
+    assert_eq!(ask(private.address(), &["-u", &format!("{USER}:{PASSWORD}")]), "200");
+    assert_eq!(ask(private.address(), &["-u", "nobody:nothing"]), "401");
+    assert_ne!(ask("127.0.0.1:1", &[]), "200");
+    assert_eq!(daemon.pulls(), [] as [Value; 0]);
+}
+
+/// An address that was free a moment ago.
+fn free_address() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound address")
+}

@@ -22,8 +22,8 @@ mod interrupt;
 mod logs;
 #[cfg(feature = "containerd")]
 mod metrics;
-mod node;
 mod mirror;
+mod node;
 mod pull_layout;
 mod resolve;
 mod skopeo;
