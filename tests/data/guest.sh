@@ -111,7 +111,7 @@ part_booted() {
     in_sandbox "/usr/bin/lighterman host --json" /run/inside
     try "lighterman host says the same inside" cmp /run/outside /run/inside
     try "32-bit programs are known there" grep -q '"386"' /run/inside
-    in_sandbox "/share/emulator /share/foreign echo translated" /run/emulated
+    in_sandbox "/share/emulator /share/busybox echo translated" /run/emulated
     try "an emulator works there" is "$(cat /run/emulated)" translated
 
     # A pull by the daemon, of files that only root can make.

@@ -135,7 +135,7 @@ impl Facts {
             broken_hosts: broken_hosts(root, &setup),
             setup,
             clock: Clock { now: SystemTime::now(), built: built(), registry },
-            disks: [containerd_root.as_str(), "/var/lib/lighterman"].iter().filter_map(|path| disk(path)).collect(),
+            disks: disks(&[containerd_root.as_str(), "/var/lib/lighterman"]),
             staging: staging.iter().filter_map(|path| folder(path)).collect(),
             filesystems: std::fs::read_to_string("/proc/filesystems").ok(),
             emulators,
@@ -154,8 +154,25 @@ fn built() -> Option<SystemTime> {
     std::fs::metadata(std::env::current_exe().ok()?).ok()?.modified().ok()
 }
 
-fn disk(path: &str) -> Option<Disk> {
-    let there = Path::new(path).ancestors().find(|folder| folder.exists())?;
+/// The file systems of some paths, each once.
+fn disks(paths: &[&str]) -> Vec<Disk> {
+    let mut seen = Vec::new();
+    let there = paths.iter().filter_map(|path| Some((path, existing(path)?)));
+    let once = there.filter_map(|(path, folder)| {
+        let device = std::fs::metadata(folder).ok()?.dev();
+        let is_new = !seen.contains(&device);
+        seen.push(device);
+        disk(path, folder).filter(|_| is_new)
+    });
+    once.collect()
+}
+
+/// The path, or the folder in which it would be made.
+fn existing(path: &str) -> Option<&Path> {
+    Path::new(path).ancestors().find(|folder| folder.exists())
+}
+
+fn disk(path: &str, there: &Path) -> Option<Disk> {
     let stat = statvfs(there).ok()?;
     #[allow(clippy::useless_conversion, reason = "not useless on 32-bit targets")]
     let (block, blocks, free) =
