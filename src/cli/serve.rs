@@ -110,6 +110,8 @@ async fn mirror(
     settings.allow = file.mirror_allow.clone().unwrap_or_default();
     if let Some(upstream) = args.mirror_upstream.as_ref().or(file.mirror_upstream.as_ref()) {
         settings.upstream.clone_from(upstream);
+        // Whoever names it vouches for it.
+        settings.allow.push(upstream.clone());
     }
     let mut stores: Vec<Arc<dyn Store>> = Vec::new();
     for namespace in std::iter::once(places.namespace.as_str()).chain(NAMESPACES) {

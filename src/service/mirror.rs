@@ -117,7 +117,8 @@ async fn answer(State(Mirror(mirror)): State<Mirror>, request: Request) -> Respo
     let head = mirror.read(&request);
     let response = match head {
         Ok((route, asker)) => {
-            mirror.serve(request.method() == http::Method::HEAD, request.headers(), route, asker).await
+            let is_head = request.method() == http::Method::HEAD;
+            Box::pin(mirror.serve(is_head, request.headers(), route, asker)).await
         }
         Err(refusal) => Err(refusal),
     };

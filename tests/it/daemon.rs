@@ -329,7 +329,7 @@ fn its_mirror_serves_other_clients_what_they_may_have() {
     };
     assert_eq!(ask(private.address(), &[]), "401");
     assert_eq!(ask(private.address(), &["-u", &format!("{USER}:{PASSWORD}")]), "200");
-    assert_eq!(ask(private.address(), &["-u", "nobody:nothing"]), "401");
+    assert_eq!(ask(private.address(), &["-u", "nobody:nothing"]), "403");
     assert_ne!(ask("127.0.0.1:1", &[]), "200");
     assert_eq!(daemon.pulls(), [] as [Value; 0]);
 }
