@@ -1,8 +1,8 @@
 //! Every pull of a daemon: one engine, one containerd, many callers.
 //!
 //! A [`Pulls`] is what all doors of the service share. It opens places in containerd once
-//! ([`places`]), keeps the list of what is under way ([`running`]), lets one pull at a time land
-//! a given image while the others watch it ([`landings`]), and bounds how many land at once. How
+//! (`places`), keeps the list of what is under way (`running`), lets one pull at a time land
+//! a given image while the others watch it (`landings`), and bounds how many land at once. How
 //! an image is pulled is [`crate::pull`]'s affair, and who may ask for it is the door's.
 //!
 //! Every caller's reference is resolved for himself, with his own credentials, even where all

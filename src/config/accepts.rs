@@ -12,7 +12,7 @@ use crate::core::reference::Reference;
 /// Bytes that the address of a Unix socket may have; the kernel's `sun_path` has 108, with the zero.
 const SOCKET_PATH: usize = 107;
 
-/// The values that a key takes. Its type is checked by [`Setting`]; this is what else has to hold.
+/// The values that a key takes. Its type is checked by `Setting`; this is what else has to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepts {
     /// Any text that is not empty.

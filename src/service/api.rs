@@ -1,7 +1,7 @@
 //! Our own gRPC API, `proto/lighterman/v1`, from both ends.
 //!
 //! [`server`] answers with what [`crate::pulls`] does; [`client`] is how the command line asks a
-//! daemon. Both sides speak in the values of the house, and [`convert`] and [`failure`] are the
+//! daemon. Both sides speak in the values of the house, and `convert` and `failure` are the
 //! only places that know how those look as messages. Nothing is decided here.
 
 pub mod client;

@@ -1,6 +1,6 @@
 //! Thin adapters between a protocol and the house: decode, call, encode.
 //!
-//! [`api`] is our own gRPC API; [`mirror`] is a registry that gets what it serves from upstream.
+//! `api` is our own gRPC API; [`mirror`] is a registry that gets what it serves from upstream.
 //! Services never see each other; [`status`] is the one table they all map errors with.
 
 #[cfg(feature = "containerd")]

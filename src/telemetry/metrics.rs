@@ -3,7 +3,7 @@
 //! Pulls are counted as the [`Meter`] that they report to; what the engine and the staging
 //! directories are at is asked when somebody looks. The rooms below know nothing of this one.
 //!
-//! Every label is one of a closed set of names: that is what `&'static str` in [`Labels`]
+//! Every label is one of a closed set of names: that is what `&'static str` in `Labels`
 //! holds. No image, no registry and no host is ever one, since each would be a row for ever.
 
 mod collect;
