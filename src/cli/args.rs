@@ -15,6 +15,7 @@ use crate::unpack::options::{Extractor, Start};
 use super::daemon::CancelArgs;
 #[cfg(feature = "containerd")]
 use super::serve::ServeArgs;
+use super::verify_image::VerifyImageArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -148,6 +149,8 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Check the configuration, or show what holds
     Config(super::config::ConfigArgs),
+    /// Tell containerd whether this node can run an image: its image verifier
+    VerifyImage(VerifyImageArgs),
     /// A tour without network, containerd or root: what multi-arch images are and how they go wrong
     #[command(after_help = "Examples:\n  lighterman demo")]
     Demo,
@@ -174,7 +177,7 @@ impl Command {
 }
 
 /// How to reach a registry.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct RegistryArgs {
     /// Directories of hosts.toml files, as containerd's config_path [default: /etc/containerd/certs.d:/etc/docker/certs.d]
     #[arg(long, value_name = "DIR", value_delimiter = ':', help_heading = "Registry options")]
@@ -207,7 +210,7 @@ pub(super) struct RegistryArgs {
 }
 
 /// What to match.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct MatchArgs {
     /// Match the real CPU: amd64/v3 on a v3 machine, where containerd only asks for amd64
     #[arg(long)]

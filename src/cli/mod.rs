@@ -20,8 +20,10 @@ mod resolve;
 #[cfg(feature = "containerd")]
 mod serve;
 mod setup;
+mod verify_image;
 
 use clap::Parser;
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -48,19 +50,24 @@ impl<E: Classify + Send + Sync + 'static> From<E> for Failure {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let given: Vec<OsString> = std::env::args_os().collect();
+    let arguments = match Arguments::try_parse_from(verify_image::spelled_out(&given)) {
         Ok(arguments) => arguments,
+        Err(error) if verify_image::is_call(&given) => return verify_image::unheard(&error),
         Err(error) => {
             // Help and version are results; anything else is a mistake in the command line.
             if !error.use_stderr() {
                 report::result(&error.render().to_string());
                 return ExitCode::SUCCESS;
             }
-            report::usage(&error, std::env::args_os().any(|arg| arg == "--json"));
+            report::usage(&error, given.iter().any(|arg| arg == "--json"));
             return ExitCode::from(exit_code(Kind::InvalidArgument));
         }
     };
     arguments.global.color.apply();
+    if let Command::VerifyImage(args) = &arguments.command {
+        return verify_image::main(arguments.global, args);
+    }
     let json = arguments.global.json;
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -99,6 +106,8 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
             Command::Doctor => doctor::run(&context).await,
             Command::Completions(args) => completions::print(&args),
             Command::Man(args) => completions::man(&args),
+            // Answered before anything that can fail.
+            Command::VerifyImage(_) => Ok(()),
         }
     });
     // After an interrupt, threads get the time to finish a file that they are at, but not to

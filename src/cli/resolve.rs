@@ -18,6 +18,13 @@ use super::context::{self, Context};
 use super::{Failure, explain, report};
 
 pub(super) async fn run(context: &Context, args: &ResolveArgs) -> Result<(), Failure> {
+    let (resolution, refusal) = look_up(context, args).await?;
+    show(context, &resolution);
+    refusal.map_or(Ok(()), Err)
+}
+
+/// What a reference stands for, by the daemon's word where one does the work. A refusal is the second value.
+pub(super) async fn look_up(context: &Context, args: &ResolveArgs) -> Result<(Resolution, Option<Failure>), Failure> {
     let reference: Reference = args.reference.parse()?;
     #[cfg(feature = "containerd")]
     if let Some(daemon) = context.daemon(args.registry.only_here()).await? {
@@ -36,12 +43,16 @@ pub(super) async fn run(context: &Context, args: &ResolveArgs) -> Result<(), Fai
     let outcome = choice::choose(&image, &wish, &host);
     let explanation = args.explain.then(|| choice::explain(&image, &wish, &host, outcome.as_ref().ok()));
     let resolution = Resolution::new(&image, outcome.as_ref().ok(), explanation.as_ref());
-    show(context, &resolution);
-    outcome.map(drop).map_err(Failure::from)
+    Ok((resolution, outcome.err().map(Failure::from)))
 }
 
 #[cfg(feature = "containerd")]
-async fn ask(context: &Context, args: &ResolveArgs, reference: &Reference, daemon: &Client) -> Result<(), Failure> {
+async fn ask(
+    context: &Context,
+    args: &ResolveArgs,
+    reference: &Reference,
+    daemon: &Client,
+) -> Result<(Resolution, Option<Failure>), Failure> {
     let request = v1::ResolveRequest {
         reference: reference.to_string(),
         platform: args.platform.clone().unwrap_or_default(),
@@ -51,8 +62,7 @@ async fn ask(context: &Context, args: &ResolveArgs, reference: &Reference, daemo
         credentials: context.own_credentials(reference, &args.registry).await?,
     };
     let (resolution, refusal) = daemon.resolve(request).await?;
-    show(context, &resolution);
-    refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+    Ok((resolution, refusal.map(Failure::from)))
 }
 
 /// The explanation where there is one, then what was chosen, if anything was.

@@ -24,6 +24,8 @@ mod logs;
 mod metrics;
 mod mirror;
 mod node;
+#[cfg(feature = "containerd")]
+mod plugins;
 mod pull_layout;
 mod resolve;
 mod skopeo;

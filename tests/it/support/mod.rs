@@ -19,6 +19,8 @@ pub(crate) mod odd;
 pub(crate) mod registry;
 pub(crate) mod remote;
 pub(crate) mod sandbox;
+#[cfg(feature = "containerd")]
+pub(crate) mod served;
 pub(crate) mod silent;
 pub(crate) mod token;
 

@@ -1,0 +1,3 @@
+//! What containerd calls by itself: our image verifier.
+
+mod verifier;
