@@ -21,9 +21,9 @@ use tonic_health::server::HealthReporter;
 
 use crate::node::systemd::Notify;
 use crate::pulls::Pulls;
-use crate::service::api;
 use crate::service::api::SERVICE;
 use crate::service::mirror::{self, Mirror};
+use crate::service::{api, diff};
 
 pub use error::AppError;
 pub use exporter::Exporter;
@@ -124,6 +124,7 @@ async fn serve_api(pulls: Pulls, listener: UnixListener, stop: CancellationToken
         .build_v1()
         .map_err(AppError::Reflection)?;
     Server::builder()
+        .add_service(diff::server(pulls.clone()))
         .add_service(api::server::server(pulls))
         .add_service(health_service)
         .add_service(reflection)

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::core::error::Classify;
 use crate::core::limits::Limits;
@@ -40,6 +40,7 @@ use crate::resolve::resolution::Resolution;
 use crate::resolve::{Reading, ResolveError, Resolver};
 use crate::store::{Store, StoreError};
 use crate::unpack::Unpack;
+use crate::unpack::containerd::{Application, Applied, ApplyError};
 use crate::unpack::options::Options;
 
 pub use error::PullsError;
@@ -121,6 +122,8 @@ struct Shared {
     turns: Semaphore,
     tasks: TaskTracker,
     meter: Arc<dyn Meter>,
+    /// Cancelled once what is under way has had its time.
+    end: CancellationToken,
 }
 
 /// A pull that is done.
@@ -162,6 +165,7 @@ impl Pulls {
             turns: Semaphore::new(at_once),
             tasks: TaskTracker::new(),
             meter,
+            end: CancellationToken::new(),
         }))
     }
 
@@ -253,6 +257,23 @@ impl Pulls {
         done
     }
 
+    /// Extracts a layer that is in containerd's content store. In which namespace its differs are
+    /// not always told; the daemon's own counts then. Dropping this ends it in good order.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the mounts are as they were.
+    pub async fn apply(&self, namespace: Option<String>, application: Application) -> Result<Applied, ApplyError> {
+        let (pulls, end) = (self.clone(), self.0.end.clone());
+        let applying = async move {
+            let place = Place { namespace, snapshotter: None };
+            let store = pulls.0.places.open(&place).await.map_err(|error| error.to_string())?;
+            application.run(&store, &pulls.0.engine).await
+        };
+        let applying = AbortOnDropHandle::new(self.0.tasks.spawn(end.run_until_cancelled_owned(applying)));
+        let applied = applying.await.map_err(|error| StoreError::thread(&error))?;
+        applied.unwrap_or_else(|| Err(ApplyError::NotTaken("the daemon is ending".into())))
+    }
+
     /// Waits until nothing is under way any more. Nothing new is to begin meanwhile.
     pub async fn drained(&self) {
         self.0.tasks.close();
@@ -265,6 +286,7 @@ impl Pulls {
             // One that is over by now needs no cancelling.
             let _ = self.cancel(pull.id);
         }
+        self.0.end.cancel();
     }
 
     /// Pulls, and lets the log and the meter know.

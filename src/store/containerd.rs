@@ -20,6 +20,7 @@ pub(crate) mod labels;
 mod landing;
 mod leases;
 mod link;
+mod local;
 mod share;
 mod wire;
 

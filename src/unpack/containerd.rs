@@ -7,7 +7,9 @@
 //! that needs too much memory) is left to containerd, and said so in the log.
 
 mod diff;
+mod differ;
 mod landing;
+mod mounts;
 mod overlay;
 mod snapshots;
 
@@ -33,6 +35,7 @@ use crate::store::containerd::{Containerd, labels};
 use crate::store::error::RemoteCode;
 use crate::store::staging::FollowError;
 use crate::store::{Lease, Store, StoreError};
+pub use differ::{Application, Applied, ApplyError};
 use landing::{Quay, wait_until_present};
 use overlay::Ground;
 use snapshots::Snapshots;
@@ -154,7 +157,7 @@ impl Unpacker {
         let order = Order {
             index,
             media_type: step.layer.media_type.clone(),
-            diff_id: step.diff_id.clone(),
+            diff_id: Some(step.diff_id.clone()),
             whiteouts: if step.parent.is_some() { Whiteouts::Overlay } else { Whiteouts::Plain },
             limits: *self.engine.limits(),
             budget: self.engine.budget().clone(),
@@ -169,7 +172,7 @@ impl Unpacker {
                 }
                 Err(error) => {
                     // Nobody listens any more where another layer failed first.
-                    let _ = failures.send(UnpackError::of_layer(&blob.digest, &order.diff_id, error)).await;
+                    let _ = failures.send(UnpackError::of_layer(&blob.digest, error)).await;
                     std::future::pending().await
                 }
             }

@@ -7,6 +7,9 @@
 //! [`grow`] only returns once blob digest and diffID both held.
 
 mod check;
+mod unproven;
+
+use std::path::Path;
 
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -24,6 +27,7 @@ use crate::fetch::Budget;
 use crate::store::staging::{FollowError, Follower};
 use crate::store::{BlobReader, StoreError};
 pub use check::check;
+pub use unproven::Unproven;
 
 /// Bytes read at a time; smaller ones slow the decoders down.
 const INPUT: usize = 256 * 1024;
@@ -64,6 +68,8 @@ pub enum Source {
     Arriving(Follower),
     /// A store that had the blob before.
     Stored(BlobReader),
+    /// Somewhere that nobody vouches for.
+    Unproven(Unproven),
 }
 
 /// What is to be made of a layer.
@@ -73,8 +79,8 @@ pub struct Order {
     pub index: usize,
     /// What the manifest says it is.
     pub media_type: MediaType,
-    /// What the tar inside has to hash to.
-    pub diff_id: Digest,
+    /// What the tar inside has to hash to, where somebody knows it.
+    pub diff_id: Option<Digest>,
     /// How files are taken away from lower layers.
     pub whiteouts: Whiteouts,
     /// Every bound.
@@ -85,9 +91,13 @@ pub struct Order {
 
 /// A private tree that was proven to be the layer it is meant to be.
 #[derive(Debug)]
-pub struct Layer {
+pub struct Layer<P = Scratch> {
     /// Where it is; it is removed when this is dropped.
-    pub scratch: Scratch,
+    pub scratch: P,
+    /// What the tar inside hashes to.
+    pub diff_id: Digest,
+    /// Bytes of that tar.
+    pub tar_bytes: u64,
     /// What its commit has to know of it.
     pub grown: Grown,
 }
@@ -116,6 +126,8 @@ pub enum LayerError {
     /// It holds another tar than the config promises.
     #[error("it unpacks to {actual}")]
     DiffId {
+        /// What it was to hold.
+        expected: Digest,
         /// What it holds.
         actual: Digest,
     },
@@ -130,16 +142,19 @@ enum Piece {
     End,
 }
 
-/// Unpacks a layer into `scratch`.
+/// Unpacks a layer into `scratch`, an empty directory that is cleared away when it is dropped.
 ///
 /// # Errors
 /// [`LayerError`]; what was written is removed with it.
-pub async fn grow(cpu: &Cpu, source: Source, order: Order, scratch: Scratch) -> Result<Layer, LayerError> {
+pub async fn grow<P>(cpu: &Cpu, source: Source, order: Order, scratch: P) -> Result<Layer<P>, LayerError>
+where
+    P: AsRef<Path> + Send + 'static,
+{
     let priority = Priority::layer(order.index);
     let mut verdict = match &source {
         Source::Arriving(follower) => Some(follower.clone()),
-        // What a store has was verified when it went in.
-        Source::Stored(_) => None,
+        // What a store has was verified when it went in, and the other proves itself.
+        Source::Stored(_) | Source::Unproven(_) => None,
     };
     let (outlet, inlet) = between();
     let inflating = cpu.spawn(priority, read_and_inflate(source, Inflater::new(&order.media_type), outlet));
@@ -261,22 +276,23 @@ async fn next(spare: &mut Receiver<Vec<u8>>) -> Result<Vec<u8>, LayerError> {
 }
 
 /// The second stage: hashes the tar and writes the files.
-async fn write(order: Order, scratch: Scratch, inlet: Inlet) -> Result<Layer, LayerError> {
+async fn write<P: AsRef<Path>>(order: Order, scratch: P, inlet: Inlet) -> Result<Layer<P>, LayerError> {
     let Inlet { mut pieces, returned } = inlet;
+    let mut tar_bytes = 0;
     let mut digester = Digester::default();
     let mut archive = Archive::new(&order.limits);
-    let mut tree = Tree::create(scratch.path(), order.whiteouts, &order.limits, order.budget.memory())?;
+    let mut tree = Tree::create(scratch.as_ref(), order.whiteouts, &order.limits, order.budget.memory())?;
     while let Some(piece) = pieces.recv().await {
         let Piece::Bytes(bytes) = piece else {
             archive.finish().map_err(ArchiveError::Archive)?;
             let grown = tree.finish()?;
-            let actual = digester.finish();
-            return if actual == order.diff_id {
-                Ok(Layer { scratch, grown })
-            } else {
-                Err(LayerError::DiffId { actual })
+            let diff_id = digester.finish();
+            return match order.diff_id {
+                Some(expected) if expected != diff_id => Err(LayerError::DiffId { expected, actual: diff_id }),
+                _ => Ok(Layer { scratch, diff_id, tar_bytes, grown }),
             };
         };
+        tar_bytes += bytes.len() as u64;
         digester.update(&bytes);
         archive.push(&bytes, &mut tree)?;
         // The first stage may be through and want no more.
@@ -291,6 +307,7 @@ impl Source {
         match self {
             Self::Arriving(follower) => Ok(follower.read(buffer).await?),
             Self::Stored(reader) => reader.read(buffer).await.map_err(LayerError::Read),
+            Self::Unproven(bytes) => bytes.read(buffer).await,
         }
     }
 }
@@ -300,6 +317,7 @@ impl std::fmt::Debug for Source {
         f.write_str(match self {
             Self::Arriving(_) => "Arriving",
             Self::Stored(_) => "Stored",
+            Self::Unproven(_) => "Unproven",
         })
     }
 }

@@ -145,9 +145,9 @@ pub enum UnpackError {
 }
 
 impl UnpackError {
-    /// What went wrong with one layer, whose tar was to have `expected` as its diffID.
+    /// What went wrong with one layer.
     #[must_use]
-    pub fn of_layer(layer: &Digest, expected: &Digest, error: LayerError) -> Self {
+    pub fn of_layer(layer: &Digest, error: LayerError) -> Self {
         let layer = layer.clone();
         match error {
             LayerError::Follow(FollowError::Io(source)) | LayerError::Read(source) => {
@@ -158,9 +158,7 @@ impl UnpackError {
             LayerError::Inflate(error) => Self::Archive { layer, reason: error.to_string() },
             LayerError::Archive(ArchiveError::Sink(source)) | LayerError::Tree(source) => Self::Tree { layer, source },
             LayerError::Archive(error) => Self::Archive { layer, reason: error.to_string() },
-            LayerError::DiffId { actual } => {
-                Self::DiffId { layer, expected: expected.clone(), actual: actual.to_string() }
-            }
+            LayerError::DiffId { expected, actual } => Self::DiffId { layer, expected, actual: actual.to_string() },
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn plan<'a>(manifest: &'a Manifest, config: &'a ImageConfig) -> Resul
 }
 
 /// A tar, plain or compressed in a way that containerd knows; encrypted ones are none.
-fn is_tar(media_type: &MediaType) -> bool {
+pub(super) fn is_tar(media_type: &MediaType) -> bool {
     let text = media_type.as_str();
     let oci = text
         .strip_prefix("application/vnd.oci.image.layer.")

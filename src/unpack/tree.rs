@@ -36,7 +36,7 @@ mod spine;
 mod whiteout;
 
 pub use error::{Shown, TreeError};
-pub use remove::remove;
+pub use remove::{clear, remove};
 pub use settle::{RootMeta, settle};
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@
 //! counts, attributes and bytes.
 
 mod cases;
+mod differ;
 mod grown;
 mod tar;
 mod tree;
@@ -26,6 +27,8 @@ use crate::support::fixture::{Flavour, Image, Layer, Manifest, platform};
 use crate::support::host;
 use crate::support::lighterman::{Lighterman, exit};
 use crate::support::registry::Registry;
+use crate::support::served::Served;
+use crate::support::snapshots::ByHand;
 use cases::{Case, Verdict};
 use tree::Nodes;
 
@@ -38,6 +41,9 @@ type Unpacked = Result<Vec<PathBuf>, String>;
 /// A containerd and a registry, and the moment before which nothing in them was made.
 struct Bed {
     daemon: ContainerdDaemon,
+    /// Our daemon beside it, and who has it fill snapshots.
+    served: Served<'static>,
+    hands: ByHand,
     registry: Registry,
     begin: SystemTime,
     /// What was seen of directories already: looking at links and files changes when they were
@@ -48,7 +54,10 @@ struct Bed {
 impl Bed {
     fn start() -> Self {
         let begin = SystemTime::now();
-        Self { daemon: ContainerdDaemon::start(), registry: Registry::plain(), begin, seen: RefCell::default() }
+        let daemon = ContainerdDaemon::start();
+        let served = Served::start(&daemon.address());
+        let hands = ByHand::new(&daemon.address(), "overlayfs");
+        Self { daemon, served, hands, registry: Registry::plain(), begin, seen: RefCell::default() }
     }
 
     /// Unpacked by containerd, as ctr asks it to.
@@ -107,10 +116,12 @@ impl Bed {
         };
         let diff_ids: Vec<Digest> = case.layers.iter().map(|tar| Digest::of(tar)).collect();
         let manifest = Manifest::new(Flavour::Oci, &platform(host().arch, host().variant), &layers, ("/none", &[]));
+        let blobs = manifest.layers.clone();
         let reference = self.registry.push(&Image::single(manifest), &format!("case:{number}"));
         let theirs = self.theirs(&reference, &diff_ids);
         let pulled = |extractor| (extractor, self.ours(extractor, &reference, &diff_ids));
         let mut hands = vec![pulled(OWN), pulled("diff-service")];
+        hands.push(("differ", differ::unpack(&self.hands, &self.served.socket(), number, &blobs, &case.layers)));
         if case.packed.is_none() {
             hands.push(("grown", grown::grow(&case.layers, &self.daemon.folder().join(format!("grown/{number}")))));
         }

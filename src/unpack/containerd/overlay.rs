@@ -127,7 +127,7 @@ pub(super) fn graft(layer: &Layer, site: &Site) -> Result<(), GraftError> {
 
 /// Only where nobody but us can put something else in the place of what we make: root's trees
 /// hold setuid files and devices, and a containerd may be another user's.
-fn check_owner(path: &Path) -> std::io::Result<()> {
+pub(super) fn check_owner(path: &Path) -> std::io::Result<()> {
     let metadata = fs::symlink_metadata(path)?;
     let others_write = metadata.mode() & 0o022 != 0;
     if metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw() && !others_write {
@@ -162,7 +162,7 @@ fn copy_label(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// Whether root here is another user outside: then devices and trusted attributes cannot be made.
-fn in_user_namespace() -> bool {
+pub(super) fn in_user_namespace() -> bool {
     fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !is_whole(&map))
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::*;
+use crate::core::descriptor::Descriptor;
 use crate::core::error::Classify;
 use crate::store::staging::Extent;
 use crate::unpack::workspace::Workspace;
@@ -70,7 +71,7 @@ fn order(tar: &[u8]) -> Order {
     Order {
         index: 0,
         media_type: MediaType::parse(GZIP),
-        diff_id: Digest::of(tar),
+        diff_id: Some(Digest::of(tar)),
         whiteouts: Whiteouts::Plain,
         limits: Limits::default(),
         budget: Budget::new(Limits::default().buffer_bytes),
@@ -128,7 +129,7 @@ async fn what_cannot_be_proven_leaves_nothing() {
     let tar = tar(&[("etc/passwd", b"root:x:0:0"), ("etc/group", &[7; 100_000])]);
     let whole = gzip(&tar);
     let cut = whole[..whole.len() - 20].to_vec();
-    let other = Order { diff_id: Digest::of(b"another tar"), ..order(&tar) };
+    let other = Order { diff_id: Some(Digest::of(b"another tar")), ..order(&tar) };
     let garbage = b"no tar at all, and not a whole block either".to_vec();
     let errors = [
         grown(whole, other, folder.path()).await,
@@ -136,10 +137,10 @@ async fn what_cannot_be_proven_leaves_nothing() {
         grown(garbage.clone(), order(&garbage), folder.path()).await,
     ]
     .map(|result| result.map(drop).expect_err("is refused"));
-    assert!(matches!(&errors[0], LayerError::DiffId { actual } if *actual == Digest::of(&tar)), "{errors:?}");
+    assert!(matches!(&errors[0], LayerError::DiffId { actual, .. } if *actual == Digest::of(&tar)), "{errors:?}");
     assert!(matches!(&errors[1], LayerError::Inflate(InflateError::Truncated { .. })), "{errors:?}");
     assert!(matches!(&errors[2], LayerError::Archive(_)), "{errors:?}");
-    let unpack_error = crate::unpack::UnpackError::of_layer(&Digest::of(b""), &Digest::of(b""), LayerError::CutOff);
+    let unpack_error = crate::unpack::UnpackError::of_layer(&Digest::of(b""), LayerError::CutOff);
     assert_eq!(unpack_error.kind(), crate::core::error::Kind::Internal);
     assert_eq!(names(folder.path()), [""; 0]);
 }
@@ -236,5 +237,40 @@ async fn what_is_no_archive_is_known_without_making_anything_of_it() {
         let checked = check(&Cpu::new(), source, &MediaType::parse(GZIP), &Limits::default()).await;
         assert_eq!(checked.as_ref().is_err_and(LayerError::is_damage), damaged, "case {number}: {checked:?}");
         assert_eq!(checked.is_err(), damaged);
+    }
+}
+
+#[tokio::test]
+async fn bytes_of_no_repute_prove_themselves_at_their_end() {
+    let tar = tar(&[("file", b"content")]);
+    let blob = gzip(&tar);
+    let whole = Descriptor::new(MediaType::parse(GZIP), Digest::of(&blob), blob.len() as u64);
+    let longer = Descriptor { size: whole.size + 1, ..whole.clone() };
+    let shorter = Descriptor { size: whole.size - 1, ..whole.clone() };
+    let other = Descriptor { digest: Digest::of(b"other"), ..whole.clone() };
+    let folder = tempfile::tempdir().expect("a folder");
+    let workspace = Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens");
+    let path = folder.path().join("blob");
+    std::fs::write(&path, &blob).expect("writes");
+    for (descriptor, is_right) in [(whole, true), (longer, false), (shorter, false), (other, false)] {
+        let file = Unproven::file(File::open(&path).expect("opens"), &descriptor);
+        let stream = Unproven::stream(Box::pin(std::io::Cursor::new(blob.clone())), &descriptor);
+        for bytes in [file, stream] {
+            let order = Order { diff_id: None, ..order(&tar) };
+            let scratch = workspace.scratch().expect("makes");
+            match grow(&Cpu::new(), Source::Unproven(bytes), order, scratch).await {
+                Ok(layer) => {
+                    assert!(is_right, "{descriptor:?}");
+                    assert_eq!((layer.diff_id, layer.tar_bytes), (Digest::of(&tar), tar.len() as u64));
+                    assert_eq!(names(layer.scratch.path()), ["file"]);
+                }
+                Err(error) => {
+                    assert!(!is_right, "{error}");
+                    let error = crate::unpack::UnpackError::of_layer(&descriptor.digest, error);
+                    // What a store has, it has taken after a look.
+                    assert_eq!(error.kind(), Kind::StoreFailed, "{error}");
+                }
+            }
+        }
     }
 }

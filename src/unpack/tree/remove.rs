@@ -6,10 +6,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fremovexattr, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::TreeError;
+use super::whiteout::OPAQUE_ATTRIBUTE;
 
 /// Directories within directories that are open at a time. What is deeper is moved up first.
 const DEPTH: usize = 32;
@@ -27,6 +28,29 @@ pub fn remove(root: &Path) -> Result<(), TreeError> {
         Ok(()) => Ok(()),
         Err(errno) => Err(TreeError::io("remove", root.as_os_str().as_encoded_bytes(), errno)),
     }
+}
+
+/// Makes the directory at `root` as empty as it was before a tree grew in it: what whiteouts
+/// told of the directory itself goes as well.
+///
+/// # Errors
+/// [`TreeError::Io`]; some of it is left then.
+pub fn clear(root: &Path) -> Result<(), TreeError> {
+    let name = root.as_os_str().as_encoded_bytes();
+    let cleared = || {
+        let dir = openat(CWD, name, READ, Mode::empty())?;
+        for entry in Dir::read_from(&dir)? {
+            let entry = entry?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                remove_at(dir.as_fd(), entry.file_name().to_bytes())?;
+            }
+        }
+        match fremovexattr(&dir, OPAQUE_ATTRIBUTE) {
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+            removed => removed,
+        }
+    };
+    cleared().map_err(|errno| TreeError::io("empty", name, errno))
 }
 
 /// Removes `name` in `dir`, whatever it is, with all that is in it.
@@ -126,6 +150,11 @@ mod tests {
         assert!(!root.exists());
         assert!(dir.path().join("kept/file").exists());
         remove(&root).expect("there is nothing left to remove");
+        std::fs::create_dir_all(root.join("a/b")).expect("makes");
+        std::fs::write(root.join("file"), "x").expect("writes");
+        clear(&root).expect("clears");
+        assert_eq!(std::fs::read_dir(&root).expect("is there still").count(), 0);
+        std::fs::remove_dir(&root).expect("is empty");
         symlink("kept", &root).expect("links");
         remove(&root).expect("removes the link");
         assert!(dir.path().join("kept/file").exists() && !root.is_symlink());

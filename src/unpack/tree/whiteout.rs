@@ -16,7 +16,7 @@ use crate::unpack::archive::Entry;
 const PREFIX: &[u8] = b".wh.";
 /// Hides everything that the layers below have in its directory.
 const OPAQUE: &[u8] = b".wh..wh..opq";
-const OPAQUE_ATTRIBUTE: &[u8] = b"trusted.overlay.opaque";
+pub(super) const OPAQUE_ATTRIBUTE: &[u8] = b"trusted.overlay.opaque";
 const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Which directories an opaque whiteout of a bottom layer keeps: those whose path an entry had,

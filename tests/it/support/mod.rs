@@ -22,6 +22,8 @@ pub(crate) mod sandbox;
 #[cfg(feature = "containerd")]
 pub(crate) mod served;
 pub(crate) mod silent;
+#[cfg(feature = "containerd")]
+pub(crate) mod snapshots;
 pub(crate) mod token;
 
 use std::path::{Path, PathBuf};
