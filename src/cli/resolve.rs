@@ -29,7 +29,7 @@ pub(super) async fn run(context: &Context, args: &ResolveArgs) -> Result<(), Fai
     let limits = context::limits(context, None, None, None);
     let engine = context.engine(&args.registry, limits)?;
     let fetcher = context.fetcher(&engine, &reference, &args.registry, Arc::new(Silent))?;
-    let resolver = Resolver { fetcher: &fetcher, store: None, limits };
+    let resolver = Resolver { fetcher: &fetcher, store: None, check_access: false, limits };
     let matcher = wish.matcher(&host);
     let reading = if args.explain { Reading::Everything } else { Reading::Deciding(&matcher) };
     let image = resolver.image(&reference, reading).await?;
