@@ -62,6 +62,8 @@ pub struct Settings {
     pub unpack: Options,
     /// How long a pull may go without any progress before it is given up.
     pub progress_timeout: Duration,
+    /// Whether CRI's pulls are finished by containerd's own, once everything is here.
+    pub delegate: bool,
 }
 
 /// One caller's wish.
