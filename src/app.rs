@@ -10,6 +10,7 @@ mod listen;
 mod signals;
 mod tcp;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
@@ -21,9 +22,8 @@ use tonic_health::server::HealthReporter;
 
 use crate::node::systemd::Notify;
 use crate::pulls::Pulls;
-use crate::service::api::SERVICE;
 use crate::service::mirror::{self, Mirror};
-use crate::service::{api, diff};
+use crate::service::{api, cri, diff};
 
 pub use error::AppError;
 pub use exporter::Exporter;
@@ -40,10 +40,12 @@ const HANG_UP: Duration = Duration::from_secs(1);
 /// What is served, and where.
 #[derive(Debug)]
 pub struct Doors {
-    /// What answers the API.
+    /// What answers the API, and CRI's pulls.
     pub pulls: Pulls,
     /// Where.
     pub socket: ApiSocket,
+    /// The socket of containerd's CRI, to which its other calls are passed on.
+    pub cri: PathBuf,
     /// The registry on loopback, and its listeners; none where there is no mirror.
     pub mirror: (Mirror, Vec<TcpListener>),
 }
@@ -53,13 +55,13 @@ pub struct Doors {
 /// # Errors
 /// [`AppError`] where the socket fails.
 pub async fn run(
-    Doors { pulls, socket, mirror }: Doors,
+    Doors { pulls, socket, cri, mirror }: Doors,
     notify: Notify,
     mut signals: Signals,
     mut reload: impl FnMut(),
 ) -> Result<(), AppError> {
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(serve_api(pulls.clone(), socket.listener()?, stop.clone()));
+    let serving = tokio::spawn(serve_api(pulls.clone(), cri, socket.listener()?, stop.clone()));
     let mirrors = serve_mirror(mirror, &stop);
     let watched = tokio::spawn(keep_alive(notify));
     tracing::info!(socket = %socket.path().display(), "ready");
@@ -115,7 +117,12 @@ async fn wind_down(pulls: &Pulls) {
     }
 }
 
-async fn serve_api(pulls: Pulls, listener: UnixListener, stop: CancellationToken) -> Result<(), AppError> {
+async fn serve_api(
+    pulls: Pulls,
+    cri: PathBuf,
+    listener: UnixListener,
+    stop: CancellationToken,
+) -> Result<(), AppError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     healthy(&health).await;
     let reflection = tonic_reflection::server::Builder::configure()
@@ -124,8 +131,9 @@ async fn serve_api(pulls: Pulls, listener: UnixListener, stop: CancellationToken
         .build_v1()
         .map_err(AppError::Reflection)?;
     Server::builder()
+        .add_service(api::server::server(pulls.clone()))
         .add_service(diff::server(pulls.clone()))
-        .add_service(api::server::server(pulls))
+        .add_service(cri::server(pulls, cri))
         .add_service(health_service)
         .add_service(reflection)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
@@ -133,7 +141,9 @@ async fn serve_api(pulls: Pulls, listener: UnixListener, stop: CancellationToken
         .map_err(AppError::Serve)
 }
 
-/// The service is healthy as long as it answers: a containerd that is away is told by each pull.
+/// The services are healthy as long as they answer: a containerd that is away is told by each call.
 async fn healthy(health: &HealthReporter) {
-    health.set_service_status(SERVICE, tonic_health::ServingStatus::Serving).await;
+    for service in [api::SERVICE, cri::SERVICE] {
+        health.set_service_status(service, tonic_health::ServingStatus::Serving).await;
+    }
 }

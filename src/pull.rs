@@ -46,6 +46,9 @@ pub struct Puller<'a> {
     pub store: &'a dyn Store,
     /// What makes it ready to run, where the destination can run anything.
     pub unpacker: Option<&'a dyn Unpack>,
+    /// Whether the registry is asked even for what is here by digest, as the check that whoever
+    /// asks may have it.
+    pub check_access: bool,
     /// What this node runs.
     pub host: &'a LocalHost,
     /// Every bound.
@@ -110,7 +113,12 @@ impl Puller<'_> {
     }
 
     async fn decide(&self, request: &PullRequest) -> Result<Plan, PullError> {
-        let resolver = Resolver { fetcher: self.fetcher, store: Some(self.store), limits: self.limits };
+        let resolver = Resolver {
+            fetcher: self.fetcher,
+            store: Some(self.store),
+            check_access: self.check_access,
+            limits: self.limits,
+        };
         let wishes = wishes(request);
         let matcher = match wishes.as_slice() {
             [only] => Some(only.matcher(self.host)),

@@ -63,6 +63,8 @@ pub struct Settings {
     pub unpack: Options,
     /// How long a pull may go without any progress before it is given up.
     pub progress_timeout: Duration,
+    /// Whether CRI's pulls are finished by containerd's own, once everything is here.
+    pub delegate: bool,
 }
 
 /// One caller's wish.
@@ -228,7 +230,7 @@ impl Pulls {
         let wish = Wish { platform, level: question.level, on_mismatch: question.on_mismatch };
         let credentials = question.credentials.as_ref();
         let fetcher = self.fetcher(&question.reference, credentials, Arc::new(Silent))?;
-        let resolver = Resolver { fetcher: &fetcher, store: None, limits: *self.limits() };
+        let resolver = Resolver { fetcher: &fetcher, store: None, check_access: true, limits: *self.limits() };
         let matcher = wish.matcher(&host);
         let reading = if question.explain { Reading::Everything } else { Reading::Deciding(&matcher) };
         let image = resolver.image(&question.reference, reading).await?;
@@ -341,6 +343,7 @@ impl Pulls {
             fetcher: &fetcher,
             store: &store,
             unpacker: order.unpack.then_some(&unpacker as &dyn Unpack),
+            check_access: true,
             host: &host,
             limits: *self.limits(),
             observer: observer.as_ref(),

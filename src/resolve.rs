@@ -34,6 +34,9 @@ pub struct Resolver<'a> {
     pub fetcher: &'a Fetcher,
     /// Where they may be already.
     pub store: Option<&'a dyn Store>,
+    /// Whether the registry is asked even for a digest that is in the store: that is the check
+    /// that whoever asks may have it.
+    pub check_access: bool,
     /// How much is read at the most.
     pub limits: Limits,
 }
@@ -184,7 +187,9 @@ impl Resolver<'_> {
             && let Some(known) = store.lookup(&reference.to_string()).await?
         {
             let unchanged = match reference.digest() {
-                Some(digest) => Some(digest.clone()),
+                Some(digest) if !self.check_access => Some(digest.clone()),
+                // A host whose answer names no digest is asked for the document.
+                Some(digest) => self.fetcher.resolve(reference).await?.map(|_| digest.clone()),
                 None => self.fetcher.resolve(reference).await?.map(|descriptor| descriptor.digest),
             };
             if let Some(digest) =

@@ -83,7 +83,7 @@ impl Tour {
         let reference = self.reference(image::HELLO)?;
         heading("One name, many CPUs: which manifest is ours?", "lighterman resolve --explain hello");
         let fetcher = fetcher(&reference)?;
-        let resolver = Resolver { fetcher: &fetcher, store: None, limits: Limits::default() };
+        let resolver = Resolver { fetcher: &fetcher, store: None, check_access: false, limits: Limits::default() };
         let resolved = resolver.image(&reference, Reading::Everything).await?;
         let wish = Wish::default();
         let choice = choice::choose(&resolved, &wish, &self.host);
@@ -134,6 +134,7 @@ impl Tour {
             fetcher: &fetcher,
             store: &store,
             unpacker: None,
+            check_access: false,
             host: &self.host,
             limits: Limits::default(),
             observer: &Silent,

@@ -48,6 +48,8 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
         fetcher: &fetcher,
         store: opened.store.as_ref(),
         unpacker: opened.unpacker.as_deref().filter(|_| !args.no_unpack),
+        // Who pulls here can read the store himself.
+        check_access: false,
         host: &host,
         limits,
         observer: progress.as_ref(),

@@ -36,7 +36,7 @@ pub(super) async fn look_up(context: &Context, args: &ResolveArgs) -> Result<(Re
     let limits = context::limits(context, None, None, None);
     let engine = context.engine(&args.registry, limits)?;
     let fetcher = context.fetcher(&engine, &reference, &args.registry, Arc::new(Silent))?;
-    let resolver = Resolver { fetcher: &fetcher, store: None, limits };
+    let resolver = Resolver { fetcher: &fetcher, store: None, check_access: false, limits };
     let matcher = wish.matcher(&host);
     let reading = if args.explain { Reading::Everything } else { Reading::Deciding(&matcher) };
     let image = resolver.image(&reference, reading).await?;

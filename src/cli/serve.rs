@@ -82,7 +82,8 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
     };
     let mut now = context.file.clone();
     let reloaded = pulls.clone();
-    let doors = Doors { pulls, socket, mirror };
+    let cri = file.cri_endpoint.clone().unwrap_or_else(|| context.containerd_address().into());
+    let doors = Doors { pulls, socket, cri, mirror };
     app::run(doors, Notify::from_environment(), signals, || reload(context, args, &mut now, &reloaded)).await?;
     Ok(())
 }
@@ -128,6 +129,7 @@ fn settings(context: &Context, args: &RegistryArgs) -> Result<Settings, Failure>
         credentials: context.credentials(args)?,
         unpack: context.unpack_options(&ContainerdFlags::default().unpack),
         progress_timeout: if timeout.is_zero() { NEVER } else { timeout },
+        delegate: context.file.cri_delegate.unwrap_or(false),
     })
 }
 

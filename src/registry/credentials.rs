@@ -18,6 +18,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use docker::same_registry;
+
 use super::hosts::Host;
 use super::secret::Secret;
 use crate::core::digest::Digest;
@@ -183,6 +185,13 @@ impl Credentials {
     #[must_use]
     pub fn with_registry_token(self, token: Secret) -> Self {
         Self { explicit: Some(Credential::Registry(token)), ..self }
+    }
+
+    /// The same, with docker's `auth`, which is base64 of a name, a colon and a password; `None`
+    /// where it is not.
+    #[must_use]
+    pub fn with_auth(self, encoded: &Secret) -> Option<Self> {
+        Some(Self { explicit: Some(docker::decode(encoded.reveal())?), ..self })
     }
 
     /// The same, with credential helpers looked for in `search_path` instead of `PATH`.

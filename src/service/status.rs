@@ -51,6 +51,34 @@ pub fn grpc_code(kind: Kind) -> Code {
     }
 }
 
+/// The code of CRI's PullImage, and the name in front of its text by which kubelet recognises an
+/// error, which only works with UNKNOWN. `None` for what says nothing about the image or its
+/// registry: containerd is to try it then.
+#[cfg(feature = "containerd")]
+#[must_use]
+pub fn cri_code(kind: Kind) -> Option<(Code, &'static str)> {
+    Some(match kind {
+        Kind::NotFound | Kind::NoMatchingPlatform => (Code::NotFound, ""),
+        Kind::PlatformMismatch => (Code::FailedPrecondition, ""),
+        Kind::RegistryUnavailable | Kind::RateLimited | Kind::DeadlineExceeded => {
+            (Code::Unknown, "RegistryUnavailable: ")
+        }
+        Kind::Unauthenticated | Kind::PermissionDenied | Kind::TlsUntrusted | Kind::DigestMismatch => {
+            (Code::Unknown, "")
+        }
+        Kind::StoreFull => (Code::ResourceExhausted, ""),
+        Kind::Cancelled => (Code::Cancelled, ""),
+        Kind::InvalidArgument
+        | Kind::InvalidConfiguration
+        | Kind::InvalidContent
+        | Kind::Unsupported
+        | Kind::StoreUnavailable
+        | Kind::StoreInvalid
+        | Kind::StoreFailed
+        | Kind::Internal => return None,
+    })
+}
+
 /// What a code means that came without details, from something that is not this daemon's own word.
 #[cfg(feature = "containerd")]
 #[must_use]

@@ -14,6 +14,8 @@ mod containerd_store;
 #[cfg(feature = "containerd")]
 mod containerd_unpack;
 #[cfg(feature = "containerd")]
+mod cri;
+#[cfg(feature = "containerd")]
 mod daemon;
 mod demo;
 mod faults;

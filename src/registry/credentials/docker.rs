@@ -91,7 +91,7 @@ impl Config {
 }
 
 /// `name:password` in base64, padded or not. docker pads passwords with NUL bytes.
-fn decode(text: &str) -> Option<Credential> {
+pub(super) fn decode(text: &str) -> Option<Credential> {
     let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let bytes = GeneralPurpose::new(&alphabet::STANDARD, lenient).decode(text.trim()).ok()?;
     let plain = String::from_utf8(bytes).ok()?;
@@ -108,8 +108,9 @@ fn is_docker_hub(host: &str) -> bool {
     matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io")
 }
 
-/// Whether a key of the file, a host name or a URL, means `authority`.
-fn same_registry(key: &str, authority: &str) -> bool {
+/// Whether `key`, a host name or a URL, means the registry at `authority`; docker.io has several names.
+#[must_use]
+pub fn same_registry(key: &str, authority: &str) -> bool {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let host = bare.split('/').next().unwrap_or_default();
     host == authority || (is_docker_hub(host) && is_docker_hub(authority))

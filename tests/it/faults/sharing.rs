@@ -114,6 +114,7 @@ fn of_two_pulls_in_one_process_one_may_leave_and_nothing_is_fetched_twice() {
         fetcher: &fetchers[i],
         store: &layout,
         unpacker: None,
+        check_access: false,
         host: &host,
         limits,
         observer: &Silent,

@@ -21,13 +21,16 @@ use tempfile::TempDir;
 pub(crate) enum Cri {
     /// Not at all.
     Off,
-    /// Its image service answers; without network plug-ins it cannot start pods.
+    /// Its image service answers; without network plug-ins it can start pods in the host's network
+    /// only, from [`PAUSE_IMAGE`].
     On,
 }
 
 /// Configuration under which a namespace gets no content of another one without its bytes.
 pub(crate) const ISOLATED: &str =
     "[plugins.\"io.containerd.metadata.v1.bolt\"]\n  content_sharing_policy = \"isolated\"\n";
+/// What pods start with: a name that nobody serves, so that the image has to be there.
+pub(crate) const PAUSE_IMAGE: &str = "lighterman.invalid/pause:1";
 
 /// A running containerd; stopped, with everything that it mounted, when dropped.
 #[derive(Debug)]
@@ -77,6 +80,12 @@ impl ContainerdDaemon {
         let mut daemon = Self { folder, child };
         daemon.wait();
         daemon
+    }
+
+    /// Starts it again, after [`Self::kill`], with all that it had.
+    pub(crate) fn start_again(&mut self) {
+        self.child = run(self.folder.path());
+        self.wait();
     }
 
     /// Starts it again where it was, without CRI and with these lines of configuration, after
@@ -208,14 +217,19 @@ impl Drop for ContainerdDaemon {
     }
 }
 
+/// Starts it with a new configuration.
 fn spawn(folder: &Path, cri: Cri, more: &str) -> Child {
-    let config = folder.join("config.toml");
-    std::fs::write(&config, configuration(folder, cri) + more).expect("writes the configuration");
+    std::fs::write(folder.join("config.toml"), configuration(folder, cri) + more).expect("writes the configuration");
+    run(folder)
+}
+
+/// Starts it as it is configured.
+fn run(folder: &Path) -> Child {
     let log = File::create(folder.join("log")).expect("creates the log");
     let mut containerd = Command::new("containerd");
     // What containerd takes should not depend on the decompressors of this machine.
     containerd.env("CONTAINERD_DISABLE_PIGZ", "1").env("CONTAINERD_DISABLE_IGZIP", "1");
-    containerd.arg("--config").arg(&config).stdin(Stdio::null());
+    containerd.arg("--config").arg(folder.join("config.toml")).stdin(Stdio::null());
     containerd.stdout(log.try_clone().expect("a second handle")).stderr(log);
     containerd.spawn().expect("containerd is installed")
 }
@@ -242,6 +256,14 @@ disabled_plugins = [{disabled}]
 [plugins."io.containerd.grpc.v1.cri"]
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"
+  sandbox_image = "{PAUSE_IMAGE}"
+  disable_cgroup = true
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      Root = "{folder}/runc"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{folder}/cni"
     conf_dir = "{folder}/cni"

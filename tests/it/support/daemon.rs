@@ -1,7 +1,7 @@
 //! A lighterman daemon of our own, next to a containerd of our own.
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -33,15 +33,24 @@ impl Daemon<'static> {
 impl<'a> Daemon<'a> {
     /// Starts one as this administrator.
     pub(crate) fn start_as(administrator: Lighterman<'a>, containerd: &ContainerdDaemon, lines: &str) -> Self {
+        Self::start_at(administrator, &containerd.address(), lines)
+    }
+
+    /// The same before a socket where nobody need be.
+    pub(crate) fn start_at(administrator: Lighterman<'a>, containerd: &Path, lines: &str) -> Self {
         let mut daemon = Self { administrator, running: None };
-        daemon.configure(containerd, lines);
+        daemon.write_configuration(containerd, lines);
         daemon.restart();
         daemon
     }
 
     /// Writes its configuration; it reads it at its start and when it is told to.
     pub(crate) fn configure(&self, containerd: &ContainerdDaemon, lines: &str) {
-        let (address, staging) = (containerd.address(), self.administrator.path("staging"));
+        self.write_configuration(&containerd.address(), lines);
+    }
+
+    fn write_configuration(&self, address: &Path, lines: &str) {
+        let staging = self.administrator.path("staging");
         let text = format!("{lines}\n[containerd]\naddress = {address:?}\nstaging-dir = {staging:?}\n");
         std::fs::write(self.configuration(), text).expect("a writable home");
     }

@@ -1,0 +1,57 @@
+//! CRI's image service (`runtime.v1.ImageService`), for kubelet and crictl.
+//!
+//! containerd's CRI creates containers from the images that it knows of, so it stays the only
+//! truth about them: every call is passed on to it, byte for byte in both directions, and its
+//! answer is ours. Only PullImage is our own ([`server`]): the image is brought through
+//! [`crate::pulls`], and the answer given once containerd's CRI shows it. Where that is none of
+//! our business, or goes wrong for a reason of our own, containerd gets the request as it came
+//! ([`request`], [`refusal`]). Nothing is answered from memory: kubelet takes PullImage for the
+//! check that a pod may have the image.
+//!
+//! A caller's credentials are those of his request, and none where it has none. Those that are
+//! stored on this node are never used for him.
+//!
+//! Annotations of a pod that count for its pulls, each set by the value `"true"`:
+//!
+//! | annotation | meaning |
+//! |---|---|
+//! | `lighterman.dev/allow-mismatch` | pull an image for another platform all the same |
+//! | `lighterman.dev/isa-level` | choose what is built for exactly this CPU, such as amd64/v3 |
+//!
+//! Specification: Kubernetes cri-api, runtime/v1; what kubelet makes of answers is its own code's.
+
+mod codec;
+mod deadline;
+mod error;
+mod refusal;
+mod request;
+mod runtime;
+mod server;
+
+pub use codec::Raw;
+pub use error::CriError;
+pub use server::server;
+
+/// The messages that are looked into, of `proto/runtime/v1`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; its documentation is the .proto file's"
+)]
+mod v1 {
+    tonic::include_proto!("runtime.v1");
+}
+
+/// The service, whose messages are bytes.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
+mod wire {
+    tonic::include_proto!("runtime.v1.ImageService");
+}
+
+/// Name of the service, for health checks.
+pub const SERVICE: &str = wire::image_service_server::SERVICE_NAME;
+
+/// Largest message in either direction, in bytes: kubelet's own bound.
+const MAX_MESSAGE: usize = 16 * 1024 * 1024;

@@ -1,0 +1,120 @@
+//! What a PullImage that failed is told, or whether containerd is to try it itself.
+//!
+//! kubelet shows the text to people and keeps it in the pod's state, so it is one line, and says
+//! all of it: what happened, who has to act, and what to do.
+
+use tonic::{Code, Status};
+
+use super::error::CriError;
+use crate::core::error::{Classify, Kind};
+use crate::core::reference::Reference;
+use crate::pulls::PullsError;
+use crate::service::status::cri_code;
+
+/// Bytes of a message: it travels in a header, which clients bound.
+const MAX_MESSAGE: usize = 2 * 1024;
+
+/// The answer; `None` where the failure says nothing about the image or its registry, so that
+/// containerd's own pull may succeed.
+pub(super) fn status(error: &CriError, reference: &Reference) -> Option<Status> {
+    let (code, name) = match error {
+        // As the watchdog of containerd's own pull ends it.
+        CriError::Pull(PullsError::NoProgress { .. }) => (Code::Cancelled, ""),
+        error => cri_code(error.kind())?,
+    };
+    let advice = advice(error).map(|advice| format!("; {advice}")).unwrap_or_default();
+    let text = format!(
+        "{name}failed to pull and unpack image \"{reference}\": {error}; to blame is {blame}{advice}",
+        blame = error.blame()
+    );
+    Some(Status::new(code, one_line(&text)))
+}
+
+/// What to do, in the words of a cluster; our hints speak of flags here and there.
+fn advice(error: &CriError) -> Option<String> {
+    let advice = match error.kind() {
+        Kind::Unauthenticated | Kind::PermissionDenied => {
+            "give the pod an imagePullSecret, or the node a credential provider, that opens this repository"
+        }
+        Kind::NotFound => {
+            "correct the name; some registries also say so of what the pod's imagePullSecrets do not open"
+        }
+        Kind::PlatformMismatch => {
+            "build the image for this node or run the pod on another one; the pod annotation \
+             lighterman.dev/allow-mismatch: \"true\" pulls it all the same"
+        }
+        Kind::RateLimited => "it is tried again; an imagePullSecret or a mirror raises the limit",
+        Kind::RegistryUnavailable | Kind::DeadlineExceeded => "it is tried again, and goes on from what was downloaded",
+        _ => return error.hint().filter(|hint| !hint.contains("--")),
+    };
+    Some(advice.into())
+}
+
+fn one_line(text: &str) -> String {
+    let clean: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    match clean.char_indices().find(|(at, letter)| at + letter.len_utf8() > MAX_MESSAGE) {
+        Some((at, _)) => format!("{}…", &clean[..at]),
+        None => clean,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::platform::Platform;
+    use crate::pull::PullError;
+    use crate::resolve::ResolveError;
+    use crate::store::StoreError;
+    use crate::unpack::UnpackError;
+
+    fn told(error: impl Into<PullsError>) -> Option<Status> {
+        status(&CriError::Pull(error.into()), &"quay.io/a:v1".parse().expect("well formed"))
+    }
+
+    #[test]
+    fn a_refusal_begins_as_containerds_does_and_is_one_line() {
+        let error = ResolveError::NoMatch {
+            reference: "quay.io/a:v1".into(),
+            wanted: Platform::linux("amd64", ""),
+            available: vec!["linux/arm64\n".into(), "x".repeat(5000)],
+            advice: None,
+        };
+        let status = told(error).expect("is told");
+        assert_eq!(status.code(), Code::NotFound);
+        let text = status.message();
+        assert!(text.starts_with("failed to pull and unpack image \"quay.io/a:v1\": quay.io/a:v1 has no"), "{text}");
+        assert!(!text.contains('\n') && text.len() < MAX_MESSAGE + 4, "{text}");
+    }
+
+    #[test]
+    fn no_progress_ends_as_in_containerd() {
+        let status = told(PullsError::NoProgress { after: Duration::from_secs(300) }).expect("is told");
+        assert_eq!(status.code(), Code::Cancelled);
+        assert!(status.message().starts_with("failed to pull and unpack image"), "{status:?}");
+    }
+
+    #[test]
+    fn flags_of_the_command_line_are_not_recommended_to_kubelet() {
+        let mismatch = ResolveError::CannotRun {
+            reference: "quay.io/a:v1".into(),
+            image: Platform::linux("386", ""),
+            reason: "this CPU cannot".into(),
+        };
+        let text = told(mismatch).expect("is told").message().to_owned();
+        assert!(!text.contains("--") && text.contains("lighterman.dev/allow-mismatch"), "{text}");
+    }
+
+    #[test]
+    fn failures_of_our_own_are_left_to_containerd() {
+        let layer = UnpackError::UnknownLayer {
+            digest: crate::core::digest::Digest::of(b"layer"),
+            media_type: crate::core::descriptor::MediaType::Other("application/encrypted".into()),
+            reason: "no processor".into(),
+        };
+        assert!(told(PullError::Unpack(layer)).is_none());
+        assert!(told(StoreError::Thread("it died".into())).is_none());
+        assert!(told(PullError::Cancelled).is_some());
+    }
+}

@@ -1,0 +1,251 @@
+//! What a PullImage asks for, and whether that is ours to do.
+
+use bytes::Bytes;
+use prost::Message;
+use tonic::Request;
+use tonic::metadata::MetadataMap;
+
+use super::v1::{AuthConfig, ImageSpec, PullImageRequest};
+use crate::core::digest::Digest;
+use crate::core::reference::Reference;
+use crate::core::trace::TraceContext;
+use crate::pulls::{Door, Order, Place};
+use crate::registry::{Credentials, Secret, same_registry};
+use crate::resolve::choice::{Level, OnMismatch};
+
+/// The namespace of containerd's CRI.
+const NAMESPACE: &str = "k8s.io";
+/// Annotation: pull an image for another platform all the same.
+const ALLOW_MISMATCH: &str = "lighterman.dev/allow-mismatch";
+/// Annotation: choose what is built for exactly this CPU.
+const ISA_LEVEL: &str = "lighterman.dev/isa-level";
+/// What an annotation is set by.
+const SET: &str = "true";
+/// Annotation of containerd: which runtime a pod is for, and by that which snapshotter.
+const RUNTIME_HANDLER: &str = "io.containerd.cri.runtime-handler";
+
+/// Whose work a request is.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Ours.
+    Ours(Box<Order>),
+    /// containerd's, for this reason.
+    Runtimes(&'static str),
+}
+
+/// Reads a PullImageRequest.
+pub(super) fn read(request: &Request<Bytes>) -> Work {
+    let message = request.get_ref().clone();
+    let Ok(PullImageRequest { image, auth, sandbox_config }) = PullImageRequest::decode(message) else {
+        return Work::Runtimes("it cannot be read");
+    };
+    let image = image.unwrap_or_default();
+    if is_id(&image.image) {
+        return Work::Runtimes("it names an image ID, and no registry");
+    }
+    let Ok(reference) = image.image.parse::<Reference>() else {
+        return Work::Runtimes("its image is no reference");
+    };
+    let pod = sandbox_config.unwrap_or_default();
+    let names_runtime = [&image.annotations, &pod.annotations].iter().any(|set| set.contains_key(RUNTIME_HANDLER));
+    if !image.runtime_handler.is_empty() || names_runtime {
+        return Work::Runtimes("it names a runtime, which may have a snapshotter of its own");
+    }
+    let Some(credentials) = credentials(auth.unwrap_or_default(), &reference) else {
+        return Work::Runtimes("its auth is not base64 of NAME:PASSWORD");
+    };
+    let trace = trace(request.metadata());
+    Work::Ours(Box::new(Order { trace, ..order(reference, &image, credentials) }))
+}
+
+fn order(reference: Reference, image: &ImageSpec, credentials: Credentials) -> Order {
+    let is_set = |annotation| image.annotations.get(annotation).is_some_and(|value| value == SET);
+    Order {
+        reference,
+        platforms: Vec::new(),
+        all_platforms: false,
+        level: if is_set(ISA_LEVEL) { Level::Cpu } else { Level::Containerd },
+        on_mismatch: if is_set(ALLOW_MISMATCH) { OnMismatch::Allow } else { OnMismatch::Refuse },
+        place: Place { namespace: Some(NAMESPACE.into()), snapshotter: None },
+        unpack: true,
+        // Always some, even if they are none: those of the node are not a pod's.
+        credentials: Some(credentials),
+        door: Door::Cri,
+        trace: None,
+    }
+}
+
+fn trace(metadata: &MetadataMap) -> Option<TraceContext> {
+    TraceContext::parse(metadata.get("traceparent")?.to_str().ok()?)
+}
+
+/// An image ID, with or without its algorithm. Shorter ones cannot be told from names.
+fn is_id(image: &str) -> bool {
+    image.parse::<Digest>().is_ok() || format!("sha256:{image}").parse::<Digest>().is_ok()
+}
+
+/// What opens the registry of `reference`; nothing where the request's is for another one.
+/// `None` where it cannot be read.
+fn credentials(auth: AuthConfig, reference: &Reference) -> Option<Credentials> {
+    let none = Credentials::anonymous();
+    let server = auth.server_address.as_str();
+    if !server.is_empty() && !same_registry(server, reference.registry()) {
+        tracing::warn!(server, registry = reference.registry(), "credentials for another registry are left out");
+        return Some(none);
+    }
+    if !auth.username.is_empty() {
+        return Some(none.with_login(auth.username, Secret::new(auth.password)));
+    }
+    if !auth.identity_token.is_empty() {
+        return Some(none.with_identity_token(Secret::new(auth.identity_token)));
+    }
+    if !auth.auth.is_empty() {
+        return none.with_auth(&Secret::new(auth.auth));
+    }
+    if !auth.registry_token.is_empty() {
+        return Some(none.with_registry_token(Secret::new(auth.registry_token)));
+    }
+    Some(none)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::v1::PodSandboxConfig;
+    use super::*;
+    use crate::registry::{Credential, HostOptions, hosts_for};
+
+    const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn spec(image: &str, annotations: &[(&str, &str)]) -> ImageSpec {
+        let annotations = annotations.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        ImageSpec { image: image.into(), annotations, ..ImageSpec::default() }
+    }
+
+    fn sent_as(message: impl Into<Bytes>) -> Work {
+        read(&Request::new(message.into()))
+    }
+
+    fn asked(image: ImageSpec) -> Work {
+        sent_as(PullImageRequest { image: Some(image), ..PullImageRequest::default() }.encode_to_vec())
+    }
+
+    fn ours(work: Work) -> Order {
+        match work {
+            Work::Ours(order) => *order,
+            Work::Runtimes(reason) => panic!("it is left to containerd: {reason}"),
+        }
+    }
+
+    #[test]
+    fn every_form_of_a_name_is_ours() {
+        let digest = format!("quay.io/a/b@sha256:{HEX}");
+        let both = format!("quay.io/a/b:v1@sha256:{HEX}");
+        let cases = [
+            ("busybox", "docker.io/library/busybox:latest"),
+            ("quay.io/a/b", "quay.io/a/b:latest"),
+            ("quay.io/a/b:v1", "quay.io/a/b:v1"),
+            (&digest, &digest),
+            (&both, &both),
+        ];
+        for (image, reference) in cases {
+            let order = ours(asked(spec(image, &[])));
+            assert_eq!(order.reference.to_string(), reference);
+            assert_eq!(order.place.namespace.as_deref(), Some(NAMESPACE));
+            assert!(order.credentials.is_some(), "the node's own would be used");
+            assert_eq!((order.level, order.on_mismatch), (Level::Containerd, OnMismatch::Refuse));
+        }
+    }
+
+    #[test]
+    fn what_only_containerd_can_answer_is_left_to_it() {
+        let id = format!("sha256:{HEX}");
+        let handler = ImageSpec { runtime_handler: "gvisor".into(), ..spec("busybox", &[]) };
+        let annotated = spec("busybox", &[(RUNTIME_HANDLER, "gvisor")]);
+        for image in
+            [spec("", &[]), spec("quay.io/UPPER/case", &[]), spec(HEX, &[]), spec(&id, &[]), handler, annotated]
+        {
+            let text = image.image.clone();
+            assert!(matches!(asked(image), Work::Runtimes(_)), "{text:?}");
+        }
+        let annotations = [(RUNTIME_HANDLER.to_owned(), "gvisor".to_owned())].into();
+        let request = PullImageRequest {
+            image: Some(spec("busybox", &[])),
+            sandbox_config: Some(PodSandboxConfig { annotations }),
+            ..PullImageRequest::default()
+        };
+        assert!(matches!(sent_as(request.encode_to_vec()), Work::Runtimes(_)));
+        assert!(matches!(sent_as(&b"\xff"[..]), Work::Runtimes(_)));
+        assert!(matches!(sent_as(Bytes::new()), Work::Runtimes(_)));
+    }
+
+    #[test]
+    fn annotations_are_options() {
+        let order = |annotations: &[(&str, &str)]| ours(asked(spec("busybox", annotations)));
+        assert_eq!(order(&[(ALLOW_MISMATCH, "true")]).on_mismatch, OnMismatch::Allow);
+        assert_eq!(order(&[(ALLOW_MISMATCH, "no")]).on_mismatch, OnMismatch::Refuse);
+        assert_eq!(order(&[(ISA_LEVEL, "true")]).level, Level::Cpu);
+        assert_eq!(order(&[("example.org/allow-mismatch", "true")]).on_mismatch, OnMismatch::Refuse);
+    }
+
+    async fn sent(auth: AuthConfig, image: &str) -> Option<Credential> {
+        let reference: Reference = image.parse().expect("well formed");
+        let hosts = hosts_for(&reference, &HostOptions::default()).expect("hosts");
+        let upstream = hosts.iter().find(|host| host.is_upstream()).expect("an upstream");
+        credentials(auth, &reference).expect("readable").for_host(upstream).await.expect("explicit ones")
+    }
+
+    fn basic(user: &str, password: &str) -> Option<Credential> {
+        Some(Credential::Basic { user: user.into(), password: Secret::new(password) })
+    }
+
+    #[tokio::test]
+    async fn the_first_of_four_ways_counts() {
+        let mut auth = AuthConfig {
+            username: "ann".into(),
+            password: "pier".into(),
+            // bob:quay
+            auth: "Ym9iOnF1YXk=".into(),
+            identity_token: "identity".into(),
+            registry_token: "registry".into(),
+            ..AuthConfig::default()
+        };
+        assert_eq!(sent(auth.clone(), "quay.io/a").await, basic("ann", "pier"));
+        auth.username.clear();
+        assert_eq!(sent(auth.clone(), "quay.io/a").await, Some(Credential::Identity(Secret::new("identity"))));
+        auth.identity_token.clear();
+        assert_eq!(sent(auth.clone(), "quay.io/a").await, basic("bob", "quay"));
+        auth.auth.clear();
+        assert_eq!(sent(auth.clone(), "quay.io/a").await, Some(Credential::Registry(Secret::new("registry"))));
+        assert_eq!(sent(AuthConfig::default(), "quay.io/a").await, None);
+        let broken = AuthConfig { auth: "bm9ib2R5".into(), ..AuthConfig::default() };
+        assert!(credentials(broken, &"quay.io/a".parse().expect("well formed")).is_none());
+    }
+
+    #[tokio::test]
+    async fn credentials_go_to_the_registry_that_they_are_for() {
+        let cases = [
+            ("", "quay.io/a", true),
+            ("quay.io", "quay.io/a", true),
+            ("https://quay.io", "quay.io/a", true),
+            ("https://quay.io/v2/", "quay.io/a", true),
+            ("https://index.docker.io/v1/", "busybox", true),
+            ("docker.io", "busybox", true),
+            ("registry-1.docker.io", "busybox", true),
+            ("localhost:5000", "localhost:5000/a", true),
+            ("http://localhost:5000", "localhost:5000/a", true),
+            ("localhost:5001", "localhost:5000/a", false),
+            ("quay.io.example.org", "quay.io/a", false),
+            ("https://index.docker.io/v1/", "quay.io/a", false),
+            ("quay.io", "busybox", false),
+        ];
+        for (server, image, goes) in cases {
+            let auth = AuthConfig {
+                username: "ann".into(),
+                password: "pier".into(),
+                server_address: server.into(),
+                ..AuthConfig::default()
+            };
+            assert_eq!(sent(auth, image).await.is_some(), goes, "{server} {image}");
+        }
+    }
+}
