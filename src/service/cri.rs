@@ -2,10 +2,10 @@
 //!
 //! containerd's CRI creates containers from the images that it knows of, so it stays the only
 //! truth about them: every call is passed on to it, byte for byte in both directions, and its
-//! answer is ours. Only PullImage is our own ([`server`]): the image is brought through
+//! answer is ours. Only PullImage is our own (`server`): the image is brought through
 //! [`crate::pulls`], and the answer given once containerd's CRI shows it. Where that is none of
 //! our business, or goes wrong for a reason of our own, containerd gets the request as it came
-//! ([`request`], [`refusal`]). Nothing is answered from memory: kubelet takes PullImage for the
+//! (`request`, `refusal`). Nothing is answered from memory: kubelet takes PullImage for the
 //! check that a pod may have the image.
 //!
 //! A caller's credentials are those of his request, and none where it has none. Those that are
