@@ -23,11 +23,11 @@ use lighterman::core::manifest::chain_ids;
 use serde_json::Value;
 
 use crate::support::containerd::ContainerdDaemon;
+use crate::support::daemon::Daemon;
 use crate::support::fixture::{Flavour, Image, Layer, Manifest, platform};
 use crate::support::host;
 use crate::support::lighterman::{Lighterman, exit};
 use crate::support::registry::Registry;
-use crate::support::served::Served;
 use crate::support::snapshots::ByHand;
 use cases::{Case, Verdict};
 use tree::Nodes;
@@ -42,7 +42,7 @@ type Unpacked = Result<Vec<PathBuf>, String>;
 struct Bed {
     daemon: ContainerdDaemon,
     /// Our daemon beside it, and who has it fill snapshots.
-    served: Served<'static>,
+    ours: Daemon<'static>,
     hands: ByHand,
     registry: Registry,
     begin: SystemTime,
@@ -55,9 +55,9 @@ impl Bed {
     fn start() -> Self {
         let begin = SystemTime::now();
         let daemon = ContainerdDaemon::start();
-        let served = Served::start(&daemon.address());
+        let ours = Daemon::start(&daemon);
         let hands = ByHand::new(&daemon.address(), "overlayfs");
-        Self { daemon, served, hands, registry: Registry::plain(), begin, seen: RefCell::default() }
+        Self { daemon, ours, hands, registry: Registry::plain(), begin, seen: RefCell::default() }
     }
 
     /// Unpacked by containerd, as ctr asks it to.
@@ -121,7 +121,7 @@ impl Bed {
         let theirs = self.theirs(&reference, &diff_ids);
         let pulled = |extractor| (extractor, self.ours(extractor, &reference, &diff_ids));
         let mut hands = vec![pulled(OWN), pulled("diff-service")];
-        hands.push(("differ", differ::unpack(&self.hands, &self.served.socket(), number, &blobs, &case.layers)));
+        hands.push(("differ", differ::unpack(&self.hands, &self.ours.socket(), number, &blobs, &case.layers)));
         if case.packed.is_none() {
             hands.push(("grown", grown::grow(&case.layers, &self.daemon.folder().join(format!("grown/{number}")))));
         }

@@ -10,8 +10,8 @@ use containerd_client::tonic::Code;
 use containerd_client::types::Mount;
 
 use crate::support::containerd::ContainerdDaemon;
+use crate::support::daemon::Daemon;
 use crate::support::fixture::{Blob, Flavour, Manifest, Tree, platform};
-use crate::support::served::Served;
 use crate::support::snapshots::{ByHand, application, directory};
 
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -41,20 +41,20 @@ fn names(dir: &Path) -> Vec<String> {
 
 struct Bed {
     containerd: ContainerdDaemon,
-    served: Served<'static>,
+    daemon: Daemon<'static>,
     hands: ByHand,
 }
 
 impl Bed {
     fn new(snapshotter: &'static str) -> Self {
         let containerd = ContainerdDaemon::start();
-        let served = Served::start(&containerd.address());
+        let daemon = Daemon::start(&containerd);
         let hands = ByHand::new(&containerd.address(), snapshotter);
-        Self { containerd, served, hands }
+        Self { containerd, daemon, hands }
     }
 
     fn code(&self, request: ApplyRequest) -> Code {
-        self.hands.apply(&self.served.socket(), request).err().map_or(Code::Ok, |status| status.code())
+        self.hands.apply(&self.daemon.socket(), request).err().map_or(Code::Ok, |status| status.code())
     }
 
     /// A snapshot with one file, committed.
@@ -77,7 +77,7 @@ fn a_layer_is_told_of_as_containerd_tells() {
         bed.hands.put(layer);
         let [ours, theirs] = ["ours", "theirs"].map(|whose| bed.hands.prepare(&format!("{whose} {index}"), below));
         let request = ApplyRequest { sync_fs: true, ..application(layer, &ours) };
-        let applied = bed.hands.apply(&bed.served.socket(), request).expect("our differ takes it");
+        let applied = bed.hands.apply(&bed.daemon.socket(), request).expect("our differ takes it");
         assert_eq!(applied, bed.hands.apply_with_containerd(application(layer, &theirs)).expect("and containerd's"));
         assert_eq!(names(&directory(&ours).join("etc")), names(&directory(&theirs).join("etc")));
     }
@@ -107,7 +107,7 @@ fn what_is_not_ours_is_left_as_it_was() {
         assert_eq!(bed.code(refused), Code::Unimplemented, "{index}");
         assert_eq!(names(&dir), [""; 0], "{index}");
     }
-    assert_eq!(bed.hands.diff(&bed.served.socket()).code(), Code::Unimplemented);
+    assert_eq!(bed.hands.diff(&bed.daemon.socket()).code(), Code::Unimplemented);
 
     std::fs::write(dir.join("somebody's"), "work").expect("writes");
     assert_eq!(bed.code(request.clone()), Code::Unimplemented);
@@ -156,7 +156,7 @@ fn wrong_bytes_in_the_store_are_found() {
     let file = std::fs::OpenOptions::new().write(true).open(&stored).expect("root may");
     file.write_all_at(b"b", 400_000).expect("writes");
     // Not the image's fault, but that of the disk.
-    let refused = bed.hands.apply(&bed.served.socket(), application(&layer, &mounts)).expect_err("is damaged");
+    let refused = bed.hands.apply(&bed.daemon.socket(), application(&layer, &mounts)).expect_err("is damaged");
     assert_eq!(refused.code(), Code::Internal, "{refused}");
     assert!(refused.message().contains("does not match its digest"), "{refused}");
     assert_eq!(names(&directory(&mounts)), [""; 0]);

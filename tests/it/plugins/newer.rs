@@ -7,15 +7,15 @@ use std::process::Command;
 
 use crate::support::containerd::ContainerdDaemon;
 use crate::support::cri::CriImages;
+use crate::support::daemon::Daemon;
 use crate::support::fixture::{self, Flavour, Image, Layer, Manifest, greeting, noise, platform, tiny};
 use crate::support::lighterman::Lighterman;
 use crate::support::registry::Registry;
-use crate::support::served::Served;
 use crate::support::{foreign, host, succeed};
 
 /// How often our differ says that it did something.
-fn unpacked(served: &Served<'_>) -> usize {
-    served.log().matches("unpacked for containerd").count()
+fn unpacked(daemon: &Daemon<'_>) -> usize {
+    daemon.log().matches("unpacked for containerd").count()
 }
 
 /// Configuration that has our differ first, and containerd's own behind it.
@@ -39,13 +39,13 @@ pub(crate) fn with_differ(socket: &Path) -> String {
 }
 
 /// A containerd whose differ we are.
-fn plugged(cri: bool) -> (ContainerdDaemon, Served<'static>) {
+fn plugged(cri: bool) -> (ContainerdDaemon, Daemon<'static>) {
     let user = Lighterman::new();
-    let lines = with_differ(&Served::socket_of(&user));
+    let lines = with_differ(&user.path("lighterman.sock"));
     let containerd =
         if cri { ContainerdDaemon::start_cri_configured(&lines) } else { ContainerdDaemon::start_configured(&lines) };
-    let served = Served::start_as(user, &containerd.address());
-    (containerd, served)
+    let daemon = Daemon::start_as(user, &containerd, "");
+    (containerd, daemon)
 }
 
 /// Version numbers of the containerd at hand.
@@ -67,11 +67,11 @@ fn needs(newer: (u32, u32)) {
 #[ignore = "needs containerd 1.7 or newer: see tests/run --help"]
 fn an_image_that_ctr_pulls_is_unpacked_by_us_and_runs() {
     needs((1, 7));
-    let (containerd, served) = plugged(false);
+    let (containerd, daemon) = plugged(false);
     let registry = Registry::plain();
     let reference = registry.push(fixture::busybox(), "library/busybox:1");
     containerd.ctr_prints(&["images", "pull", "--plain-http", &reference]);
-    assert_eq!(unpacked(&served), fixture::busybox().of(host()).layers.len(), "{}{}", served.log(), containerd.log());
+    assert_eq!(unpacked(&daemon), fixture::busybox().of(host()).layers.len(), "{}{}", daemon.log(), containerd.log());
     assert_eq!(containerd.run("default", &[&reference, "first"]), greeting(host()));
 }
 
@@ -79,7 +79,7 @@ fn an_image_that_ctr_pulls_is_unpacked_by_us_and_runs() {
 #[ignore = "needs containerd 1.7 or newer: see tests/run --help"]
 fn an_image_that_kubernetes_pulls_is_unpacked_by_us() {
     needs((1, 7));
-    let (containerd, served) = plugged(true);
+    let (containerd, daemon) = plugged(true);
     let registry = Registry::plain();
     let reference = registry.push(fixture::busybox(), "library/busybox:1");
     let runtime = tokio::runtime::Runtime::new().expect("threads");
@@ -88,14 +88,14 @@ fn an_image_that_kubernetes_pulls_is_unpacked_by_us() {
         let id = images.pull(&reference).await;
         assert_eq!(images.status(&reference).await.expect("is there").id, id);
     });
-    assert_eq!(unpacked(&served), fixture::busybox().of(host()).layers.len(), "{}{}", served.log(), containerd.log());
+    assert_eq!(unpacked(&daemon), fixture::busybox().of(host()).layers.len(), "{}{}", daemon.log(), containerd.log());
 }
 
 #[test]
 #[ignore = "needs containerd 1.7 or newer: see tests/run --help"]
 fn what_we_do_not_take_goes_on_to_the_next_differ() {
     needs((1, 7));
-    let (containerd, served) = plugged(false);
+    let (containerd, daemon) = plugged(false);
     let registry = Registry::plain();
     let tar = {
         let mut tar = tar::Builder::new(Vec::new());
@@ -116,8 +116,8 @@ fn what_we_do_not_take_goes_on_to_the_next_differ() {
     let reference = registry.push(&Image::single(manifest), "app:1");
     // The transfer service has no next differ.
     containerd.ctr_prints(&["images", "pull", "--local", "--plain-http", &reference]);
-    assert_eq!(unpacked(&served), 0, "{}", served.log());
-    assert!(served.log().contains("left to another differ"), "{}", served.log());
+    assert_eq!(unpacked(&daemon), 0, "{}", daemon.log());
+    assert!(daemon.log().contains("left to another differ"), "{}", daemon.log());
 }
 
 /// A folder with nothing but a link to lighterman, and the lines that name it.

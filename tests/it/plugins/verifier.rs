@@ -6,11 +6,12 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
+use crate::support::containerd::ContainerdDaemon;
+use crate::support::daemon::Daemon;
 use crate::support::fixture::{self, Blob, Flavour, Image, Manifest, tiny};
 use crate::support::lighterman::Lighterman;
 use crate::support::registry::Registry;
 use crate::support::sandbox::{Sandbox, with_emulator};
-use crate::support::served::Served;
 use crate::support::silent::Silent;
 use crate::support::{foreign, host};
 
@@ -120,15 +121,14 @@ fn images_that_cannot_run_here_are_refused() {
 #[test]
 fn a_daemon_that_runs_is_asked() {
     let sandbox = Sandbox::without_emulators();
-    let user = Lighterman::inside(&sandbox);
-    let nobody = user.path("no-containerd.sock");
-    let served = Served::start_as(user, &nobody);
-    let socket = served.socket().to_str().expect("UTF-8").to_owned();
+    let containerd = ContainerdDaemon::start();
+    let daemon = Daemon::start_as(Lighterman::inside(&sandbox), &containerd, "");
+    let socket = daemon.socket().to_str().expect("UTF-8").to_owned();
     let caller = Lighterman::inside(&sandbox).with("LIGHTERMAN_ADDRESS", &socket);
     check(&caller);
     // Who names a daemon that is not there gets no other answer than that.
     let image = Image::single(tiny("s390x", ""));
-    drop(served);
+    drop(daemon);
     let judgement = judge(&caller, "localhost:1/a:1", &image.root).allows();
     assert!(judgement.reason.contains("no lighterman daemon"), "{judgement:?}");
 }

@@ -19,8 +19,6 @@ pub(crate) mod odd;
 pub(crate) mod registry;
 pub(crate) mod remote;
 pub(crate) mod sandbox;
-#[cfg(feature = "containerd")]
-pub(crate) mod served;
 pub(crate) mod silent;
 #[cfg(feature = "containerd")]
 pub(crate) mod snapshots;
