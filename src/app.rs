@@ -4,6 +4,7 @@
 //! that clients can connect as soon as the process is there; then the doors; on the first signal
 //! no new work, and what is under way gets its time; on the second the end.
 
+mod calls;
 mod error;
 mod exporter;
 mod listen;
@@ -131,6 +132,7 @@ async fn serve_api(
         .build_v1()
         .map_err(AppError::Reflection)?;
     Server::builder()
+        .layer(calls::NameCallers)
         .add_service(api::server::server(pulls.clone()))
         .add_service(diff::server(pulls.clone()))
         .add_service(cri::server(pulls, cri))

@@ -18,7 +18,7 @@
 //! resolve    reference to manifest, or a refusal that says what to do
 //! pull       the use case: resolve, fetch, unpack, name
 //! pulls      every pull of a daemon: shared engine and containerd, the list of what is under way
-//! service    protocol adapters: own gRPC API, CRI, the layout as a registry; error kind to codes
+//! service    protocol adapters: own gRPC API, CRI, the mirror, a differ; error kind to codes
 //! node       the node around the daemon: systemd, callers, setup, doctor
 //! app        the daemon: from settings to bound sockets, until it is told to stop
 //! telemetry  logs and metrics

@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::Instrument as _;
 
 use crate::core::error::Classify;
 use crate::core::limits::Limits;
@@ -253,7 +254,8 @@ impl Pulls {
         // A task of its own: whoever asked may vanish between two records of one name.
         let guard = cancel.clone().drop_guard();
         let pulls = self.clone();
-        let pulling = self.0.tasks.spawn(async move { pulls.pull_told(&order, listener, cancel).await });
+        let told = async move { pulls.pull_told(&order, listener, cancel).await };
+        let pulling = self.0.tasks.spawn(told.in_current_span());
         let done = pulling.await.map_err(|error| StoreError::thread(&error))?;
         guard.disarm();
         done

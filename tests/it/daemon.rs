@@ -80,6 +80,8 @@ fn tells_the_same_as_a_pull_without_it() {
     assert_eq!(told(&asked), told(&own));
     assert!(asked.stdout.contains("containerd (namespace one)"), "{asked:?}");
     assert_eq!(containerd.run("one", &[&reference, "asked"]), greeting(host()));
+    // Whoever reads the log sees who asked.
+    assert!(daemon.log().contains("peer=lighterman["), "{}", daemon.log());
 
     let asked = asking.run(&["pull", &reference, "-n", "one"]).succeeds();
     assert!(asked.stderr.contains("nothing to fetch"), "{asked:?}");

@@ -30,7 +30,7 @@ const SPLIT_FROM: usize = 8 * MIB;
 const AT_ONCE: usize = 4;
 
 /// An image of layers of noise, which does not compress.
-fn image_of(sizes: &[usize]) -> Image {
+pub(crate) fn image_of(sizes: &[usize]) -> Image {
     let layer = |(index, size): (usize, &usize)| {
         let content = noise(index as u64 * 7919 + *size as u64, *size);
         Tree::new().file(&format!("hold/{index}.bin"), 0o644, &content).layer()

@@ -16,6 +16,8 @@ mod containerd_unpack;
 #[cfg(feature = "containerd")]
 mod cri;
 #[cfg(feature = "containerd")]
+mod crowd;
+#[cfg(feature = "containerd")]
 mod daemon;
 mod demo;
 mod faults;

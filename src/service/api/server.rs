@@ -7,6 +7,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 
 use super::events::Telling;
 use super::failure::{message_of, status};
@@ -149,7 +150,7 @@ impl Lighterman for Api {
         let order = order(request)?;
         let (to, from) = mpsc::channel(EVENTS);
         let pulls = self.pulls.clone();
-        tokio::spawn(async move {
+        let pulling = async move {
             let listener = Arc::new(Telling::new(to.clone()));
             let outcome = tokio::select! {
                 outcome = pulls.pull(order, listener, CancellationToken::new()) => outcome,
@@ -165,7 +166,8 @@ impl Lighterman for Api {
             };
             // Nobody may be there any more to hear of it.
             let _ = to.send(last).await;
-        });
+        };
+        tokio::spawn(pulling.in_current_span());
         Ok(Response::new(ReceiverStream::new(from)))
     }
 
