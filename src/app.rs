@@ -35,6 +35,8 @@ pub use tcp::listeners;
 /// How long pulls that are under way may go on after the first signal to stop. What is cancelled
 /// then goes on from there next time, so there is little to lose.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How long pulls that were cancelled may take to let go of containerd.
+const LAST: Duration = Duration::from_secs(10);
 /// How long clients may keep connections open after the last pull.
 const HANG_UP: Duration = Duration::from_secs(1);
 
@@ -62,21 +64,32 @@ pub async fn run(
     mut reload: impl FnMut(),
 ) -> Result<(), AppError> {
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(serve_api(pulls.clone(), cri, socket.listener()?, stop.clone()));
-    let mirrors = serve_mirror(mirror, &stop);
+    let mut serving = tokio::spawn(serve_api(pulls.clone(), cri, socket.listener()?, stop.clone()));
+    let mut mirrors = serve_mirror(mirror, &stop);
     let watched = tokio::spawn(keep_alive(notify));
     tracing::info!(socket = %socket.path().display(), "ready");
     notify.ready("serving");
-    while signals.next().await == signals::Signal::Reload {
-        notify.reloading();
-        reload();
-        notify.ready("serving");
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                signals::Signal::Reload => {
+                    notify.reloading();
+                    reload();
+                    notify.ready("serving");
+                }
+                signals::Signal::Stop => break,
+            },
+            // Nobody can be served any more; who supervises us is to know.
+            ended = &mut serving => return ended.unwrap_or(Err(AppError::Ended)),
+        }
     }
     tracing::info!("stopping: pulls that are under way have {} s", DRAIN.as_secs());
     notify.stopping("waiting for pulls that are under way");
     stop.cancel();
+    // Who comes now is to find nobody, and not to wait.
+    drop(socket);
     tokio::select! {
-        () = wind_down(&pulls) => {}
+        () = wind_down(&pulls, &mut mirrors) => {}
         () = signals.stop() => tracing::info!("stopping at once"),
     }
     watched.abort();
@@ -109,12 +122,16 @@ async fn keep_alive(notify: Notify) {
     }
 }
 
-/// Lets pulls come to their end, and cancels those that take too long.
-async fn wind_down(pulls: &Pulls) {
-    if tokio::time::timeout(DRAIN, pulls.drained()).await.is_err() {
+/// Lets pulls and the mirror's answers come to their end, and cancels those that take too long.
+async fn wind_down(pulls: &Pulls, mirrors: &mut JoinSet<()>) {
+    let answered = async { while mirrors.join_next().await.is_some() {} };
+    let drained = async { tokio::join!(pulls.drained(), answered) };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::info!("cancelling what is still under way");
         pulls.cancel_all();
-        pulls.drained().await;
+        if tokio::time::timeout(LAST, pulls.drained()).await.is_err() {
+            tracing::warn!("some pulls cannot be ended: containerd does not answer them");
+        }
     }
 }
 

@@ -53,13 +53,14 @@ pub use places::{Place, PlaceDefaults};
 pub use running::{Door, Phase, RunningPull};
 use running::{Entry, Running};
 
+/// How long containerd may take to say what it matches with; alive, it takes milliseconds.
+const HOST_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What can be changed while the daemon runs. A pull goes by what was set when it began.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How registries are reached.
     pub hosts: HostOptions,
-    /// What the node itself has for registries, for callers who bring nothing.
-    pub credentials: Credentials,
     /// How layers are unpacked.
     pub unpack: Options,
     /// How long a pull may go without any progress before it is given up.
@@ -204,19 +205,26 @@ impl Pulls {
 
     /// This node. Until containerd has said what it matches with, it is asked each time.
     pub async fn host(&self) -> HostView<'_> {
-        let known = self.0.host.get_or_try_init(|| async {
-            let platform = self.0.places.platform().await?;
-            let host = LocalHost::new(Box::new(System::default()));
-            Ok::<_, StoreError>(match platform {
-                Some(platform) => host.with_containerd(platform),
-                None => host,
-            })
-        });
-        match known.await {
-            Ok(host) => HostView::Known(host),
-            Err(error) => {
+        if let Some(known) = self.0.host.get() {
+            return HostView::Known(known);
+        }
+        let host = LocalHost::new(Box::new(System::default()));
+        // Everybody asks for himself, so that nobody waits for more than his own question.
+        match tokio::time::timeout(HOST_PATIENCE, self.0.places.platform()).await {
+            Ok(Ok(platform)) => {
+                let told = match platform {
+                    Some(platform) => host.with_containerd(platform),
+                    None => host,
+                };
+                HostView::Known(self.0.host.get_or_init(|| async { told }).await)
+            }
+            Ok(Err(error)) => {
                 tracing::info!("containerd could not be asked what it matches with: {error}");
-                HostView::Guessed(Box::new(LocalHost::new(Box::new(System::default()))))
+                HostView::Guessed(Box::new(host))
+            }
+            Err(_) => {
+                tracing::info!("containerd does not say what it matches with");
+                HostView::Guessed(Box::new(host))
             }
         }
     }
@@ -335,8 +343,9 @@ impl Pulls {
         place: &Place,
         (entry, listener, observer): (&Entry, &Arc<dyn Listener>, Arc<dyn Observer>),
     ) -> Result<Done, PullsError> {
-        let host = self.host().await;
-        let store = self.0.places.open(place).await?;
+        let cancel = entry.token();
+        let host = unless(&cancel, self.host()).await?;
+        let store = unless(&cancel, self.0.places.open(place)).await??;
         self.0.meter.stages(&store.staging());
         let unpacker = self.0.places.unpacker(&store, &self.0.engine, self.settings().unpack);
         let request = request(order, &host)?;
@@ -350,13 +359,15 @@ impl Pulls {
             limits: *self.limits(),
             observer: observer.as_ref(),
         };
-        let cancel = entry.token();
         let plan = unless(&cancel, Box::pin(puller.plan(&request))).await??;
         let planned = plan.told();
         entry.planned(&planned);
         listener.planned(&planned);
-        let key =
-            Key { place: place.clone(), manifests: planned.images.iter().map(|(digest, _)| digest.clone()).collect() };
+        let key = Key {
+            place: place.clone(),
+            registry: order.reference.registry().to_owned(),
+            manifests: planned.images.iter().map(|(digest, _)| digest.clone()).collect(),
+        };
         let mut landing = self.0.landings.join(key, &observer);
         unless(&cancel, landing.turn()).await?;
         // It is never closed.

@@ -43,6 +43,9 @@ pub enum AppError {
     /// The descriptions of our own protocols are broken.
     #[error("cannot describe the API: {0}")]
     Reflection(#[source] tonic_reflection::server::Error),
+    /// The server went away by itself.
+    #[error("the API is not served any longer")]
+    Ended,
     /// The server failed.
     #[error("the API cannot be served any longer: {0}")]
     Serve(#[source] tonic::transport::Error),
@@ -53,7 +56,7 @@ impl Classify for AppError {
         match self {
             Self::AlreadyRunning { .. } | Self::NoSocket { .. } => Kind::InvalidConfiguration,
             Self::Listen { .. } | Self::Address { .. } => Kind::StoreFailed,
-            Self::Signals(_) | Self::Reflection(_) | Self::Serve(_) => Kind::Internal,
+            Self::Signals(_) | Self::Reflection(_) | Self::Serve(_) | Self::Ended => Kind::Internal,
         }
     }
 

@@ -246,6 +246,8 @@ impl Context {
             skip_verify: args.skip_verify || file.skip_verify.unwrap_or(false),
             ca: args.tlscacert.iter().chain(&file.tlscacert).cloned().collect(),
             client: certificate.map(|(cert, key)| ClientCertificate { cert: cert.clone(), key: key.clone() }),
+            // The service's own mirror would only do what is done here.
+            own: file.mirror_listen.clone().unwrap_or_default(),
         }
     }
 

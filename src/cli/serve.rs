@@ -1,6 +1,8 @@
 //! `lighterman serve`: the daemon, from flags and file.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use crate::config::{self, ConfigError, FileConfig};
 use crate::fetch::Engine;
 use crate::node::systemd::{Notify, Sockets};
 use crate::pulls::{Place, Pulls, Settings};
+use crate::registry::HostOptions;
 use crate::service::mirror::{self, Mirror};
 use crate::store::Store;
 use crate::store::containerd::Containerd;
@@ -71,21 +74,39 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
     let at_once = file.max_pulls.unwrap_or(PULLS);
     let metrics = Metrics::default();
     metrics.watch_engine(&engine);
-    let pulls =
-        Pulls::new(engine.clone(), places, settings(context, &args.registry)?, at_once, Arc::new(metrics.clone()));
     let scraped = app::listeners(file.metrics_listen.as_deref().unwrap_or_default(), inherited.metrics).await?;
     let _exporter = Exporter::start(scraped, &metrics);
     let mirror = mirror(context, args, &engine, inherited.mirror).await?;
+    let own: Vec<SocketAddr> = mirror.1.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let settings = |context: &Context| settings(context, &args.registry, &own);
+    let pulls = Pulls::new(engine, places, settings(context), at_once, Arc::new(metrics.clone()));
     let socket = match inherited.api {
-        Some(listener) => ApiSocket::inherited(path, listener),
+        Some(listener) => {
+            held_where_configured(&listener, &path)?;
+            ApiSocket::inherited(path, listener)
+        }
         None => ApiSocket::bind(&path, file.serve_group.as_deref().unwrap_or(GROUP))?,
     };
     let mut now = context.file.clone();
     let reloaded = pulls.clone();
     let cri = file.cri_endpoint.clone().unwrap_or_else(|| context.containerd_address().into());
     let doors = Doors { pulls, socket, cri, mirror };
-    app::run(doors, Notify::from_environment(), signals, || reload(context, args, &mut now, &reloaded)).await?;
+    app::run(doors, Notify::from_environment(), signals, || reload(context, &settings, &mut now, &reloaded)).await?;
     Ok(())
+}
+
+/// Clients are led to what the configuration says: systemd has to hold the socket there.
+fn held_where_configured(listener: &UnixListener, path: &Path) -> Result<(), ConfigError> {
+    let held = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+    match held {
+        Some(held) if held != path => Err(ConfigError::Contradiction(format!(
+            "the socket is to be {}, and systemd holds {}: change lighterman.socket (systemctl edit), or take \
+             serve.listen out of the configuration",
+            path.display(),
+            held.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The mirror and its listeners.
@@ -98,8 +119,18 @@ async fn mirror(
     let file = &context.file;
     let named = Some(args.mirror_listen.as_slice()).filter(|addresses| !addresses.is_empty());
     let addresses = named.or(file.mirror_listen.as_deref()).unwrap_or_default();
-    if let Some(exposed) = addresses.iter().find(|address| !address.ip().is_loopback()) {
-        let message = format!("--mirror-listen {exposed} is no loopback address: the mirror is for this node only");
+    let held: Vec<SocketAddr> = inherited.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    if let Some(exposed) = addresses.iter().chain(&held).find(|address| !address.ip().is_loopback()) {
+        let message = format!("the mirror is for this node only, and {exposed} is no loopback address");
+        return Err(ConfigError::Contradiction(message).into());
+    }
+    // Others are led to what the configuration says: nobody but us may hold that port.
+    if let Some(unheld) = addresses.iter().find(|address| !held.is_empty() && !held.contains(address)) {
+        let message = format!(
+            "the mirror is to listen at {unheld}, and systemd holds {} for it: change lighterman-mirror.socket \
+             (systemctl edit), or take mirror.listen out of the configuration",
+            held.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        );
         return Err(ConfigError::Contradiction(message).into());
     }
     let listeners = app::listeners(addresses, inherited).await?;
@@ -115,33 +146,34 @@ async fn mirror(
         settings.allow.push(upstream.clone());
     }
     let mut stores: Vec<Arc<dyn Store>> = Vec::new();
-    for namespace in std::iter::once(places.namespace.as_str()).chain(NAMESPACES) {
+    let namespaces: BTreeSet<&str> = std::iter::once(places.namespace.as_str()).chain(NAMESPACES).collect();
+    for namespace in namespaces {
         let place = Place { namespace: Some(namespace.into()), snapshotter: None };
         stores.push(Arc::new(Containerd::later(&places.address, places.options(&place))?));
     }
     Ok((Mirror::new(engine, settings, stores), listeners))
 }
 
-fn settings(context: &Context, args: &RegistryArgs) -> Result<Settings, Failure> {
+fn settings(context: &Context, args: &RegistryArgs, own: &[SocketAddr]) -> Settings {
     let timeout = context.file.pull_progress_timeout.unwrap_or(PROGRESS_TIMEOUT);
-    Ok(Settings {
-        hosts: context.host_options(args),
-        credentials: context.credentials(args)?,
+    Settings {
+        // setup leads everybody's pulls to our mirror, and ours need not go there.
+        hosts: HostOptions { own: own.into(), ..context.host_options(args) },
         unpack: context.unpack_options(&ContainerdFlags::default().unpack),
         progress_timeout: if timeout.is_zero() { NEVER } else { timeout },
         delegate: context.file.cri_delegate.unwrap_or(false),
-    })
+    }
 }
 
 /// Takes over what the file says now; a file with mistakes changes nothing.
-fn reload(context: &Context, args: &ServeArgs, now: &mut FileConfig, pulls: &Pulls) {
+fn reload(context: &Context, settings: &dyn Fn(&Context) -> Settings, now: &mut FileConfig, pulls: &Pulls) {
     let read = FileConfig::load(context.global.config.as_deref()).map_err(Failure::from);
-    let applied = read.and_then(|file| {
+    let applied = read.map(|file| {
         let changes = config::changes(now, &file);
         let changed = Context { file: changes.apply(now, &file), ..context.clone() };
-        pulls.set(settings(&changed, &args.registry)?);
+        pulls.set(settings(&changed));
         changed.logging.set_level(changed.global.log_level(&changed.file, LEVEL));
-        Ok((changed.file, changes))
+        (changed.file, changes)
     });
     match applied {
         Ok((file, changes)) => {
@@ -174,7 +206,7 @@ mod tests {
     fn a_file_of_defaults_changes_nothing() {
         let [without, with] = [FileConfig::default(), FileConfig::defaults()].map(|file| {
             let (context, args) = context(file);
-            let settings = settings(&context, &args.registry).ok();
+            let settings = settings(&context, &args.registry, &[]);
             let places = context.place_defaults(&ContainerdFlags::default());
             let limits = context::limits(&context, None, None, None);
             format!("{settings:#?} {places:#?} {limits:#?}")

@@ -227,7 +227,7 @@ pub static KEYS: &[Key] = &[
         default: Fallback::Value("6"),
         example: "6",
         flag: Some("--max-concurrent-downloads"),
-        change: Change::Now,
+        change: Change::Restart,
         ..key("", "max-concurrent-downloads", "blobs of one pull at a time", field!(max_concurrent_downloads))
     },
     Key {

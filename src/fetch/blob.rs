@@ -120,7 +120,13 @@ impl Fetcher {
 
     /// Joins the download of the blob, which starts with the first who wants it.
     pub(super) fn join(&self, reference: &Reference, staging: &Staging, blob: &Descriptor) -> Waiter {
-        let key = Key { staging: staging.root().to_owned(), digest: blob.digest.clone() };
+        let key = Key {
+            staging: staging.root().to_owned(),
+            digest: blob.digest.clone(),
+            size: blob.size,
+            registry: reference.registry().to_owned(),
+            asker: self.engine.client().asker(),
+        };
         let flights = self.engine.flights().clone();
         let started = key.clone();
         self.engine.flights().join(key, (blob, Arc::clone(&self.observer)), |flight| {

@@ -23,11 +23,18 @@ use crate::store::staging::{Follower, Staged};
 use super::error::FetchError;
 use super::progress::{Event, Observer};
 
-/// What may be shared: the same blob in the same place.
+/// What may be shared: the same blob in the same place, from the same registry with the same
+/// rights. Whoever comes by another way is not to fail because this one does: he waits for the
+/// staged file, takes what is whole, and goes on by his own way with what is not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) staging: PathBuf,
     pub(super) digest: Digest,
+    /// As the manifest has it, which may be wrong.
+    pub(super) size: u64,
+    pub(super) registry: String,
+    /// Whose credentials are used, told apart by a digest of them.
+    pub(super) asker: Option<Digest>,
 }
 
 /// Everything under way.

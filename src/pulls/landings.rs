@@ -10,10 +10,12 @@ use super::places::Place;
 use crate::core::digest::Digest;
 use crate::fetch::progress::{Event, Observer};
 
-/// What is the same landing: the same manifests in the same place.
+/// What is the same landing: the same manifests in the same place, from the same registry. One
+/// that is slow, or means ill, keeps nobody waiting who comes by another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) place: Place,
+    pub(super) registry: String,
     pub(super) manifests: BTreeSet<Digest>,
 }
 

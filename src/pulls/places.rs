@@ -80,8 +80,10 @@ impl Places {
         }
         let opened = Containerd::connect(&self.defaults.address, self.defaults.options(&place)).await?;
         let mut open = self.lock();
-        if open.len() >= MAX_OPEN {
-            open.clear();
+        if open.len() >= MAX_OPEN
+            && let Some(any) = open.keys().next().cloned()
+        {
+            open.remove(&any);
         }
         open.insert(place, opened.clone());
         Ok(opened)

@@ -41,7 +41,7 @@ fn blob(text: &str) -> Descriptor {
 
 fn key(namespace: &str) -> Key {
     let place = Place { namespace: Some(namespace.into()), snapshotter: None };
-    Key { place, manifests: [Digest::of(b"a manifest")].into() }
+    Key { place, registry: "registry.example".into(), manifests: [Digest::of(b"a manifest")].into() }
 }
 
 #[tokio::test]

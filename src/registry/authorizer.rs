@@ -73,6 +73,11 @@ impl Authorizer {
         Self { credentials, limits, transport, known: Mutex::default(), slots: Mutex::default() }
     }
 
+    /// See [`Credentials::fingerprint`].
+    pub(super) fn asker(&self) -> Option<Digest> {
+        self.credentials.fingerprint()
+    }
+
     /// What to send to a host as far as is known; `None` before its first challenge.
     pub(super) async fn known(
         &self,

@@ -91,6 +91,13 @@ impl Client {
         Self { authorizer, ..self.clone() }
     }
 
+    /// Tells clients with credentials of their own apart, without telling the credentials; `None`
+    /// for one that uses what is stored on this node, or nothing.
+    #[must_use]
+    pub fn asker(&self) -> Option<Digest> {
+        self.authorizer.asker()
+    }
+
     /// Asks by HEAD which document a tag or digest stands for. `None` where the reply does
     /// not say enough or HEAD is not allowed; then [`Client::manifest`] tells.
     ///

@@ -194,6 +194,11 @@ impl Credentials {
         Some(Self { explicit: Some(docker::decode(encoded.reveal())?), ..self })
     }
 
+    /// Tells explicit credentials apart without keeping them; `None` where there are none.
+    pub(super) fn fingerprint(&self) -> Option<Digest> {
+        self.explicit.as_ref().map(Credential::fingerprint)
+    }
+
     /// The same, with credential helpers looked for in `search_path` instead of `PATH`.
     #[must_use]
     pub fn with_helper_path(self, search_path: impl Into<OsString>) -> Self {

@@ -23,7 +23,7 @@ mod file;
 
 use std::fmt;
 use std::io::{self, Read as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -134,6 +134,20 @@ impl Host {
         self.namespace.is_none()
     }
 
+    /// Whether it is at one of these addresses of this machine.
+    #[must_use]
+    pub fn is_at(&self, own: &[SocketAddr]) -> bool {
+        let (host, port) = split_authority(&self.authority);
+        let usual = if self.scheme == Scheme::Http { 80 } else { 443 };
+        let port = port.unwrap_or(usual);
+        let is_local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        own.iter().filter(|own| own.port() == port).any(|own| match literal {
+            Ok(address) => address == own.ip() || (is_local(address) && is_local(own.ip())),
+            Err(_) => host.eq_ignore_ascii_case("localhost") && is_local(own.ip()),
+        })
+    }
+
     /// Whether it is on this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
@@ -171,6 +185,8 @@ pub struct HostOptions {
     pub ca: Vec<PathBuf>,
     /// Who we are to the registry.
     pub client: Option<ClientCertificate>,
+    /// Where this process listens itself: no file leads it there.
+    pub own: Vec<SocketAddr>,
 }
 
 /// Why the hosts of a reference cannot be told.
@@ -263,7 +279,8 @@ pub fn hosts_for(reference: &Reference, options: &HostOptions) -> Result<Vec<Hos
         entries.push(Entry { endpoint: Some(endpoint), ..Entry::default() });
     }
     entries.extend(directory::entries(&options.hosts_dirs, registry)?.unwrap_or_else(|| vec![Entry::default()]));
-    Ok(entries.into_iter().map(|entry| complete(entry, registry, &common)).collect())
+    let hosts = entries.into_iter().map(|entry| complete(entry, registry, &common));
+    Ok(hosts.filter(|host| host.is_upstream() || !host.is_at(&options.own)).collect())
 }
 
 /// What the options say about every host, with the files read.

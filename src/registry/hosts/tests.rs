@@ -297,3 +297,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn nobody_is_led_to_himself() {
+    let own = |text: &str| vec![text.parse().expect("an address")];
+    for (mirror, own, is_own) in [
+        ("http://127.0.0.1:500", own("127.0.0.1:500"), true),
+        ("http://localhost:500", own("127.0.0.1:500"), true),
+        ("http://[::1]:500", own("127.0.0.1:500"), true),
+        ("http://127.0.0.1:501", own("127.0.0.1:500"), false),
+        ("https://192.0.2.7:500", own("192.0.2.7:500"), true),
+        ("https://192.0.2.8:500", own("192.0.2.7:500"), false),
+        ("http://mirror.example:500", own("127.0.0.1:500"), false),
+        ("http://127.0.0.1", own("127.0.0.1:80"), true),
+        ("https://127.0.0.1", own("127.0.0.1:443"), true),
+        ("https://127.0.0.1", own("127.0.0.1:80"), false),
+        ("http://127.0.0.1:500", own("0.0.0.0:500"), true),
+    ] {
+        let options = HostOptions { mirrors: vec![mirror.into()], own: own.clone(), ..HostOptions::default() };
+        let reference = "registry.example/app:1".parse().expect("a reference");
+        let hosts = hosts_for(&reference, &options).expect("hosts");
+        assert_eq!(hosts.len(), if is_own { 1 } else { 2 }, "{mirror} {own:?}");
+        assert!(hosts.last().is_some_and(Host::is_upstream));
+    }
+}

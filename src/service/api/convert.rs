@@ -154,11 +154,13 @@ impl TryFrom<v1::Explanation> for Explained {
     }
 }
 
-/// What a caller proves himself with; nothing where he brings nothing.
+/// What a caller proves himself with; `None` where he leaves that to the node. A message without
+/// any proof is a caller who wants to be nobody.
 pub(super) fn credentials(message: Option<v1::Credentials>) -> Option<Credentials> {
     use v1::credentials::Kind;
     let anonymous = Credentials::anonymous();
-    Some(match message?.kind? {
+    let Some(kind) = message?.kind else { return Some(anonymous) };
+    Some(match kind {
         Kind::Login(login) => anonymous.with_login(login.username, Secret::new(login.password)),
         Kind::IdentityToken(token) => anonymous.with_identity_token(Secret::new(token)),
         Kind::RegistryToken(token) => anonymous.with_registry_token(Secret::new(token)),

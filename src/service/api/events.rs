@@ -94,6 +94,13 @@ impl Observer for Telling {
     fn notify(&self, event: Event<'_>) {
         match event {
             Event::Advanced { digest, bytes } => self.progress(digest, self.advanced(digest, bytes)),
+            Event::Started { blob, .. } => {
+                // What was left to tell of an attempt before is void.
+                let _ = self.rest(&blob.digest);
+                if let Some(message) = message(&event) {
+                    self.send(message);
+                }
+            }
             Event::Finished(blob) => {
                 self.progress(&blob.digest, self.rest(&blob.digest));
                 let (digest, size) = named(blob);
@@ -183,7 +190,7 @@ pub(super) fn retell(message: Message, observer: &dyn Observer) -> Result<(), Un
         Message::LayerUnpacked(told) => {
             observer.notify(Event::Unpacked { done: count(told.done.into()), total: count(told.total.into()) });
         }
-        Message::Started(_) | Message::Resolved(_) | Message::Warning(_) | Message::Pulled(_) => {}
+        Message::Started(_) | Message::Resolved(_) | Message::Pulled(_) => {}
     }
     Ok(())
 }

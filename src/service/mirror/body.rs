@@ -115,6 +115,10 @@ async fn chunk(follower: &mut Follower, range: Range<u64>, tail: u64) -> Result<
     let length = usize::try_from(end - range.start).unwrap_or(CHUNK).min(CHUNK);
     let mut buffer = vec![0; length];
     let count = follower.read(&mut buffer).await?;
+    if count == 0 {
+        // It is shorter than upstream said. Nothing at all would be asked for again without end.
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
     buffer.truncate(count);
     Ok(buffer.into())
 }

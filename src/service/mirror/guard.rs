@@ -48,18 +48,6 @@ fn names_us(host: &str, listen: &[SocketAddr]) -> bool {
     address.is_loopback() || listen.iter().any(|ours| ours.ip() == address || ours.ip().is_unspecified())
 }
 
-/// Whether a host of a hosts.toml is this mirror.
-pub(super) fn is_own(authority: &str, is_https: bool, listen: &[SocketAddr]) -> bool {
-    let Ok(authority) = authority.parse::<Authority>() else { return false };
-    let port = authority.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-    let host = authority.host();
-    let is_local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
-    listen.iter().filter(|ours| ours.port() == port).any(|ours| match literal(host) {
-        Some(address) => address == ours.ip() || (is_local(address) && is_local(ours.ip())),
-        None => host.eq_ignore_ascii_case("localhost") && is_local(ours.ip()),
-    })
-}
-
 fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
@@ -138,26 +126,6 @@ mod tests {
             ("origin", "null", 403),
         ] {
             assert_eq!(checked("/v2/", &[("host", "localhost"), (name, value)]), expected, "{name}: {value}");
-        }
-    }
-
-    #[test]
-    fn knows_itself_in_a_hosts_file() {
-        let any: Vec<SocketAddr> = vec!["0.0.0.0:500".parse().expect("an address")];
-        for (authority, is_https, ours, expected) in [
-            ("127.0.0.1:500", false, listen(), true),
-            ("localhost:500", false, listen(), true),
-            ("[::1]:500", false, listen(), true),
-            ("127.0.0.1:501", false, listen(), false),
-            ("192.0.2.7:500", true, listen(), true),
-            ("192.0.2.8:500", true, listen(), false),
-            ("mirror.example:500", false, listen(), false),
-            ("127.0.0.1", false, listen(), false),
-            ("127.0.0.1", false, vec!["127.0.0.1:80".parse().expect("an address")], true),
-            ("127.0.0.1", true, vec!["127.0.0.1:443".parse().expect("an address")], true),
-            ("127.0.0.1:500", false, any, true),
-        ] {
-            assert_eq!(is_own(authority, is_https, &ours), expected, "{authority} {ours:?}");
         }
     }
 

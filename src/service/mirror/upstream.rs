@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use http::header::{HeaderValue, VIA};
 
 use super::asker::{Asker, Login};
-use super::guard;
 use super::refusal::{Code, Refusal};
 use super::rights::Right;
 use super::{Inner, Settings};
@@ -18,7 +17,7 @@ use crate::core::reference::Reference;
 use crate::core::retry::Policy;
 use crate::fetch::progress::Silent;
 use crate::fetch::{Document, Endpoint, Engine, FetchError, Fetcher};
-use crate::registry::{Credentials, Host, Operation, Reach, Scheme, hosts_for};
+use crate::registry::{Credentials, Host, Operation, Reach, hosts_for};
 
 /// Callers whose engines, with the tokens in them, are kept.
 const MOST_CALLERS: usize = 256;
@@ -113,11 +112,13 @@ impl Inner {
         let found = hosts_for(reference, options)
             .map_err(|error| Refusal::local(&error, "the hosts of this registry are not configured well"))?;
         let is_listed = allow.iter().any(|listed| listed == reference.registry());
-        let is_own = |host: &Host| guard::is_own(&host.authority, host.scheme != Scheme::Http, listen);
         let comma = if asker.via.is_empty() { "" } else { ", " };
         let via = HeaderValue::from_str(&format!("{}{comma}1.1 {}", asker.via, self.pseudonym)).ok();
-        let hosts = found.into_iter().filter(|host| !is_own(host)).map(|mut host| {
+        let hosts = found.into_iter().filter(|host| !host.is_at(listen)).map(|mut host| {
             host.reach = if host.is_configured || is_listed { Reach::Anywhere } else { Reach::Public };
+            // What the operator's files say of a host may be the node's own login.
+            host.headers.clear();
+            host.tls.identities.clear();
             host.headers.extend(via.clone().map(|via| (VIA, via)));
             host
         });

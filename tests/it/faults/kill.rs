@@ -127,13 +127,13 @@ fn a_kill_while_what_was_staged_is_hashed_again_loses_nothing() {
     let (image, big) = (cargo(), largest(cargo()));
     let liar = Liar::serving(image, "app:1");
     let pull = interrupt(&liar, big);
+    // Nothing comes while it hashes, however often it asks.
+    liar.always(When::from(&request_for(big)), Reply::Gated(At::AfterHead));
     for quarter in [1, 2, 3] {
         let there = journalled(&pull, big);
         // Bytes are hashed from the start on, up to the first that is missing.
         let rehashed = there[0].end / 4 * quarter;
         let before = liar.requests().len();
-        // Nothing comes while it hashes.
-        liar.plan(When::from(&request_for(big)), [Reply::Gated(At::AfterHead)]);
         let mut running = pull.spawn();
         while running.proc_value("io", "rchar").is_some_and(|read| read < rehashed) {
             assert!(!running.has_ended(), "it ended instead of waiting for what is missing");
