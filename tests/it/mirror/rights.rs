@@ -134,6 +134,23 @@ fn the_credentials_of_the_node_are_not_the_callers() {
 }
 
 #[test]
+fn the_login_that_hosts_toml_gives_the_node_is_not_the_callers() {
+    let bed = Bed::new();
+    let address = bed.registry.address();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dir = folder.path().join(&address);
+    std::fs::create_dir(&dir).expect("a writable temporary folder");
+    let login = basic("alice:s3cret");
+    let toml = format!("server = \"http://{address}\"\n[header]\nAuthorization = \"{login}\"\n");
+    std::fs::write(dir.join("hosts.toml"), toml).expect("a writable temporary folder");
+    let dirs = vec![folder.path().to_owned()];
+    let mirror = MirrorServer::start(|settings| settings.hosts.hosts_dirs = dirs, Vec::new());
+    assert_eq!(mirror.get(&bed.blob(), &[]).status, 401);
+    assert_eq!(mirror.get(&bed.manifest(), &[]).status, 401);
+    assert!(bed.registry.requests().iter().all(|request| request.header("authorization").is_none()));
+}
+
+#[test]
 fn what_was_granted_before_is_served_while_upstream_is_away() {
     let bed = Bed::new();
     let alice = basic("alice:s3cret");
