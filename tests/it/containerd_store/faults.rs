@@ -57,7 +57,7 @@ async fn images_that_contradict_themselves_leave_no_snapshot() {
         (good.clone().with_layer(b"not a gzip at all"), Kind::InvalidContent, "cannot be unpacked", 1),
         (good.clone().with_layer(&layer[..layer.len() - 9]), Kind::InvalidContent, "cannot be unpacked", 1),
         (good.clone().without_last_diff_id(), Kind::InvalidContent, "2 layers, but its config names 1", 0),
-        (good.with_layer_type("application/vnd.example.model"), Kind::Unsupported, "example.model", 0),
+        (good.with_layer_type("application/vnd.example.model"), Kind::Unsupported, "example.model", 1),
     ];
     for (image, kind, words, committed) in cases {
         let lease = store.lease().await.expect("a lease");

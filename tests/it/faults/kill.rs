@@ -127,7 +127,7 @@ fn a_kill_while_what_was_staged_is_hashed_again_loses_nothing() {
     let (image, big) = (cargo(), largest(cargo()));
     let liar = Liar::serving(image, "app:1");
     let pull = interrupt(&liar, big);
-    // Nothing comes while it hashes, however often it asks.
+    // Little comes while it hashes, however often it asks.
     liar.always(When::from(&request_for(big)), Reply::Gated(At::AfterHead));
     for quarter in [1, 2, 3] {
         let there = journalled(&pull, big);
@@ -142,7 +142,8 @@ fn a_kill_while_what_was_staged_is_hashed_again_loses_nothing() {
         running.kill();
         liar.settle();
         assert!(asked_again(&since(&liar, before, big), &there).is_empty());
-        assert_eq!(journalled(&pull, big), there, "what was there is forgotten");
+        let still = journalled(&pull, big);
+        assert!(there.iter().all(|range| still.contains(range)), "of {there:?} only {still:?} is remembered");
     }
     let there = journalled(&pull, big);
     let before = liar.requests().len();
