@@ -24,6 +24,9 @@ pub(crate) struct Arguments {
     /// Another lighterman than the one that was just built
     #[arg(long, value_name = "PROGRAM", default_value = env!("CARGO_BIN_EXE_lighterman"))]
     pub(crate) ours: PathBuf,
+    /// Another lighterman in the peer's place: before a change against after it
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) before: Option<PathBuf>,
     /// Name the rows and end
     #[arg(long)]
     pub(crate) list: bool,

@@ -23,6 +23,8 @@ pub(crate) enum Goal {
 pub(crate) enum Puller {
     /// This lighterman.
     Ours(PathBuf, Trees),
+    /// An earlier lighterman.
+    Before(PathBuf),
     /// `ctr`, or skopeo for a layout.
     Peer,
 }
@@ -56,6 +58,7 @@ impl Puller {
     pub(crate) fn command(&self, task: &Task<'_>) -> Command {
         let mut command = match self {
             Self::Ours(program, trees) => lighterman(program, *trees, task),
+            Self::Before(program) => lighterman(program, Trees::Cached, task),
             Self::Peer if task.goal == Goal::Layout => skopeo(task),
             Self::Peer => ctr(task),
         };

@@ -34,12 +34,13 @@ impl Line {
         let [ours, peer] = sides.map(|turns| turns.median(figure));
         let ratio = peer / ours.max(f64::MIN_POSITIVE);
         let both = |figure: fn(&Turn) -> f64| sides.map(|turns| format!("{:.1}", turns.median(figure))).join(" / ");
+        let cpu = sides.map(|turns| format!("{:.2}", turns.median(Turn::cpu))).join(" / ");
         let cells = [
             seconds(ours),
             seconds(peer),
-            format!("{ratio:.1}x"),
+            format!("{ratio:.2}x"),
             target.verdict(ratio),
-            both(Turn::cpu),
+            cpu,
             both(Turn::peak),
             both(Turn::wire),
         ];
@@ -159,6 +160,7 @@ pub(crate) fn turn(puller: &Puller, turn: &Turn) {
     let name = match puller {
         Puller::Ours(_, Trees::Cached) => "lighterman",
         Puller::Ours(_, Trees::Synced) => "  syncing",
+        Puller::Before(_) => "before",
         Puller::Peer => "peer",
     };
     let (wall, synced, cpu, requests) = (seconds(turn.wall()), seconds(turn.synced()), turn.cpu(), turn.requests);

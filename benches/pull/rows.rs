@@ -121,17 +121,17 @@ impl Bench<'_> {
             Kind::Pull(recipe, pace, goal, times) => {
                 let (image, registry) = self.serve(recipe, pace);
                 let [ours, synced, peer] = self.compare(&image, &registry, goal);
-                let mut lines = vec![Line::ratio(row.title, [&ours, &peer], (Turn::wall, Target::Faster(times)))];
-                if goal == Goal::Unpacked {
-                    lines.push(Line::ratio("  synced", [&synced, &peer], (Turn::synced, Target::Faster(times))));
+                let mut lines = vec![Line::ratio(row.title, [&ours, &peer], (Turn::wall, self.target(times)))];
+                if !synced.0.is_empty() {
+                    lines.push(Line::ratio("  synced", [&synced, &peer], (Turn::synced, self.target(times))));
                 }
                 let [ours, synced, peer] = [ours, synced, peer].map(|turns| turns.as_json());
                 (lines, json!({"image": image.made, "ours": ours, "oursSynced": synced, "peer": peer}))
             }
             Kind::Again(recipe, times) => {
                 let (image, registry) = self.serve(recipe, Pace::Free);
-                let [ours, peer] = [self.ours(), Puller::Peer].map(|puller| self.again(&puller, &image, &registry));
-                let line = Line::ratio(row.title, [&ours, &peer], (Turn::wall, Target::Faster(times)));
+                let [ours, peer] = [self.ours(), self.peer()].map(|puller| self.again(&puller, &image, &registry));
+                let line = Line::ratio(row.title, [&ours, &peer], (Turn::wall, self.target(times)));
                 (vec![line], json!({"image": image.made, "ours": ours.as_json(), "peer": peer.as_json()}))
             }
             Kind::Memory { small, large, peak, growth } => {
@@ -160,6 +160,16 @@ impl Bench<'_> {
         Puller::Ours(self.arguments.ours.clone(), Trees::Cached)
     }
 
+    /// Whom ours is compared with.
+    fn peer(&self) -> Puller {
+        self.arguments.before.clone().map_or(Puller::Peer, Puller::Before)
+    }
+
+    /// How much faster than a true peer it has to be.
+    fn target(&self, times: f64) -> Target {
+        if self.arguments.before.is_some() { Target::None("s") } else { Target::Faster(times) }
+    }
+
     /// An image and a registry that has it.
     fn serve(&self, recipe: Recipe, pace: Pace) -> (Image, Registry) {
         let recipe = if self.arguments.quick { recipe.quick() } else { recipe };
@@ -170,14 +180,15 @@ impl Bench<'_> {
         (image, registry)
     }
 
-    /// Ours, ours that syncs what it unpacks, and the peer's in turns.
+    /// Ours, ours that syncs what it unpacks, and the peer's in turns; the second may be left out.
     fn compare(&self, image: &Image, registry: &Registry, goal: Goal) -> [Turns; 3] {
         let [mut ours, mut synced, mut peer] = <[Turns; 3]>::default();
         let syncing = Puller::Ours(self.arguments.ours.clone(), Trees::Synced);
         for _ in 0..self.arguments.turns() {
-            let sides = [(self.ours(), &mut ours), (syncing.clone(), &mut synced), (Puller::Peer, &mut peer)];
-            // Only unpacking makes trees.
-            for (puller, turns) in sides.into_iter().filter(|(p, _)| goal == Goal::Unpacked || *p != syncing) {
+            let sides = [(self.ours(), &mut ours), (syncing.clone(), &mut synced), (self.peer(), &mut peer)];
+            // Only unpacking makes trees, and an earlier lighterman stands for one kind of them.
+            let syncs = goal == Goal::Unpacked && self.arguments.before.is_none();
+            for (puller, turns) in sides.into_iter().filter(|(p, _)| syncs || *p != syncing) {
                 touch_memory(self.scratch, 2 * (image.made.bytes + image.made.compressed));
                 let landing = self.landing(goal, Disk::fresh(self.scratch, self.disks, Speed::Cached));
                 let reference = Image::reference(registry);
