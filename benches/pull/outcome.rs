@@ -19,6 +19,8 @@ pub(crate) struct Turn {
     pub(crate) daemon_peak: u64,
     /// Bytes over the loopback interface.
     pub(crate) wire: u64,
+    /// CPU time of the registry meanwhile. It shares the cores, and bounds what a client can reach.
+    pub(crate) registry_cpu: Duration,
     /// Requests that the registry answered.
     pub(crate) requests: usize,
 }
@@ -41,6 +43,11 @@ impl Turn {
         (self.client.cpu + self.daemon_cpu).as_secs_f64()
     }
 
+    /// What the registry used of the same cores.
+    pub(crate) fn registry_cpu(&self) -> f64 {
+        self.registry_cpu.as_secs_f64()
+    }
+
     /// MiB.
     pub(crate) fn peak(&self) -> f64 {
         self.client.peak as f64 / f64::from(1 << 20)
@@ -58,6 +65,7 @@ impl Turn {
             "clientCpuSeconds": self.client.cpu.as_secs_f64(),
             "containerdCpuSeconds": self.daemon_cpu.as_secs_f64(),
             "clientPeakBytes": self.client.peak,
+            "registryCpuSeconds": self.registry_cpu.as_secs_f64(),
             "containerdPeakBytes": self.daemon_peak,
             "wireBytes": self.wire,
             "requests": self.requests,
@@ -81,6 +89,7 @@ impl Turns {
             "medianSeconds": self.median(Turn::wall),
             "medianSyncedSeconds": self.median(Turn::synced),
             "medianCpuSeconds": self.median(Turn::cpu),
+            "medianRegistryCpuSeconds": self.median(Turn::registry_cpu),
             "turns": self.0.iter().map(Turn::as_json).collect::<Vec<_>>(),
         })
     }

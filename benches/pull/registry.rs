@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::measure;
+
 /// How fast the registry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
@@ -61,6 +63,11 @@ impl Registry {
     /// `host:port`.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// CPU time so far, with that of whatever slows it down.
+    pub(crate) fn cpu(&self) -> Duration {
+        self.processes.iter().map(|process| measure::cpu_of(process.id())).sum()
     }
 
     /// Requests answered so far.

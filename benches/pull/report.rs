@@ -165,7 +165,8 @@ pub(crate) fn turn(puller: &Puller, turn: &Turn) {
     };
     let (wall, synced, cpu, requests) = (seconds(turn.wall()), seconds(turn.synced()), turn.cpu(), turn.requests);
     eprintln!(
-        "   {name:<10} {wall:>9}, synced {synced:>9}, {cpu:>5.2} CPU s, {:>5.0} MiB, {requests} requests",
+        "   {name:<10} {wall:>9}, synced {synced:>9}, {cpu:>5.2} CPU s, registry {:.2}, {:>5.0} MiB, {requests} requests",
+        turn.registry_cpu(),
         turn.peak()
     );
 }

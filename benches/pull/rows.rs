@@ -238,7 +238,7 @@ impl Bench<'_> {
 fn pull(puller: &Puller, task: &Task<'_>, registry: &Registry) -> Turn {
     let daemon = task.landing.daemon.as_ref();
     let cpu = || daemon.map(Containerd::cpu).unwrap_or_default();
-    let (wire, requests, used) = (loopback_bytes(), registry.requests(), cpu());
+    let (wire, requests, used, served) = (loopback_bytes(), registry.requests(), cpu(), registry.cpu());
     let client = measure::measured(&puller.command(task), task.scratch);
     let (wire, used) = (loopback_bytes() - wire, cpu().saturating_sub(used));
     let sync = task.landing.disk.sync();
@@ -246,6 +246,7 @@ fn pull(puller: &Puller, task: &Task<'_>, registry: &Registry) -> Turn {
         client,
         sync,
         daemon_cpu: used,
+        registry_cpu: registry.cpu().saturating_sub(served),
         daemon_peak: daemon.map(Containerd::peak).unwrap_or_default(),
         wire,
         requests: registry.requests() - requests,

@@ -247,6 +247,12 @@ impl Verifier {
         Ok(())
     }
 
+    /// Bytes that the content has to have.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Bytes taken so far.
     #[must_use]
     pub fn seen(&self) -> u64 {

@@ -15,8 +15,9 @@ const START: usize = 2;
 /// How much more a doubling has to bring. Two flows that share one link bring the same as
 /// one, give or take what a window measures wrong; two throttled ones bring twice as much.
 const PAYS: f64 = 1.3;
-/// Windows that a number is kept for once more did not pay; doubles with every vain try.
-const HOLD: u32 = 16;
+/// Windows that a number is kept for once more did not pay; doubles with every vain try. The
+/// first time it is short: a slow moment of the link looks like one that more would not fill.
+const HOLD: u32 = 4;
 /// The longest such wait.
 const LONGEST_HOLD: u32 = 512;
 /// Windows without growth after trouble.
@@ -174,6 +175,16 @@ mod tests {
         }
     }
 
+    impl Link {
+        /// Runs until a number has been found that is kept for a while.
+        fn settle(&self, ramp: &mut Ramp) {
+            self.run(ramp, 12);
+            while !matches!(ramp.phase, Phase::Hold(_)) {
+                self.run(ramp, 1);
+            }
+        }
+    }
+
     const FREE: usize = usize::MAX;
 
     #[test]
@@ -192,7 +203,7 @@ mod tests {
         for (each, link, limit, cap, expected, what) in cases {
             let link = Link { each: each * 1000, link: link * 1000, limit };
             let mut ramp = Ramp::new(cap);
-            link.run(&mut ramp, 18);
+            link.settle(&mut ramp);
             assert_eq!(ramp.allowance(), expected, "{what}");
         }
     }
@@ -215,6 +226,18 @@ mod tests {
         assert_eq!(ramp.allowance(), 8, "not yet");
         link.run(&mut ramp, 10);
         assert_eq!(ramp.allowance(), 16, "after a while it is tried again");
+    }
+
+    #[test]
+    fn a_slow_moment_costs_little() {
+        let mut ramp = Ramp::new(16);
+        let link = Link { each: 20_000_000, link: 1_000_000_000, limit: FREE };
+        link.run(&mut ramp, 2);
+        // While four are tried, the link brings no more than two did.
+        Link { link: 40_000_000, ..link }.run(&mut ramp, 3);
+        assert_eq!(ramp.allowance(), 2);
+        link.run(&mut ramp, HOLD as usize + 7);
+        assert_eq!(ramp.allowance(), 16);
     }
 
     #[test]
@@ -241,7 +264,7 @@ mod tests {
         ) {
             let link = Link { each, link, limit: FREE };
             let mut ramp = Ramp::new(cap);
-            link.run(&mut ramp, 18);
+            link.settle(&mut ramp);
             let (settled, best) = (link.rate(ramp.allowance()), link.rate(cap));
             prop_assert!(settled * 134 / 100 >= best, "{settled} of {best} with {}", ramp.allowance());
             let needed = usize::try_from(best.div_ceil(each)).expect("few");

@@ -1,13 +1,15 @@
 //! One request: a part of a blob from the network to the disk.
 //!
-//! What comes is gathered into large pieces and written on a thread that may block, one piece
-//! at a time: while the disk is busy the next one fills, and when that is full nobody reads
-//! from the network any more. So a connection holds two pieces, however slow the disk is.
+//! What comes is written in large pieces on a thread that may block, one piece at a time: as it
+//! came where it came large, else gathered. While the disk is busy the next piece fills, and when
+//! that is full nobody reads from the network any more. So a connection holds two pieces,
+//! however slow the disk is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use crate::registry::{BlobSource, BlobStream};
@@ -127,10 +129,11 @@ impl Connection {
             // Somebody else may have taken over the end of the claim.
             let end = if is_part { self.claim.end() } else { u64::MAX };
             let wanted = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(chunk.len());
-            writer.take(&chunk[..wanted]).await?;
+            let length = chunk.len();
+            writer.take(chunk.slice(..wanted)).await?;
             at += wanted as u64;
             self.claim.reached(at);
-            common.engine.bandwidth().pay(chunk.len()).await;
+            common.engine.bandwidth().pay(length).await;
             if at >= end {
                 break Ok(());
             }
@@ -140,13 +143,20 @@ impl Connection {
     }
 }
 
-/// A buffer that is being written, and what came of it.
-type Writing = JoinHandle<(Vec<u8>, Result<(), PartialError>)>;
+/// A piece of a blob on its way to the disk.
+enum Piece {
+    /// As the network library gave it.
+    Came(Bytes),
+    Gathered(Vec<u8>),
+}
+
+/// A piece that is being written, and what came of it.
+type Writing = JoinHandle<(Piece, Result<(), PartialError>)>;
 
 /// Gathers bytes and writes them behind the caller's back.
 struct Writer {
     common: Arc<Common>,
-    /// Where in the blob the gathered bytes start.
+    /// Where in the blob the next piece starts.
     offset: u64,
     gathered: Vec<u8>,
     writing: Option<Writing>,
@@ -157,27 +167,38 @@ impl Writer {
         Self { common, offset, gathered: Vec::new(), writing: None }
     }
 
-    async fn take(&mut self, mut bytes: &[u8]) -> Result<(), PartialError> {
+    async fn take(&mut self, mut bytes: Bytes) -> Result<(), PartialError> {
         let piece = self.common.engine.limits().chunk_bytes.max(1);
         while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(piece - self.gathered.len()));
-            self.gathered.extend_from_slice(now);
-            bytes = later;
+            // Copying costs more than a shorter write, unless it is much shorter.
+            if self.gathered.is_empty() && bytes.len() >= piece / 4 {
+                return self.write(Piece::Came(bytes)).await;
+            }
+            let now = bytes.split_to(bytes.len().min(piece - self.gathered.len()));
+            self.gathered.extend_from_slice(&now);
             if self.gathered.len() == piece {
-                self.write().await?;
+                self.flush().await?;
             }
         }
         Ok(())
     }
 
-    /// Starts writing what is gathered, once what was gathered before is written.
-    async fn write(&mut self) -> Result<(), PartialError> {
-        let empty = self.settle().await?;
+    /// Writes what is gathered.
+    async fn flush(&mut self) -> Result<(), PartialError> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let gathered = std::mem::take(&mut self.gathered);
+        self.write(Piece::Gathered(gathered)).await
+    }
+
+    /// Starts writing a piece, once the one before is written.
+    async fn write(&mut self, piece: Piece) -> Result<(), PartialError> {
+        self.settle().await?;
         let (common, offset) = (Arc::clone(&self.common), self.offset);
-        let piece = std::mem::replace(&mut self.gathered, empty);
-        self.offset += piece.len() as u64;
+        self.offset += piece.bytes().len() as u64;
         self.writing = Some(tokio::task::spawn_blocking(move || {
-            let written = common.partial.write_at(offset, &piece, &common.host);
+            let written = common.partial.write_at(offset, piece.bytes(), &common.host);
             if written.is_ok() {
                 common.flight.advanced(common.partial.written());
             }
@@ -186,19 +207,31 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits for the disk; gives back the buffer, empty.
-    async fn settle(&mut self) -> Result<Vec<u8>, PartialError> {
-        let Some(writing) = self.writing.take() else { return Ok(Vec::new()) };
-        let (mut piece, written) = writing.await.map_err(|error| StoreError::thread(&error))?;
+    /// Waits for the disk; takes back the buffer that was written.
+    async fn settle(&mut self) -> Result<(), PartialError> {
+        let Some(writing) = self.writing.take() else { return Ok(()) };
+        let (piece, written) = writing.await.map_err(|error| StoreError::thread(&error))?;
         written?;
-        piece.clear();
-        Ok(piece)
+        if let Piece::Gathered(mut buffer) = piece
+            && self.gathered.is_empty()
+        {
+            buffer.clear();
+            self.gathered = buffer;
+        }
+        Ok(())
     }
 
     async fn finish(mut self) -> Result<(), PartialError> {
-        if !self.gathered.is_empty() {
-            self.write().await?;
+        self.flush().await?;
+        self.settle().await
+    }
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Came(bytes) => bytes,
+            Self::Gathered(bytes) => bytes,
         }
-        self.settle().await.map(drop)
     }
 }

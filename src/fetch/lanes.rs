@@ -6,7 +6,7 @@
 //! the memory for its buffers.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,8 +52,11 @@ struct HostLanes {
 struct State {
     ramp: Ramp,
     meter: Meter,
-    /// Connections that are open, and blobs by what they can use.
+    /// Connections that are open, and those that bring bytes: what it takes to open one says
+    /// nothing about how fast it is.
     active: usize,
+    delivering: usize,
+    /// Blobs by what they can use.
     single: usize,
     splitting: usize,
     /// Bytes that came from it so far.
@@ -94,6 +97,7 @@ pub(super) struct Seat {
 pub(super) struct Lane {
     lanes: Arc<Lanes>,
     host: Arc<HostLanes>,
+    delivers: AtomicBool,
     _slot: Option<OwnedSemaphorePermit>,
     _share: Option<OwnedSemaphorePermit>,
     _buffers: Reservation,
@@ -221,12 +225,9 @@ impl Seat {
         share: Option<OwnedSemaphorePermit>,
         buffers: Reservation,
     ) -> Lane {
-        let mut state = self.host.state();
-        state.measure(0);
-        state.active += 1;
-        drop(state);
+        self.host.state().active += 1;
         let (lanes, host) = (Arc::clone(&self.lanes), Arc::clone(&self.host));
-        Lane { lanes, host, _slot: slot, _share: share, _buffers: buffers }
+        Lane { lanes, host, delivers: false.into(), _slot: slot, _share: share, _buffers: buffers }
     }
 }
 
@@ -242,6 +243,10 @@ impl Lane {
     pub(super) fn received(&self, bytes: usize) {
         let mut state = self.host.state();
         let before = state.ramp.allowance();
+        if !self.delivers.swap(true, Ordering::Relaxed) {
+            state.measure(0);
+            state.delivering += 1;
+        }
         state.measure(bytes as u64);
         state.brought = state.brought.wrapping_add(bytes as u64);
         let grown = state.ramp.allowance() > before;
@@ -257,6 +262,7 @@ impl Drop for Lane {
         let mut state = self.host.state();
         state.measure(0);
         state.active -= 1;
+        state.delivering -= usize::from(*self.delivers.get_mut());
         drop(state);
         self.lanes.wake();
     }
@@ -266,8 +272,16 @@ impl HostLanes {
     fn new(cap: usize) -> Self {
         let now = Instant::now();
         let meter = Meter { since: now, last: now, bytes: 0, busy: Duration::ZERO };
-        let state =
-            State { ramp: Ramp::new(cap), meter, active: 0, single: 0, splitting: 0, brought: 0, rest_until: None };
+        let state = State {
+            ramp: Ramp::new(cap),
+            meter,
+            active: 0,
+            delivering: 0,
+            single: 0,
+            splitting: 0,
+            brought: 0,
+            rest_until: None,
+        };
         Self { slots: Arc::new(Semaphore::new(cap)), state: Mutex::new(state) }
     }
 
@@ -300,16 +314,16 @@ impl State {
     fn measure(&mut self, bytes: u64) {
         let now = Instant::now();
         let meter = &mut self.meter;
-        if self.active == 0 {
+        if self.delivering == 0 {
             *meter = Meter { since: now, last: now, bytes: 0, busy: Duration::ZERO };
             return;
         }
-        let active = u32::try_from(self.active).unwrap_or(u32::MAX);
-        meter.busy += now.duration_since(meter.last).saturating_mul(active);
+        let delivering = u32::try_from(self.delivering).unwrap_or(u32::MAX);
+        meter.busy += now.duration_since(meter.last).saturating_mul(delivering);
         meter.last = now;
         meter.bytes += bytes;
         let elapsed = now.duration_since(meter.since);
-        let telling = elapsed >= WINDOW && meter.bytes >= TELLING * u64::from(active);
+        let telling = elapsed >= WINDOW && meter.bytes >= TELLING * u64::from(delivering);
         if bytes == 0 || !(telling || elapsed >= LONGEST_WINDOW) {
             return;
         }

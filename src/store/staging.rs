@@ -18,6 +18,7 @@
 
 mod cache;
 mod follow;
+mod in_order;
 mod journal;
 mod partial;
 mod quota;

@@ -1,8 +1,9 @@
 //! A blob being written: by several connections at once, anywhere, every byte once.
 //!
 //! What was written is published as a frontier, the bytes from the start without a gap, and
-//! hashed in order behind it. Since no byte is ever written a second time, what was hashed
-//! is what is there, and a blob that is whole has no writers left.
+//! hashed in order behind it: from memory by whoever wrote them, else from the file. Since no
+//! byte that counts as written is ever written a second time, what was hashed is what is there,
+//! and a blob that is whole has no writers left.
 
 use std::fs::File;
 use std::ops::Range;
@@ -13,18 +14,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::in_order::InOrder;
 use super::journal::{Journal, Record};
 use super::suspect::Suspect;
-use super::{Extent, FollowError, Follower, suspect_of};
+use super::{Extent, Follower, suspect_of};
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::{Mismatch, Verified, Verifier};
 use crate::core::ranges::Ranges;
 use crate::cpu;
 use crate::store::StoreError;
 
-/// Bytes read and hashed at a time: they stay in the cache of a core, and a more urgent task
+/// Bytes read back and hashed at a time: they stay in the cache of a core, and a more urgent task
 /// waits for them for a fraction of a millisecond.
-const HASH_BUFFER: u64 = 256 * 1024;
+const HASH_BUFFER: usize = 256 * 1024;
 /// From this size on, space is reserved before the first byte: fragments cost more than the
 /// call, and a full disk is known at once.
 const RESERVED_FROM: u64 = 8 * 1024 * 1024;
@@ -41,6 +43,7 @@ pub struct Partial {
     is_cached: bool,
     state: Mutex<State>,
     extent: watch::Sender<Extent>,
+    hashed: InOrder,
 }
 
 #[derive(Debug)]
@@ -76,7 +79,8 @@ impl Partial {
         let extent = watch::Sender::new(Extent::Written(written.prefix()));
         let (inherited, claimed) = (written.total(), written.clone());
         let state = Mutex::new(State { written, claimed, journal, ended: false });
-        Self { file: file.into(), path, descriptor, inherited, is_cached, state, extent }
+        let hashed = InOrder::new(Verifier::new(descriptor.digest.clone(), descriptor.size));
+        Self { file: file.into(), path, descriptor, inherited, is_cached, state, extent, hashed }
     }
 
     /// Reserves space for the blob, where that pays and the file system can.
@@ -125,8 +129,8 @@ impl Partial {
         self.state().written.gaps(&(0..self.descriptor.size))
     }
 
-    /// Writes bytes that `host` gave. Blocks for as long as the disk takes. Bytes that are
-    /// there, or that another writer is at, are left as they are.
+    /// Writes bytes that `host` gave, and hashes them if it is their turn. Blocks for as long as
+    /// the disk takes. Bytes that are there, or that another writer is at, are left as they are.
     ///
     /// # Errors
     /// [`PartialError::Mismatch`] where the bytes end behind the blob: none of them is taken.
@@ -140,12 +144,15 @@ impl Partial {
         let mut parts = self.claim(offset..end)?.into_iter();
         while let Some(part) = parts.next() {
             let [from, to] = [part.start, part.end].map(|at| usize::try_from(at - offset).unwrap_or(usize::MAX));
-            let written = self.file.write_all_at(&bytes[from..to], part.start);
+            let bytes = &bytes[from..to];
+            let written = self.file.write_all_at(bytes, part.start);
             if let Err(error) = written.and_then(|()| self.note(&part, host)) {
                 let mut state = self.state();
                 std::iter::once(part).chain(parts).for_each(|part| state.claimed.remove(&part));
                 return Err(StoreError::io("write", &self.path, error).into());
             }
+            // Not before they count as written: what failed may be written again, and differ.
+            self.hashed.offer(part.start, bytes, || self.frontier());
         }
         Ok(())
     }
@@ -209,8 +216,8 @@ impl Partial {
         Follower::new(Arc::clone(&self.file), self.descriptor.size, self.extent())
     }
 
-    /// Hashes the blob in order behind its frontier, and ends with the verdict when all of it
-    /// is there, to be run on the CPU pool, once. Nothing else vouches for a staged blob. It
+    /// Ends with the verdict when all of the blob is there; until then it hashes what writers
+    /// could not. To be run on the CPU pool, once. Nothing else vouches for a staged blob. It
     /// waits for as long as bytes are missing: drop it where they will not come.
     ///
     /// # Errors
@@ -219,25 +226,31 @@ impl Partial {
     pub fn verify(self: &Arc<Self>) -> impl Future<Output = Result<Verified<Staged>, PartialError>> + Send + 'static {
         let partial = Arc::clone(self);
         async move {
-            let Descriptor { digest, size, .. } = partial.descriptor.clone();
-            let mut verifier = Verifier::new(digest.clone(), size);
-            let mut follower = partial.follow();
-            let mut buffer = vec![0; usize::try_from(size.min(HASH_BUFFER)).unwrap_or_default()];
-            loop {
-                let count = follower.read(&mut buffer).await.map_err(|error| match error {
-                    FollowError::Io(error) => StoreError::io("read", &partial.path, error),
-                    FollowError::Discarded | FollowError::Abandoned => StoreError::Discarded { digest: digest.clone() },
-                })?;
-                if count == 0 {
-                    break;
+            let mut buffer = Vec::new();
+            while partial.hashed.position() < partial.descriptor.size {
+                let frontier = partial.frontier_while_kept()?;
+                if partial.hashed.position() == frontier {
+                    partial.hashed.woken().await;
+                    continue;
                 }
-                verifier.update(&buffer[..count])?;
+                buffer.resize(HASH_BUFFER, 0);
+                let read = partial.hashed.read_back(&partial.file, frontier, &mut buffer);
+                read.map_err(|error| StoreError::io("read", &partial.path, error))??;
                 cpu::yield_now().await;
             }
-            let verified =
-                verifier.finish(Staged { partial: Arc::clone(&partial), adopted: AtomicBool::new(false) })?;
+            let staged = Staged { partial: Arc::clone(&partial), adopted: AtomicBool::new(false) };
+            let verified = partial.hashed.verifier().finish(staged)?;
             partial.extent.send_replace(Extent::Verified);
             Ok(verified)
+        }
+    }
+
+    /// The frontier of a blob that was not discarded.
+    fn frontier_while_kept(&self) -> Result<u64, StoreError> {
+        let state = self.state();
+        match state.ended {
+            true => Err(StoreError::Discarded { digest: self.descriptor.digest.clone() }),
+            false => Ok(state.written.prefix()),
         }
     }
 
@@ -268,6 +281,7 @@ impl Partial {
         state.ended = true;
         state.journal.remove();
         self.extent.send_replace(Extent::Discarded);
+        self.hashed.wake();
         state.journal.records().to_vec()
     }
 
