@@ -117,7 +117,7 @@ impl Bars {
                 self.total.set_length(*total as u64);
                 self.total.set_position(*done as u64);
             }
-            Event::Began(_) | Event::Ended { .. } => {}
+            Event::Began(_) | Event::Ended { .. } | Event::Asking { .. } | Event::Held { .. } => {}
             Event::Shared(_) | Event::NextHost { .. } | Event::Waiting { .. } | Event::Blamed { .. } => {
                 if let Some(line) = as_line(event) {
                     self.all.suspend(|| report::warning(&line));
@@ -168,6 +168,7 @@ fn as_line(event: &Event<'_>) -> Option<String> {
             Some(format!("{}: going on behind what an earlier pull left", blob.digest.short()))
         }
         Event::Started { .. } | Event::Advanced { .. } | Event::Began(_) | Event::Ended { .. } => None,
+        Event::Asking { .. } | Event::Held { .. } => None,
         Event::Finished(blob) => Some(format!("{}: fetched, {}", blob.digest.short(), report::bytes(blob.size))),
         Event::Shared(blob) => Some(format!("{}: another pull is fetching it, waiting", blob.digest.short())),
         Event::NextHost { left, cause, .. } => Some(format!("{left} failed, asking the next host: {cause}")),
@@ -188,6 +189,7 @@ fn as_json(event: &Event<'_>) -> Option<Value> {
         }
         // One event per chunk would be thousands; sizes are in the events around them.
         Event::Advanced { .. } | Event::Began(_) | Event::Ended { .. } => return None,
+        Event::Asking { .. } | Event::Held { .. } => return None,
         Event::Finished(descriptor) => blob("blob-fetched", descriptor),
         Event::Shared(descriptor) => blob("blob-shared", descriptor),
         Event::NextHost { what, left, cause } => {

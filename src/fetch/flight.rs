@@ -21,6 +21,7 @@ use crate::store::StoreError;
 use crate::store::staging::{Follower, Staged};
 
 use super::error::FetchError;
+use super::lanes::{Lane, Seat};
 use super::progress::{Event, Observer};
 
 /// What may be shared: the same blob in the same place, from the same registry with the same
@@ -75,6 +76,8 @@ struct Audience {
     listeners: Vec<(u64, Arc<dyn Observer>)>,
     /// Bytes that are staged, as far as the listeners were told; `None` before the start.
     told: Option<u64>,
+    /// A host is asked for the blob.
+    asks: bool,
     work: Option<AbortHandle>,
 }
 
@@ -156,6 +159,23 @@ impl Flight {
         self.state.send_replace(State::Arriving(follower));
     }
 
+    /// Whether hosts are asked for the blob from here on.
+    pub(super) fn asks(&self, asks: bool) {
+        let mut audience = self.audience();
+        if std::mem::replace(&mut audience.asks, asks) != asks {
+            let what = self.blob.digest.to_string();
+            audience.tell(&if asks { Event::Asking { what: &what } } else { Event::Held { what: &what } });
+        }
+    }
+
+    /// The first connection for the blob at a host. To wait in turn for it is nobody's silence.
+    pub(super) async fn first_lane(&self, seat: &Seat) -> Lane {
+        self.asks(true);
+        let lane = seat.first(|| self.asks(false)).await;
+        self.asks(true);
+        lane
+    }
+
     /// So many bytes are staged by now.
     pub(super) fn advanced(&self, staged: u64) {
         let mut audience = self.audience();
@@ -208,6 +228,9 @@ impl Audience {
     fn add(&mut self, observer: Arc<dyn Observer>, blob: &Descriptor) -> u64 {
         if let Some(offset) = self.told {
             observer.notify(Event::Started { blob, offset });
+        }
+        if self.asks {
+            observer.notify(Event::Asking { what: &blob.digest.to_string() });
         }
         let id = self.next;
         self.next += 1;

@@ -155,8 +155,9 @@ impl Lanes {
 }
 
 impl Seat {
-    /// Waits for the first connection: for the host where it asked for a rest, then in turn.
-    pub(super) async fn first(&self) -> Lane {
+    /// Waits for the first connection: for the host where it asked for a rest, then in turn,
+    /// where `in_turn` is told that others have all that there may be.
+    pub(super) async fn first(&self, in_turn: impl FnOnce()) -> Lane {
         let rest = self.host.state().rest_until.map(|until| until.saturating_duration_since(Instant::now()));
         if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
             tokio::time::sleep(rest).await;
@@ -164,6 +165,7 @@ impl Seat {
         if let Some(lane) = self.take() {
             return lane;
         }
+        in_turn();
         // Others with several connections give one up at the end of a range.
         let _waiting = Waiting::new(&self.lanes.waiting);
         // Always in this order, so that two never wait for each other.
@@ -353,6 +355,8 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use futures_util::FutureExt as _;
 
     use super::*;
@@ -369,7 +373,7 @@ mod tests {
     }
 
     fn take(seat: &Seat) -> Option<Lane> {
-        seat.first().now_or_never()
+        seat.first(|| {}).now_or_never()
     }
 
     #[tokio::test]
@@ -379,8 +383,9 @@ mod tests {
         let seats: Vec<Seat> = (0..4).map(|_| lanes.seat(&a, Appetite::One)).collect();
         let mut held: Vec<Lane> = seats[..3].iter().filter_map(take).collect();
         assert_eq!(held.len(), 3);
-        let mut fourth = Box::pin(seats[3].first());
-        assert!((&mut fourth).now_or_never().is_none(), "three per host");
+        let told = Cell::new(false);
+        let mut fourth = Box::pin(seats[3].first(|| told.set(true)));
+        assert!((&mut fourth).now_or_never().is_none() && told.get(), "three per host");
         let other = lanes.seat(&b, Appetite::One);
         let elsewhere = take(&other).expect("another host");
         assert!(take(&lanes.seat(&b, Appetite::One)).is_none(), "four in all");
@@ -417,7 +422,7 @@ mod tests {
         let rest = Duration::from_millis(20);
         let asked = Instant::now();
         seat.trouble(Some(rest));
-        let _lane = seat.first().await;
+        let _lane = seat.first(|| panic!("nobody else has any")).await;
         assert!(asked.elapsed() >= rest);
         let another = lanes.seat(&host("a.example"), Appetite::One);
         another.trouble(Some(Duration::from_secs(3600)));

@@ -59,6 +59,16 @@ pub enum Event<'a> {
     Finished(&'a Descriptor),
     /// Another process is downloading the blob into the same place; we wait for it.
     Shared(&'a Descriptor),
+    /// A host is asked for something, or is about to be: silence from here on is the hosts'.
+    Asking {
+        /// What is being fetched.
+        what: &'a str,
+    },
+    /// Nobody is asked for it for the time being: it is here, or waits for others on this node.
+    Held {
+        /// What is being fetched.
+        what: &'a str,
+    },
     /// A host failed and the next one is asked.
     NextHost {
         /// What is being fetched.

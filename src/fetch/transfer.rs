@@ -153,7 +153,7 @@ impl<'a> Transfer<'a> {
                     _ if self.common.partial.missing().is_empty() => break,
                     Some(failure) => return Err(failure),
                     None => {
-                        let lane = self.seat.first().await;
+                        let lane = self.common.flight.first_lane(&self.seat).await;
                         self.start(lane);
                     }
                 },

@@ -115,6 +115,7 @@ impl Work {
                 attempts.succeeded();
             }
         }
+        self.flight.asks(false);
         match verdict.await {
             Ok(staged) => Ok(Ok(staged)),
             Err(PartialError::Mismatch(mismatch)) => Ok(Err(mismatch)),

@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::support::{Answer, Bed, Ending, Heard, Server, descriptor, noise};
+use super::support::{Answer, Bed, Ending, Heard, Server, descriptor, noise, small_limits};
 use crate::core::descriptor::Descriptor;
+use crate::core::digest::Digest;
 use crate::core::error::{Classify as _, Kind};
+use crate::core::limits::Limits;
 use crate::fetch::{Arrival, Fetcher, Job, Landed};
 use crate::store::staging::{FollowError, Follower};
 use crate::store::{Belongs, Role};
@@ -160,6 +162,53 @@ async fn a_failure_is_everybodys_and_the_next_caller_starts_anew() {
     assert!(failures >= 1, "{both:?}");
     bed.fetch(&[&server], &content).await.expect("fetched");
     assert_eq!(bed.landed(&content).as_ref(), Some(&content));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_told_whether_a_blob_waits_for_a_host_or_for_its_turn() {
+    let (large, small) = (noise(SIZE, 48), noise(1000, 49));
+    let gate = Arc::new(Semaphore::new(0));
+    let (served, closed) = ([large.clone(), small.clone()], Arc::clone(&gate));
+    let server = Server::start(move |asked| {
+        let [large, small] = &served;
+        match asked.path.ends_with(Digest::of(large).hex()) {
+            true => Answer::honest(asked, large).ending(Ending::Gated(BEFORE, Arc::clone(&closed))),
+            false => Answer::honest(asked, small),
+        }
+    })
+    .await;
+    let one = Limits { connections_per_host: 1, stall_window: Limits::default().stall_window, ..small_limits() };
+    let bed = Bed::with(one).await;
+    let (first, reference) = bed.fetcher(&[&server]);
+    let (second, _, heard) = another(&bed, &server);
+    let (third, _, late) = another(&bed, &server);
+    let senders = [(); 3].map(|()| watch::Sender::new(Arrival::Awaited));
+    let directing = async {
+        arriving(&mut senders[0].subscribe()).await;
+        while server.asked().is_empty() || heard.count("held") == 0 || late.count("asking") == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((heard.count("asking"), heard.count("held")), (1, 1));
+        assert_eq!((late.count("asking"), late.count("held")), (1, 0), "who joins is told how it stands");
+        gate.add_permits(SIZE);
+    };
+    let has_the_connection = async {
+        while server.asked().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let behind = async {
+        has_the_connection.await;
+        tokio::join!(
+            bed.fetch_with(&second, &reference, &small, &senders[1]),
+            bed.fetch_with(&third, &reference, &large, &senders[2]),
+        )
+    };
+    let (landed, (behind, shared), ()) =
+        tokio::join!(bed.fetch_with(&first, &reference, &large, &senders[0]), behind, directing);
+    assert!(landed.is_ok() && behind.is_ok() && shared.is_ok());
+    assert_eq!((heard.count("asking"), heard.count("held")), (2, 2), "its turn, and its end");
+    assert_eq!(late.count("held"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

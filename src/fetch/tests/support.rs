@@ -280,6 +280,8 @@ impl Observer for Heard {
             Event::Present(_) => "present".into(),
             Event::Finished(_) => "finished".into(),
             Event::Shared(_) => "shared".into(),
+            Event::Asking { .. } => "asking".into(),
+            Event::Held { .. } => "held".into(),
             Event::Began(_) | Event::Ended { .. } | Event::Unpacked { .. } => return,
         };
         self.lines.lock().expect("no panic").push(line);

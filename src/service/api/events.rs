@@ -122,7 +122,7 @@ fn named(blob: &Descriptor) -> (String, u64) {
 /// The message for an event that clients are told of.
 fn message(event: &Event<'_>) -> Option<Message> {
     Some(match event {
-        Event::Began(_) | Event::Ended { .. } => return None,
+        Event::Began(_) | Event::Ended { .. } | Event::Asking { .. } | Event::Held { .. } => return None,
         Event::Present(blob) => {
             let (digest, size) = named(blob);
             Message::BlobPresent(v1::BlobPresent { digest, size })
