@@ -7,35 +7,38 @@
 
 mod error;
 mod outcome;
+mod plan;
 mod told;
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::core::descriptor::{Descriptor, MediaType};
+use crate::core::descriptor::Descriptor;
 use crate::core::digest::{Digest, Verified};
 use crate::core::limits::Limits;
-use crate::core::manifest::{Document, ImageConfig, Index, Manifest, chain_ids};
-use crate::core::plan::{self, Blob, BlobKind};
-use crate::core::platform::{Matcher, Platform};
+use crate::core::manifest::{ImageConfig, chain_ids};
+use crate::core::plan::{self as order, Blob, BlobKind};
+use crate::core::platform::Platform;
 use crate::core::reference::Reference;
-use crate::core::select::{self, Eligible, EntryPath, Inner};
 use crate::fetch::progress::{Event, Observer, Phase};
 use crate::fetch::{Arrival, Fetcher, Job, Landed};
-use crate::host::{Execution, LocalHost};
-use crate::resolve::choice::{self, Choice, Level, OnMismatch, Wish};
-use crate::resolve::{Image, Reading, ResolveError, Resolver, Root};
-use crate::store::{Belongs, ImageRecord, Lease, Role, Store};
+use crate::host::LocalHost;
+use crate::resolve::ResolveError;
+use crate::store::{Belongs, Lease, Role, Store, StoreError};
 use crate::unpack::{LayerUnpacked, Unpack, Unpackable};
 
 pub use error::PullError;
 pub use outcome::{Layers, Planned, Pulled, Traffic};
+pub use plan::{Part, Plan, Platforms, PullRequest};
 pub use told::{Brought, Caller, tell};
+
+/// How long the store has, once a pull is cancelled, for what is better not broken off.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Everything that a pull works with.
 #[derive(Debug, Clone, Copy)]
@@ -57,146 +60,77 @@ pub struct Puller<'a> {
     pub observer: &'a dyn Observer,
 }
 
-/// What is to be pulled.
-#[derive(Debug, Clone)]
-pub struct PullRequest {
-    /// The image.
-    pub reference: Reference,
-    /// For which platforms.
-    pub platforms: Platforms,
-    /// Which level of the CPU counts.
-    pub level: Level,
-    /// What to do with an image that is for another platform.
-    pub on_mismatch: OnMismatch,
-}
-
-/// Which platforms of an image are wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Platforms {
-    /// The one that this node matches with.
-    Host,
-    /// These.
-    Listed(Vec<Platform>),
-    /// Everything that the index has, attestations included, so that it can be copied on whole.
-    All,
-}
-
-/// What a pull is going to bring.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The image and all documents that were read.
-    pub image: Image,
-    /// The manifests that were chosen.
-    pub parts: Vec<Part>,
-    /// What the user should know before anything is fetched.
-    pub warnings: Vec<String>,
-    /// The name will stand for the root, whatever was chosen.
-    whole: bool,
-}
-
-/// One manifest of a plan.
-#[derive(Debug, Clone)]
-pub struct Part {
-    /// Why this one.
-    pub choice: Choice,
-    /// The manifest.
-    pub manifest: Manifest,
-}
-
 impl Puller<'_> {
-    /// Finds out what the request stands for and chooses the manifests.
-    ///
-    /// # Errors
-    /// [`PullError::Resolve`], refusals included.
-    pub async fn plan(&self, request: &PullRequest) -> Result<Plan, PullError> {
-        self.phase(Phase::Resolve, self.decide(request)).await
-    }
-
-    async fn decide(&self, request: &PullRequest) -> Result<Plan, PullError> {
-        let resolver = Resolver {
-            fetcher: self.fetcher,
-            store: Some(self.store),
-            check_access: self.check_access,
-            limits: self.limits,
-        };
-        let wishes = wishes(request);
-        let matcher = match wishes.as_slice() {
-            [only] => Some(only.matcher(self.host)),
-            _ => None,
-        };
-        let reading = matcher.as_ref().map_or(Reading::Everything, Reading::Deciding);
-        let mut image = resolver.image(&request.reference, reading).await?;
-        let mut choices: Vec<Choice> = match request.platforms {
-            Platforms::All => every_manifest(&image, self.host),
-            _ => wishes.iter().map(|wish| choice::choose(&image, wish, self.host)).collect::<Result<_, _>>()?,
-        };
-        if choices.is_empty() {
-            return Err(ResolveError::Empty { reference: request.reference.familiar() }.into());
-        }
-        if self.unpacker.is_some() {
-            choices.iter_mut().for_each(warn_of_foreign);
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        choices.retain(|choice| seen.insert(choice.descriptor.digest.clone()));
-        let descriptors: Vec<Descriptor> = choices.iter().map(|choice| choice.descriptor.clone()).collect();
-        let manifests = resolver.manifests(&mut image, &descriptors).await?;
-        let parts: Vec<Part> =
-            choices.into_iter().zip(manifests).map(|(choice, manifest)| Part { choice, manifest }).collect();
-        let whole = request.platforms == Platforms::All || parts.len() != 1;
-        let mut warnings: Vec<String> = parts.iter().flat_map(|part| part.choice.warnings.clone()).collect();
-        if request.platforms == Platforms::All {
-            warnings.extend(left_out(&image));
-        }
-        Ok(Plan { image, parts, warnings, whole })
-    }
-
     /// Brings everything of a plan into the store and names it. Cancelling leaves partial
-    /// blobs in staging and nothing visible.
+    /// blobs in staging and nothing visible, and waits for no store that does not answer.
     ///
     /// # Errors
     /// [`PullError`]; no name was set.
     pub async fn land(&self, plan: &Plan, cancel: &CancellationToken) -> Result<Pulled, PullError> {
-        let started = Instant::now();
-        let mut pulled = match self.standing(plan).await? {
-            Some(standing) => standing,
-            None => self.bring_and_name(plan, cancel).await?,
-        };
-        if let Some(known) = self.store.lookup(&plan.image.reference.to_string()).await? {
-            pulled.target = known.target.digest;
+        match self.standing(plan, cancel).await? {
+            Some(standing) => Ok(standing),
+            None => self.bring(plan, cancel).await,
         }
-        pulled.elapsed = started.elapsed();
-        Ok(pulled)
-    }
-
-    async fn bring_and_name(&self, plan: &Plan, cancel: &CancellationToken) -> Result<Pulled, PullError> {
-        let lease = self.store.lease().await?;
-        let brought = tokio::select! {
-            brought = self.bring(&lease, plan) => brought,
-            () = cancel.cancelled() => Err(PullError::Cancelled),
-        };
-        // Naming is not interrupted: several records may belong to one name.
-        let named = match brought {
-            Ok(pulled) => {
-                let named = self.phase(Phase::Name, self.store.name(&lease, &plan.record())).await;
-                named.map(|()| pulled).map_err(PullError::from)
-            }
-            Err(error) => Err(error),
-        };
-        let content = lease.tally();
-        let released = self.store.release(lease).await;
-        let mut pulled = Pulled { content, ..named? };
-        if let Err(error) = released {
-            // The image is there and named; what failed is only the tidying.
-            pulled.warnings.push(format!("the lease of this pull could not be ended, and will expire: {error}"));
-        }
-        Ok(pulled)
     }
 
     /// What a pull would bring of an image that is whole, named and unpacked already: nothing, and
     /// without a lease or any other write. `None` where there is something to do.
-    async fn standing(&self, plan: &Plan) -> Result<Option<Pulled>, PullError> {
-        let blobs = plan::blobs(plan.parts.iter().map(|part| &part.manifest));
-        let documents = plan.documents(&self.limits);
+    ///
+    /// # Errors
+    /// [`PullError`] where the store cannot tell, or nobody waits for it any more.
+    pub async fn standing(&self, plan: &Plan, cancel: &CancellationToken) -> Result<Option<Pulled>, PullError> {
+        let started = Instant::now();
+        let looked = async {
+            let Some(standing) = self.nothing_to_do(plan).await? else { return Ok(None) };
+            Ok::<_, PullError>(Some(self.told_by_name(plan, standing).await?))
+        };
+        let standing = cancel.run_until_cancelled(looked).await.ok_or(PullError::Cancelled)??;
+        Ok(standing.map(|standing| Pulled { elapsed: started.elapsed(), ..standing }))
+    }
+
+    /// Brings everything of a plan into the store and names it, as [`Puller::land`], without
+    /// asking before whether all of it is there.
+    ///
+    /// # Errors
+    /// [`PullError`]; no name was set.
+    pub async fn bring(&self, plan: &Plan, cancel: &CancellationToken) -> Result<Pulled, PullError> {
+        let started = Instant::now();
+        let lease = in_grace(cancel, self.store.lease()).await??;
+        let brought = match cancel.run_until_cancelled(self.bring_all(&lease, plan)).await {
+            Some(brought) => brought,
+            None => Err(PullError::Cancelled),
+        };
+        let named = match brought {
+            Ok(pulled) => self.name(&lease, plan, cancel).await.map(|()| pulled),
+            Err(error) => Err(error),
+        };
+        let content = lease.tally();
+        let released = in_grace(cancel, self.store.release(lease)).await;
+        let mut pulled = Pulled { content, ..named? };
+        if let Err(error) = released.and_then(|released| released.map_err(PullError::from)) {
+            // The image is there and named; what failed is only the tidying.
+            pulled.warnings.push(format!("the lease of this pull could not be ended, and will expire: {error}"));
+        }
+        let pulled = in_grace(cancel, self.told_by_name(plan, pulled)).await??;
+        Ok(Pulled { elapsed: started.elapsed(), ..pulled })
+    }
+
+    /// Naming is not broken off as long as the store answers: several records may belong to one name.
+    async fn name(&self, lease: &Lease, plan: &Plan, cancel: &CancellationToken) -> Result<(), PullError> {
+        let record = plan.record();
+        let naming = in_grace(cancel, self.store.name(lease, &record));
+        Ok(self.phase(Phase::Name, naming).await??)
+    }
+
+    /// The same with what the name stands for.
+    async fn told_by_name(&self, plan: &Plan, pulled: Pulled) -> Result<Pulled, StoreError> {
+        let known = self.store.lookup(&plan.image.reference.to_string()).await?;
+        Ok(Pulled { target: known.map_or(pulled.target, |known| known.target.digest), ..pulled })
+    }
+
+    async fn nothing_to_do(&self, plan: &Plan) -> Result<Option<Pulled>, PullError> {
+        let blobs = order::blobs(plan.parts.iter().map(|part| &part.manifest));
+        let documents = plan.documents();
         let all: Vec<&Descriptor> = documents.iter().chain(blobs.iter().map(|blob| &blob.descriptor)).collect();
         if !self.store.stands(&plan.record(), &all).await? {
             return Ok(None);
@@ -222,7 +156,7 @@ impl Puller<'_> {
     }
 
     /// Everything but the name. Layers are unpacked while they arrive; the first error stops all.
-    async fn bring(&self, lease: &Lease, plan: &Plan) -> Result<Pulled, PullError> {
+    async fn bring_all(&self, lease: &Lease, plan: &Plan) -> Result<Pulled, PullError> {
         self.put_documents(lease, plan).await?;
         let arrivals = Arrivals::of(plan);
         let job = Job { reference: &plan.image.reference, store: self.store, lease };
@@ -340,7 +274,7 @@ struct Arrivals {
 
 impl Arrivals {
     fn of(plan: &Plan) -> Self {
-        let blobs = plan::blobs(plan.parts.iter().map(|part| &part.manifest));
+        let blobs = order::blobs(plan.parts.iter().map(|part| &part.manifest));
         Self { blobs: blobs.into_iter().map(|blob| (blob, watch::Sender::new(Arrival::Awaited))).collect() }
     }
 
@@ -362,120 +296,14 @@ impl Arrivals {
     }
 }
 
-impl Plan {
-    /// The plan in plain values.
-    #[must_use]
-    pub fn told(&self) -> Planned {
-        Planned::of(self)
+/// What comes of a call to the store, which is not broken off at once where the pull is cancelled.
+async fn in_grace<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Result<T, PullError> {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        done = &mut work => return Ok(done),
+        () = cancel.cancelled() => {}
     }
-
-    /// Every index that leads to a chosen manifest, outermost first.
-    fn indexes(&self, limits: &Limits) -> Vec<(Digest, Index)> {
-        let Root::Index(root, entries) = &self.image.content else { return Vec::new() };
-        let mut indexes = vec![(self.image.root.digest.clone(), root.clone())];
-        for (path, entry) in select::flatten(entries) {
-            let leads =
-                self.parts.iter().any(|part| part.choice.path.as_ref().is_some_and(|chosen| chosen.starts_with(&path)));
-            let digest = &entry.descriptor.digest;
-            if leads
-                && matches!(entry.inner, Inner::Nested(_))
-                && let Some(document) = self.image.document(digest)
-                && let Ok(Document::Index(index)) =
-                    Document::parse(document.content(), Some(&entry.descriptor.media_type), limits)
-            {
-                indexes.push((digest.clone(), index));
-            }
-        }
-        indexes
-    }
-
-    /// Descriptors of every index and manifest that belongs into the store.
-    fn documents(&self, limits: &Limits) -> Vec<Descriptor> {
-        let indexes = self.indexes(limits).into_iter().map(|(digest, _)| digest);
-        let manifests = self.parts.iter().map(|part| part.choice.descriptor.digest.clone());
-        let document = |digest: Digest| {
-            let size = self.image.document(&digest)?.size();
-            Some(Descriptor::new(MediaType::Other(String::new()), digest, size))
-        };
-        indexes.chain(manifests).filter_map(document).collect()
-    }
-
-    /// The parts that hold something to run: attestations and other artifacts travel along.
-    fn runnable(&self) -> Vec<&Part> {
-        let runnable =
-            |part: &&Part| !part.choice.descriptor.is_attestation() && part.manifest.config.media_type.is_config();
-        self.parts.iter().filter(runnable).collect()
-    }
-
-    fn record(&self) -> ImageRecord {
-        let single = match self.parts.as_slice() {
-            [part] if !self.whole => Some(part),
-            _ => None,
-        };
-        ImageRecord {
-            reference: self.image.reference.clone(),
-            root: self.image.root.clone(),
-            manifest: single.map(|part| part.choice.descriptor.clone()),
-            config: single
-                .or_else(|| self.parts.iter().find(|part| !part.choice.pin))
-                .map(|part| part.manifest.config.digest.clone()),
-            pin_manifest: single.is_some_and(|part| part.choice.pin),
-        }
-    }
-}
-
-fn wishes(request: &PullRequest) -> Vec<Wish> {
-    let wish = |platform| Wish { platform, level: request.level, on_mismatch: request.on_mismatch };
-    match &request.platforms {
-        Platforms::Host => vec![wish(None)],
-        Platforms::Listed(platforms) => platforms.iter().cloned().map(Some).map(wish).collect(),
-        Platforms::All => Vec::new(),
-    }
-}
-
-/// Where images are run, one that was asked for and does not run here deserves a word.
-fn warn_of_foreign(choice: &mut Choice) {
-    if let Execution::No { reason } = &choice.execution
-        && choice.warnings.is_empty()
-    {
-        choice.warnings.push(choice::cannot_run(&choice.platform, reason));
-    }
-}
-
-/// Every manifest of an image, for whatever platform. The one that containerd comes to on this
-/// node is the one that is not pinned.
-fn every_manifest(image: &Image, host: &LocalHost) -> Vec<Choice> {
-    let matcher = Matcher::only(&host.report().matching_platform());
-    let own = select::choose(image.entries(), &matcher, Eligible::Everything);
-    let choice = |path: Option<EntryPath>, descriptor: &Descriptor, platform: Option<&Platform>| Choice {
-        pin: path != own,
-        path,
-        descriptor: descriptor.clone(),
-        platform: platform.map(Platform::normalized).unwrap_or_default(),
-        // Nobody means to run them all.
-        execution: Execution::Unknown { reason: "not asked".into() },
-        warnings: Vec::new(),
-    };
-    match &image.content {
-        Root::Manifest(_, platform) => vec![choice(None, &image.root, Some(platform))],
-        Root::Index(_, entries) => select::flatten(entries)
-            .into_iter()
-            .filter(|(_, entry)| entry.descriptor.media_type.is_manifest())
-            .map(|(path, entry)| choice(Some(path), &entry.descriptor, entry.platform()))
-            .collect(),
-    }
-}
-
-/// What an index names and a pull of everything does not bring.
-fn left_out(image: &Image) -> Vec<String> {
-    let warning = |(_, entry): (EntryPath, &select::Entry)| match &entry.inner {
-        Inner::Unusable(why) => Some(format!("{} is left out: {why}", entry.descriptor.digest)),
-        _ if entry.descriptor.media_type.is_manifest() || entry.descriptor.media_type.is_index() => None,
-        _ => {
-            Some(format!("{} is left out: unknown media type {}", entry.descriptor.digest, entry.descriptor.media_type))
-        }
-    };
-    select::flatten(image.entries()).into_iter().filter_map(warning).collect()
+    tokio::time::timeout(GRACE, work).await.map_err(|_| PullError::Cancelled)
 }
 
 fn role_of(blob: &Blob) -> Role<'static> {

@@ -22,7 +22,7 @@ use crate::core::manifest::{Document, ImageConfig, Index, Manifest};
 use crate::core::platform::{Matcher, Platform};
 use crate::core::reference::Reference;
 use crate::core::select::{self, Entry, Inner};
-use crate::fetch::{Endpoint, Fetcher};
+use crate::fetch::{Endpoint, Fetcher, Room};
 use crate::store::Store;
 
 pub use error::ResolveError;
@@ -42,7 +42,7 @@ pub struct Resolver<'a> {
 }
 
 /// What a reference stands for, with all that was read of it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Image {
     /// The reference.
     pub reference: Reference,
@@ -51,6 +51,8 @@ pub struct Image {
     /// What the root is.
     pub content: Root,
     documents: BTreeMap<Digest, Verified<Bytes>>,
+    /// Where those have room.
+    room: Room,
     /// Bytes of documents that came over the network.
     pub bytes_fetched: u64,
 }
@@ -59,7 +61,7 @@ pub struct Image {
 #[derive(Debug, Clone)]
 pub enum Root {
     /// Manifests for several platforms.
-    Index(Index, Vec<Entry>),
+    Index(Vec<Entry>),
     /// One manifest, with the platform that its config names.
     Manifest(Manifest, Platform),
 }
@@ -89,11 +91,19 @@ impl Image {
         self.documents.insert(document.digest().clone(), document);
     }
 
+    /// Lets go of all that was read only to choose: what the root was parsed into, and every
+    /// document but those of these digests. The memory of what stays is held as long as this lives.
+    pub fn settle(&mut self, keep: &[Digest]) {
+        self.content = Root::Index(Vec::new());
+        self.documents.retain(|digest, _| keep.contains(digest));
+        self.room.settle(self.bytes_kept());
+    }
+
     /// The entries of the index; none for a lone manifest.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         match &self.content {
-            Root::Index(_, entries) => entries,
+            Root::Index(entries) => entries,
             Root::Manifest(..) => &[],
         }
     }
@@ -105,14 +115,16 @@ impl Resolver<'_> {
     /// # Errors
     /// [`ResolveError`] where it cannot be fetched or is not an image.
     pub async fn image(&self, reference: &Reference, reading: Reading<'_>) -> Result<Image, ResolveError> {
-        let (root, content, bytes_fetched) = self.root(reference).await?;
+        let mut room = self.fetcher.room();
+        let (root, content, bytes_fetched) = self.root(reference, &mut room).await?;
         let parsed = Document::parse(content.content(), Some(&root.media_type), &self.limits)
             .map_err(|source| ResolveError::Document { what: reference.familiar(), source })?;
         let mut image = Image {
             reference: reference.clone(),
             root: described(root, &parsed, content.content()),
-            content: Root::Index(Index { manifests: Vec::new(), annotations: BTreeMap::new() }, Vec::new()),
+            content: Root::Index(Vec::new()),
             documents: BTreeMap::new(),
+            room,
             bytes_fetched,
         };
         image.documents.insert(content.digest().clone(), content);
@@ -122,9 +134,9 @@ impl Resolver<'_> {
                 image.content = Root::Manifest(manifest, platform);
             }
             Document::Index(index) => {
-                let mut entries: Vec<Entry> = index.manifests.iter().cloned().map(Entry::unread).collect();
+                let mut entries = entries(index);
                 self.read_on(&mut image, &mut entries, reading).await?;
-                image.content = Root::Index(index, entries);
+                image.content = Root::Index(entries);
             }
         }
         Ok(image)
@@ -150,7 +162,7 @@ impl Resolver<'_> {
     pub async fn manifests(&self, image: &mut Image, chosen: &[Descriptor]) -> Result<Vec<Manifest>, ResolveError> {
         let missing: Vec<&Descriptor> =
             chosen.iter().filter(|descriptor| !image.documents.contains_key(&descriptor.digest)).collect();
-        self.admit(image, missing.iter().map(|descriptor| descriptor.size))?;
+        self.admit(image, missing.iter().map(|descriptor| descriptor.size)).await?;
         let reference = image.reference.clone();
         // A list of boxes, because the compiler could not tell of a stream of closures that it may
         // change threads.
@@ -182,24 +194,32 @@ impl Resolver<'_> {
     /// The root's descriptor and bytes, and how many of them came over the network. A name
     /// that the store knows is asked for with HEAD first: registries do not count those, and
     /// an unchanged image then costs one round trip and no body.
-    async fn root(&self, reference: &Reference) -> Result<(Descriptor, Verified<Bytes>, u64), ResolveError> {
+    async fn root(
+        &self,
+        reference: &Reference,
+        room: &mut Room,
+    ) -> Result<(Descriptor, Verified<Bytes>, u64), ResolveError> {
         if let Some(store) = self.store
             && let Some(known) = store.lookup(&reference.to_string()).await?
         {
             let unchanged = match reference.digest() {
-                Some(digest) if !self.check_access => Some(digest.clone()),
+                Some(digest) if !self.check_access => Some((digest.clone(), None)),
                 // A host whose answer names no digest is asked for the document.
-                Some(digest) => self.fetcher.resolve(reference).await?.map(|_| digest.clone()),
-                None => self.fetcher.resolve(reference).await?.map(|descriptor| descriptor.digest),
+                Some(digest) => self.fetcher.resolve(reference).await?.map(|found| (digest.clone(), Some(found.size))),
+                None => self.fetcher.resolve(reference).await?.map(|found| (found.digest, Some(found.size))),
             };
-            if let Some(digest) =
-                unchanged.filter(|digest| *digest == known.target.digest || known.root.as_ref() == Some(digest))
-                && let Some((descriptor, content)) = self.kept_root(store, known.target, digest).await?
-            {
-                return Ok((descriptor, content, 0));
+            let is_known = |digest: &Digest| *digest == known.target.digest || known.root.as_ref() == Some(digest);
+            if let Some((digest, size)) = unchanged.filter(|(digest, _)| is_known(digest)) {
+                let size = size.unwrap_or(self.limits.document_bytes).max(known.target.size);
+                self.fetcher.make_room_for(size, reference, room).await;
+                if let Some((descriptor, content)) = self.kept_root(store, known.target, digest).await?
+                    && content.size() <= room.bytes()
+                {
+                    return Ok((descriptor, content, 0));
+                }
             }
         }
-        let document = self.fetcher.root(reference).await?;
+        let document = self.fetcher.root_into(reference, room).await?;
         let bytes = document.content.size();
         // A body without a type is told apart by its own fields; the fallback only names it.
         let descriptor = document.descriptor(MediaType::Other(String::new()));
@@ -258,9 +278,7 @@ impl Resolver<'_> {
         if descriptor.media_type.is_index() {
             let read = self.read(image, descriptor, Endpoint::Manifests).await;
             return match read.map(|bytes| Document::parse(&bytes, Some(&descriptor.media_type), &self.limits)) {
-                Ok(Ok(Document::Index(index))) => {
-                    Ok(Inner::Nested(index.manifests.into_iter().map(Entry::unread).collect()))
-                }
+                Ok(Ok(Document::Index(index))) => Ok(Inner::Nested(entries(index))),
                 Ok(Ok(Document::Manifest(_))) => Ok(Inner::Unusable("announced as an index, and is a manifest".into())),
                 Ok(Err(error)) => Ok(Inner::Unusable(error.to_string())),
                 Err(error) => error.spoils_entry(),
@@ -280,21 +298,22 @@ impl Resolver<'_> {
         if let Some(document) = image.documents.get(&descriptor.digest) {
             return Ok(document.content().clone());
         }
-        self.admit(image, [descriptor.size])?;
+        self.admit(image, [descriptor.size]).await?;
         let (document, bytes) = self.obtain(&image.reference, descriptor, from).await?;
         let content = document.content().clone();
         image.keep(document, bytes);
         Ok(content)
     }
 
-    /// Whether documents of these sizes may still be kept.
-    fn admit(&self, image: &Image, sizes: impl IntoIterator<Item = u64>) -> Result<(), ResolveError> {
+    /// Makes room for documents of these sizes, as far as an image may have so many.
+    async fn admit(&self, image: &mut Image, sizes: impl IntoIterator<Item = u64>) -> Result<(), ResolveError> {
         let limit = self.limits.documents_bytes;
         let wanted = sizes.into_iter().fold(image.bytes_kept(), u64::saturating_add);
-        if wanted <= limit {
-            return Ok(());
+        if wanted > limit {
+            return Err(ResolveError::TooManyDocuments { reference: image.reference.familiar(), limit });
         }
-        Err(ResolveError::TooManyDocuments { reference: image.reference.familiar(), limit })
+        self.fetcher.make_room_for(wanted, &image.reference, &mut image.room).await;
+        Ok(())
     }
 
     /// A document and the bytes that it cost: from the store for nothing, else from the registry.
@@ -322,6 +341,10 @@ fn described(root: Descriptor, parsed: &Document, bytes: &[u8]) -> Descriptor {
     let announced = Some(root.media_type.clone()).filter(is_root);
     let media_type = announced.unwrap_or_else(|| parsed.media_type(bytes));
     Descriptor { media_type, ..root }
+}
+
+fn entries(index: Index) -> Vec<Entry> {
+    index.manifests.into_iter().map(|manifest| Entry::unread(manifest.pruned())).collect()
 }
 
 fn unread(entries: &mut [Entry]) -> Vec<&mut Entry> {

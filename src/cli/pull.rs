@@ -126,13 +126,7 @@ async fn ask(
 }
 
 fn request(args: &PullArgs, reference: Reference, host: &LocalHost) -> Result<PullRequest, Failure> {
-    let listed: Vec<Platform> =
-        args.platform.iter().map(|text| context::platform(text, host)).collect::<Result<_, _>>()?;
-    let platforms = match (args.all_platforms, listed.is_empty()) {
-        (true, _) => Platforms::All,
-        (false, true) => Platforms::Host,
-        (false, false) => Platforms::Listed(listed),
-    };
+    let platforms = Platforms::asked(args.all_platforms, &args.platform, host)?;
     let (level, on_mismatch) = (args.matching.level(), args.matching.on_mismatch());
     Ok(PullRequest { reference, platforms, level, on_mismatch })
 }

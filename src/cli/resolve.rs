@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::core::descriptor::Descriptor;
 use crate::core::reference::Reference;
 use crate::fetch::progress::Silent;
-use crate::resolve::choice::{self, Wish};
+use crate::resolve::Resolver;
+use crate::resolve::choice::Wish;
 use crate::resolve::resolution::Resolution;
-use crate::resolve::{Reading, Resolver};
 #[cfg(feature = "containerd")]
 use crate::service::api::{client::Client, v1};
 
@@ -37,13 +37,8 @@ pub(super) async fn look_up(context: &Context, args: &ResolveArgs) -> Result<(Re
     let engine = context.engine(&args.registry, limits)?;
     let fetcher = context.fetcher(&engine, &reference, &args.registry, Arc::new(Silent))?;
     let resolver = Resolver { fetcher: &fetcher, store: None, check_access: false, limits };
-    let matcher = wish.matcher(&host);
-    let reading = if args.explain { Reading::Everything } else { Reading::Deciding(&matcher) };
-    let image = resolver.image(&reference, reading).await?;
-    let outcome = choice::choose(&image, &wish, &host);
-    let explanation = args.explain.then(|| choice::explain(&image, &wish, &host, outcome.as_ref().ok()));
-    let resolution = Resolution::new(&image, outcome.as_ref().ok(), explanation.as_ref());
-    Ok((resolution, outcome.err().map(Failure::from)))
+    let (resolution, refusal) = resolver.resolution(&reference, &wish, &host, args.explain).await?;
+    Ok((resolution, refusal.map(Failure::from)))
 }
 
 #[cfg(feature = "containerd")]

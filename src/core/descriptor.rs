@@ -123,6 +123,9 @@ impl<'de> Deserialize<'de> for MediaType {
     }
 }
 
+/// BuildKit's name for what a manifest is to the image beside it.
+const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+
 /// Annotations and labels, in a stable order.
 pub type Annotations = BTreeMap<String, String>;
 
@@ -161,10 +164,18 @@ impl Descriptor {
         Self { media_type, digest, size, platform: None, annotations: Annotations::new() }
     }
 
+    /// The same without annotations that nobody reads of an index's entries. They may weigh many
+    /// times as much as the document that they are in.
+    #[must_use]
+    pub fn pruned(mut self) -> Self {
+        self.annotations.retain(|name, _| name == REFERENCE_TYPE);
+        self
+    }
+
     /// BuildKit marks provenance and SBOM manifests so; they are not images.
     #[must_use]
     pub fn is_attestation(&self) -> bool {
-        self.annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest")
+        self.annotations.get(REFERENCE_TYPE).is_some_and(|kind| kind == "attestation-manifest")
             || self.platform.as_ref().is_some_and(Platform::is_unknown)
     }
 }

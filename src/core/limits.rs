@@ -16,8 +16,14 @@ pub struct Limits {
     /// Documents read to explain one reference (nested indexes, configs of entries without platform).
     pub documents: usize,
     /// Bytes of all documents of one image, kept in memory during a pull. Thirty platforms
-    /// need about 100 kB.
+    /// need about 100 kB; this is room for an index and a manifest of the largest size.
     pub documents_bytes: u64,
+    /// Bytes of documents that an ordinary image has at the most: an index, a manifest and a
+    /// config have about 20 kB. Whoever pulls or asks takes that much in memory anyway.
+    pub ordinary_documents_bytes: u64,
+    /// Bytes of documents of all images with more than that, kept in memory at a time. Three
+    /// pulls of the largest may be under way while a fourth is read.
+    pub kept_documents_bytes: u32,
     /// Layers in one manifest. overlayfs stacks 500 at most; more cannot run anywhere.
     pub layers: usize,
     /// Redirects followed for one request; what browsers and containerd allow.
@@ -98,7 +104,9 @@ impl Default for Limits {
             index_entries: 1000,
             index_depth: 4,
             documents: 64,
-            documents_bytes: 64 * 1024 * 1024,
+            documents_bytes: 8 * 1024 * 1024,
+            ordinary_documents_bytes: 64 * 1024,
+            kept_documents_bytes: 20 * 1024 * 1024,
             layers: 500,
             redirects: 10,
             token_bytes: 1024 * 1024,

@@ -125,7 +125,7 @@ impl Fetcher {
             digest: blob.digest.clone(),
             size: blob.size,
             registry: reference.registry().to_owned(),
-            asker: self.engine.client().asker(),
+            asker: self.engine.asker(),
         };
         let flights = self.engine.flights().clone();
         let started = key.clone();

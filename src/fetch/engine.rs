@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::core::digest;
+use crate::core::digest::{self, Digest};
 use crate::core::limits::Limits;
 use crate::core::retry::Policy;
 use crate::cpu::Cpu;
@@ -12,6 +12,7 @@ use crate::registry::{Client, Credentials};
 
 use super::bandwidth::Bandwidth;
 use super::budget::Budget;
+use super::documents::Documents;
 use super::flight::Flights;
 use super::health::Health;
 use super::lanes::Lanes;
@@ -31,6 +32,7 @@ struct Shared {
     policy: Policy,
     health: Health,
     budget: Budget,
+    documents: Documents,
     bandwidth: Bandwidth,
     lanes: Arc<Lanes>,
     flights: Flights,
@@ -51,6 +53,7 @@ impl Engine {
             bandwidth: Bandwidth::new(limits.bandwidth),
             lanes: Arc::new(Lanes::new(&limits, budget.clone())),
             budget,
+            documents: Documents::new(&limits),
             flights: Flights::default(),
             ledger: Ledger::default(),
         });
@@ -95,8 +98,19 @@ impl Engine {
         }
     }
 
+    /// Tells engines with credentials of their own apart, without telling the credentials; `None`
+    /// for one that uses what is stored on this node, or nothing.
+    #[must_use]
+    pub fn asker(&self) -> Option<Digest> {
+        self.client.asker()
+    }
+
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(super) fn documents(&self) -> &Documents {
+        &self.shared.documents
     }
 
     pub(super) fn policy(&self) -> &Policy {

@@ -132,6 +132,11 @@ impl Cause {
         matches!(error.reason(), Reason::Stalled { .. } | Reason::Timeout { .. })
     }
 
+    /// The document has more bytes than were to be read.
+    pub(super) fn is_too_large(&self) -> bool {
+        matches!(self, Self::Registry(error) if matches!(error.reason(), Reason::TooLarge { .. }))
+    }
+
     /// The size that the manifest says and another one that the host announces.
     pub(super) fn other_size(&self) -> Option<WrongSize> {
         let Self::Registry(error) = self else { return None };

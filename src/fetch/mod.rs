@@ -5,8 +5,8 @@
 //! and only as [`Verified`] into the store (`blob`). Whatever interrupts that, the bytes on
 //! disk stay and the next attempt goes on behind them.
 //!
-//! What all downloads share is the [`Engine`]'s: connections (`lanes`), memory (`budget`),
-//! bandwidth, what is known of hosts (`health`), the downloads themselves (`flight`), and the
+//! What all downloads share is the [`Engine`]'s: connections (`lanes`), memory (`budget`,
+//! `documents`), bandwidth, what is known of hosts (`health`), the downloads themselves (`flight`), and the
 //! numbers of it all (`ledger`).
 //!
 //! This room decides nothing about images: which blobs are wanted is the caller's affair.
@@ -17,6 +17,7 @@ mod bandwidth;
 mod blob;
 mod budget;
 mod connection;
+mod documents;
 mod engine;
 mod error;
 mod flight;
@@ -51,6 +52,7 @@ use progress::Observer;
 pub use arrival::Arrival;
 pub use blob::{Job, Landed};
 pub use budget::{Budget, Memory, Reservation};
+pub use documents::Room;
 pub use engine::Engine;
 pub use error::{Cause, FetchError, WrongSize};
 pub use ledger::{Account, HostClass};
@@ -143,17 +145,29 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`] with every attempt.
     pub async fn root(&self, reference: &Reference) -> Result<Document, FetchError> {
+        self.root_within(reference, None).await
+    }
+
+    /// Fetches the root document of a reference, into this room where it is to have one.
+    async fn root_within(&self, reference: &Reference, mut room: Option<&mut Room>) -> Result<Document, FetchError> {
         let target = reference.target();
         let mut attempts = self.attempts(reference.familiar(), operation_of(reference))?;
         loop {
-            let client = self.engine.client().patient(attempts.patience());
+            let most = room.as_ref().map_or(u64::MAX, |room| room.bytes());
+            let client = self.engine.client().patient(attempts.patience()).at_most(most);
             match root_from(&client, attempts.host(), reference, &target).await {
                 Ok(document) => {
                     attempts.succeeded();
                     self.engine.ledger().received(HostClass::of(attempts.host()), document.content.size());
                     return Ok(document);
                 }
-                Err(cause) => attempts.failed(cause).await?,
+                Err(cause) => match &mut room {
+                    // How large it is was not known before; the same host sends it again.
+                    Some(room) if cause.is_too_large() && room.is_ordinary() => {
+                        self.make_room_for(u64::MAX, reference, room).await;
+                    }
+                    _ => attempts.failed(cause).await?,
+                },
             }
         }
     }

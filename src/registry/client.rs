@@ -83,6 +83,13 @@ impl Client {
         Self { patience, ..self.clone() }
     }
 
+    /// The same client, which takes no document of more than so many bytes.
+    #[must_use]
+    pub fn at_most(&self, bytes: u64) -> Self {
+        let document_bytes = self.limits.document_bytes.min(bytes);
+        Self { limits: Limits { document_bytes, ..self.limits }, ..self.clone() }
+    }
+
     /// The same pool and what is known of hosts, for somebody with credentials of his own: nothing
     /// that was granted to one of the two is ever used for the other.
     #[must_use]

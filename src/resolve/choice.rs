@@ -86,7 +86,7 @@ impl Wish {
 pub fn choose(image: &Image, wish: &Wish, host: &LocalHost) -> Result<Choice, ResolveError> {
     let mut choice = match &image.content {
         Root::Manifest(_, platform) => lone_manifest(image, platform, wish, host)?,
-        Root::Index(_, entries) => from_index(image, entries, wish, host)?,
+        Root::Index(entries) => from_index(image, entries, wish, host)?,
     };
     if let Some(name) = contradicting_name(image, &wish.matcher(host)) {
         choice.warnings.push(format!(
@@ -284,7 +284,7 @@ pub fn explain(image: &Image, wish: &Wish, host: &LocalHost, chosen: Option<&Cho
     let view = HostView { containerd: host.report().matching_platform(), isa: host.report().isa_platform() };
     let outcome = |client| match &image.content {
         Root::Manifest(..) => Outcome::TakesUnchecked,
-        Root::Index(_, entries) => predict(client, entries, &view),
+        Root::Index(entries) => predict(client, entries, &view),
     };
     let best = select::choose(entries, &Matcher::only(&view.isa), Eligible::Images);
     Explanation {

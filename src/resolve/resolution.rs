@@ -1,12 +1,14 @@
 //! What is told of a resolution: plain values, the same whether they were found in this process
 //! or came from a daemon. Whoever shows them decides nothing.
 
-use super::choice::{Choice, Explanation};
-use super::{Image, Root};
+use super::choice::{self, Choice, Explanation, Wish};
+use super::{Image, Reading, ResolveError, Resolver, Root};
 use crate::core::descriptor::Descriptor;
 use crate::core::platform::Platform;
 use crate::core::predict::Outcome;
+use crate::core::reference::Reference;
 use crate::core::select::{self, Entry, EntryPath, Inner, Row, Verdict};
+use crate::host::LocalHost;
 
 /// What a reference stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +72,28 @@ pub struct Prediction {
     pub entries: Vec<String>,
     /// All of it in words.
     pub text: String,
+}
+
+impl Resolver<'_> {
+    /// Says what a reference stands for on this host, and explains it where that is asked for.
+    /// A refusal is the second value.
+    ///
+    /// # Errors
+    /// [`ResolveError`] where the image cannot be read at all.
+    pub async fn resolution(
+        &self,
+        reference: &Reference,
+        wish: &Wish,
+        host: &LocalHost,
+        explain: bool,
+    ) -> Result<(Resolution, Option<ResolveError>), ResolveError> {
+        let matcher = wish.matcher(host);
+        let reading = if explain { Reading::Everything } else { Reading::Deciding(&matcher) };
+        let image = self.image(reference, reading).await?;
+        let outcome = choice::choose(&image, wish, host);
+        let explanation = explain.then(|| choice::explain(&image, wish, host, outcome.as_ref().ok()));
+        Ok((Resolution::new(&image, outcome.as_ref().ok(), explanation.as_ref()), outcome.err()))
+    }
 }
 
 impl Resolution {
@@ -142,7 +166,7 @@ impl ExplainedEntry {
 fn describe_root(image: &Image) -> String {
     let digest = &image.root.digest;
     match &image.content {
-        Root::Index(index, _) => format!("index {digest}, {} entries", index.manifests.len()),
+        Root::Index(entries) => format!("index {digest}, {} entries", entries.len()),
         Root::Manifest(_, platform) => format!("a single manifest {digest}, its config says {}", platform.normalized()),
     }
 }

@@ -21,6 +21,7 @@ mod crowd;
 mod daemon;
 mod demo;
 mod faults;
+mod hanging;
 mod hosts;
 mod interrupt;
 mod logs;

@@ -6,7 +6,8 @@ use super::*;
 use crate::core::descriptor::MediaType;
 use crate::core::digest::Digest;
 use crate::core::error::{Classify, Kind};
-use crate::core::manifest::{Index, Manifest};
+use crate::core::manifest::Manifest;
+use crate::fetch::Room;
 use crate::host::{Probe, boards};
 
 fn descriptor(id: &str, platform: Option<Platform>) -> Descriptor {
@@ -20,11 +21,11 @@ fn entry(architecture: &str, variant: &str) -> Entry {
 
 fn image(reference: &str, content: Root) -> Image {
     let (reference, root) = (reference.parse().expect("parses"), descriptor("root", None));
-    Image { reference, root, content, documents: BTreeMap::new(), bytes_fetched: 0 }
+    Image { reference, root, content, documents: BTreeMap::new(), room: Room::default(), bytes_fetched: 0 }
 }
 
 fn index(reference: &str, entries: Vec<Entry>) -> Image {
-    image(reference, Root::Index(Index { manifests: Vec::new(), annotations: BTreeMap::new() }, entries))
+    image(reference, Root::Index(entries))
 }
 
 fn lone(reference: &str, architecture: &str, variant: &str) -> Image {
