@@ -4,12 +4,10 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use serde_json::json;
-
 use crate::support::containerd::{ContainerdDaemon, Cri, Programs, newer};
 use crate::support::cri::CriImages;
 use crate::support::daemon::Daemon;
-use crate::support::fixture::{self, Flavour, Image, Layer, Manifest, Tree, greeting, noise, platform};
+use crate::support::fixture::{self, Flavour, Image, Layer, Manifest, elsewhere, greeting, noise, platform};
 use crate::support::host;
 use crate::support::lighterman::Lighterman;
 use crate::support::registry::Registry;
@@ -132,13 +130,6 @@ fn with_verifier(configuration: &str, dir: &Path) -> String {
     format!("{configuration}[plugins.\"io.containerd.image-verifier.v1.bindir\"]\n  bin_dir = {dir:?}\n")
 }
 
-/// An image that no machine with tests runs, whatever emulators it has.
-fn elsewhere() -> Image {
-    let platform = json!({ "os": "freebsd", "architecture": host().arch });
-    let layer = Tree::new().file("crate.txt", 0o644, b"a crate").layer();
-    Image::single(Manifest::new(Flavour::Oci, &platform, &[layer], ("/crate", &[])))
-}
-
 #[test]
 fn images_that_cannot_run_here_are_not_pulled() {
     for programs in newer(VERIFIERS) {
@@ -147,7 +138,7 @@ fn images_that_cannot_run_here_are_not_pulled() {
         let containerd = ContainerdDaemon::start_other(&programs, Cri::Off, |text| with_verifier(&text, &dir));
         let registry = Registry::plain();
         let good = registry.push(fixture::busybox(), "library/busybox:1");
-        let bad = registry.push(&elsewhere(), "app:1");
+        let bad = registry.push(&Image::single(elsewhere()), "app:1");
         containerd.ctr_prints(&["images", "pull", "--plain-http", &good]);
         assert_eq!(containerd.run("default", &[&good, "first"]), greeting(host()));
         let refused = containerd.ctr(&["images", "pull", "--plain-http", &bad]);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::containerd::ContainerdDaemon;
 use crate::support::daemon::Daemon;
-use crate::support::fixture::{self, Blob, Flavour, Image, Manifest, tiny};
+use crate::support::fixture::{self, Blob, Flavour, Image, Manifest, elsewhere, tiny};
 use crate::support::lighterman::Lighterman;
 use crate::support::registry::Registry;
 use crate::support::sandbox::{Sandbox, with_emulator};
@@ -75,9 +75,9 @@ impl Judgement {
     }
 }
 
-/// Images that this node runs, and that it does not; none of them has emulators.
+/// Images that this node runs, and that it does not.
 fn images() -> (Vec<Image>, Vec<Image>) {
-    let other = tiny(foreign().arch, "");
+    let other = elsewhere();
     let good = vec![fixture::busybox().clone(), Image::single(tiny(host().arch, "")), Image::single(artifact())];
     let bad = vec![Image::single(other.clone()), Image::multi(Flavour::Oci, &[other])];
     (good, bad)
@@ -139,7 +139,7 @@ fn check(user: &Lighterman<'_>) {
     }
     for (index, image) in bad.iter().enumerate() {
         let reference = registry.push(image, &format!("bad:{index}"));
-        judge(user, &reference, &image.root).refuses(&[host().platform, "cannot run", foreign().platform]);
+        judge(user, &reference, &image.root).refuses(&[host().platform, "cannot run", "freebsd/amd64"]);
     }
 }
 
@@ -169,11 +169,11 @@ fn what_is_not_declared_is_read() {
     let sandbox = Sandbox::without_emulators();
     let user = Lighterman::inside(&sandbox);
     let registry = Registry::plain();
-    let (own, other) = (tiny(host().arch, ""), tiny(foreign().arch, ""));
+    let (own, other) = (tiny(host().arch, ""), elsewhere());
     let good = index(&[other.clone(), own.clone()], without_platform);
     judge(&user, &registry.push(&good, "good:1"), &good.root).allows();
     let bad = index(std::slice::from_ref(&other), without_platform);
-    judge(&user, &registry.push(&bad, "bad:1"), &bad.root).refuses(&["cannot run", foreign().platform]);
+    judge(&user, &registry.push(&bad, "bad:1"), &bad.root).refuses(&["cannot run", "freebsd/amd64"]);
     // Part of it is of no known type, but the rest runs here.
     let mut entries = [other.entry(), own.entry()];
     of_no_known_type(&mut entries[0]);
@@ -185,13 +185,13 @@ fn what_is_not_declared_is_read() {
 fn what_cannot_be_judged_is_for_the_configuration_to_say() {
     let sandbox = Sandbox::without_emulators();
     let registry = Registry::plain();
-    let other = || [tiny(foreign().arch, "")];
+    let other = || [elsewhere()];
     let cases = [
         ("attestations", index(&other(), as_attestation), "no image in it"),
         ("nothing", index(&[], without_platform), "no image in it"),
         ("unknown-types", index(&other(), of_no_known_type), "application/vnd.example.thing"),
         ("unreadable", index(&[unreadable()], without_platform), "entry 0"),
-        ("unreadable-and-other", index(&[tiny("s390x", ""), unreadable()], without_platform), "entry 1"),
+        ("unreadable-and-other", index(&[elsewhere(), unreadable()], without_platform), "entry 1"),
         ("single", Image::single(unreadable()), "could not be looked at"),
     ];
     let lenient = Lighterman::inside(&sandbox);
