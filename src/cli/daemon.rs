@@ -103,8 +103,13 @@ impl RegistryArgs {
             (self.tlscacert.is_some(), "--tlscacert"),
             (self.tlscert.is_some(), "--tlscert"),
         ];
-        given.into_iter().find_map(|(given, flag)| given.then_some(flag))
+        first_given(given)
     }
+}
+
+/// The first of some flags that was given.
+pub(super) fn first_given<const N: usize>(flags: [(bool, &'static str); N]) -> Option<&'static str> {
+    flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
 }
 
 /// `lighterman pulls`: what the daemon is at.

@@ -19,6 +19,8 @@ use crate::service::status::exit_code;
 
 use super::args::PullArgs;
 use super::context::{self, Access, ContainerdFlags, Context, Place};
+#[cfg(feature = "containerd")]
+use super::daemon::first_given;
 use super::progress::{self, Progress};
 use super::{Failure, report};
 
@@ -87,7 +89,7 @@ fn only_here(args: &PullArgs, place: &Place) -> Option<&'static str> {
         (unpack.extract_with.is_some(), "--extract-with"),
         (unpack.sync_snapshots, "--sync-snapshots"),
     ];
-    given.into_iter().find_map(|(given, flag)| given.then_some(flag)).or(args.registry.only_here())
+    first_given(given).or(args.registry.only_here())
 }
 
 /// Lets a daemon pull.

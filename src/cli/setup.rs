@@ -10,7 +10,7 @@ use super::args::Arguments;
 use super::context::Context;
 use super::{Failure, report};
 use crate::config::FileConfig;
-use crate::node::setup::{self, Facts, Root, Step, Steps, Undone, Wanted};
+use crate::node::setup::{self, Facts, LEDGER, Outcome, Root, Step, Steps, Undone, Wanted};
 use crate::node::{MIRROR, PROGRAM};
 
 #[derive(Debug, Args)]
@@ -105,31 +105,48 @@ fn steps_json(steps: &Steps, dry_run: bool) -> Value {
     json!({"steps": list.collect::<Vec<_>>(), "commands": steps.commands()})
 }
 
-fn undone_text(undone: &[(String, Undone)], dry_run: bool) -> String {
+fn undone_text(undone: &[Outcome], dry_run: bool) -> String {
     if undone.is_empty() {
         return "there is nothing to take back".into();
     }
     let will = if dry_run { "would be " } else { "" };
-    let lines = undone.iter().map(|(path, what)| match what {
-        Undone::Nothing => format!("{path}: as it was already"),
+    let line = |Outcome { path, undone, .. }: &Outcome| match undone {
+        Undone::Nothing => format!("{path}: nothing of lighterman's is in it"),
         Undone::Restored { .. } => format!("{path}: {will}restored to what it was"),
         Undone::TakenOut { .. } => format!("{path}: {will}changed back; what others changed since stays"),
         Undone::Removed => format!("{path}: {will}removed"),
-        Undone::Left => format!("{path}: left, since somebody changed it; {} has what it was", setup::LEDGER),
-    });
-    let restart = "restart containerd and kubelet, and reload docker, where their files are among these";
-    lines.chain([restart.to_owned()]).collect::<Vec<_>>().join("\n")
+        Undone::Left { text } => {
+            let how = if text.is_some() { "left in part" } else { "left" };
+            format!("{path}: {how}, since somebody changed what lighterman wrote; {LEDGER} has what it was")
+        }
+    };
+    let mut out = undone.iter().map(line).collect::<Vec<_>>().join("\n");
+    let commands = commands(undone);
+    if !commands.is_empty() {
+        out += &format!("\nthen run:\n{}", indented("  ", &commands.join("\n")));
+    }
+    out.truncate(out.trim_end().len());
+    out
 }
 
-fn undone_json(undone: &[(String, Undone)]) -> Value {
+fn undone_json(undone: &[Outcome]) -> Value {
     let name = |what: &Undone| match what {
         Undone::Nothing => "nothing",
         Undone::Restored { .. } => "restored",
         Undone::TakenOut { .. } => "taken-out",
         Undone::Removed => "removed",
-        Undone::Left => "left",
+        Undone::Left { .. } => "left",
     };
-    json!({"files": undone.iter().map(|(path, what)| json!({"path": path, "outcome": name(what)})).collect::<Vec<_>>()})
+    let files = undone.iter().map(|outcome| json!({"path": outcome.path, "outcome": name(&outcome.undone)}));
+    json!({"files": files.collect::<Vec<_>>(), "commands": commands(undone)})
+}
+
+/// What makes others notice, each once.
+fn commands(undone: &[Outcome]) -> Vec<&str> {
+    let mut commands: Vec<&str> = undone.iter().filter_map(|outcome| outcome.then.as_deref()).collect();
+    commands.sort_unstable();
+    commands.dedup();
+    commands
 }
 
 /// The lines between what two texts begin and end with, as a diff shows them.

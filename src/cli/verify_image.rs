@@ -8,7 +8,9 @@
 //! `[verify] on-error` says.
 //!
 //! Which platform is being pulled is not told. An image is refused only where nothing in it runs on this
-//! node, neither on the CPU nor under an emulator; what is no image passes.
+//! node, neither on the CPU nor under an emulator; what is no image passes. Where a part of it says of
+//! no platform, or cannot be read, and no other part runs here, that is no judgement either way:
+//! `[verify] on-error` decides.
 //!
 //! Facts: containerd 2.0 to 2.3, `docs/image-verification.md`, `pkg/imageverifier/bindir`.
 
@@ -24,8 +26,9 @@ use crate::core::digest::Digest;
 use crate::core::error::{Classify, Kind};
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
+use crate::core::select;
 use crate::host::{Execution, LocalHost};
-use crate::resolve::resolution::Resolution;
+use crate::resolve::resolution::{ExplainedEntry, Resolution};
 use crate::telemetry;
 
 use super::args::{Global, MatchArgs, RegistryArgs, ResolveArgs};
@@ -211,9 +214,21 @@ fn of_platforms(resolution: &Resolution, host: &LocalHost) -> Verdict {
     if let Some(platform) = platforms.iter().find(|platform| runs(host, platform)) {
         return Verdict::Passes(format!("this node runs {platform}, but only if it is asked for"));
     }
+    if let Some(entry) = unjudged(resolution) {
+        return Verdict::Unseen(format!("entry {} of it names no platform: {}", entry.path, entry.reason));
+    }
+    if platforms.is_empty() {
+        return Verdict::Unseen("there is no image in it".into());
+    }
     let names: Vec<String> = platforms.iter().map(Platform::to_string).collect();
-    let has = if names.is_empty() { "no platform at all".into() } else { names.join(", ") };
-    Verdict::Refused(format!("this node is {node} and cannot run the image, which is for {has}"))
+    Verdict::Refused(format!("this node is {node} and cannot run the image, which is for {}", names.join(", ")))
+}
+
+/// An entry that may be for this node, for all that is known of it.
+fn unjudged(resolution: &Resolution) -> Option<&ExplainedEntry> {
+    let unknown = [select::Verdict::UnknownMediaType.name(), select::Verdict::Unusable.name()];
+    let mut entries = resolution.explained.iter().flat_map(|explained| &explained.entries);
+    entries.find(|entry| entry.normalized.is_none() && unknown.contains(&entry.verdict.as_str()))
 }
 
 /// Every platform that an image has, normalised: that of a lone manifest, or those of its entries.

@@ -11,8 +11,8 @@ fn mistakes(text: &str) -> Vec<Mistake> {
     }
 }
 
-#[test]
-fn reads_every_key() {
+/// What stands outside of sections, and what it says.
+fn general() -> (&'static str, FileConfig) {
     let text = r#"
         log-level = "info"
         log-format = "json"
@@ -29,6 +29,31 @@ fn reads_every_key() {
         max-connections = 20
         max-bandwidth = "20MB"
         max-memory = "48MiB"
+    "#;
+    let says = FileConfig {
+        log_level: Some("info".into()),
+        log_format: Some(Format::Json),
+        hosts_dirs: Some(vec!["/etc/containerd/certs.d".into()]),
+        mirrors: Some(vec!["https://mirror.example".into()]),
+        plain_http: Some(false),
+        skip_verify: Some(false),
+        tlscacert: Some("/ca.pem".into()),
+        tlscert: Some("/cert.pem".into()),
+        tlskey: Some("/key.pem".into()),
+        max_concurrent_downloads: Some(4),
+        unpack: Some(Start::Verified),
+        max_connections_per_host: Some(8),
+        max_connections: Some(20),
+        max_bandwidth: NonZeroU64::new(20_000_000),
+        max_memory: Some(48 << 20),
+        ..FileConfig::default()
+    };
+    (text, says)
+}
+
+/// Where images land.
+fn containerd() -> (&'static str, FileConfig) {
+    let text = r#"
         [containerd]
         address = "/run/containerd/containerd.sock"
         namespace = "k8s.io"
@@ -37,6 +62,23 @@ fn reads_every_key() {
         extract-with = "diff-service"
         sync-snapshots = true
         content = "write"
+    "#;
+    let says = FileConfig {
+        containerd_address: Some("/run/containerd/containerd.sock".into()),
+        namespace: Some("k8s.io".into()),
+        snapshotter: Some("native".into()),
+        staging_dir: Some("/var/lib/lighterman/staging".into()),
+        extract_with: Some(Extractor::DiffService),
+        sync_snapshots: Some(true),
+        content: Some("write".into()),
+        ..FileConfig::default()
+    };
+    (text, says)
+}
+
+/// Who may ask the daemon for what.
+fn doors() -> (&'static str, FileConfig) {
+    let text = r#"
         [serve]
         listen = "/run/lighterman.sock"
         group = "porters"
@@ -54,30 +96,7 @@ fn reads_every_key() {
         [metrics]
         listen = "127.0.0.1:9465"
     "#;
-    let config = FileConfig::parse(Path::new("x"), text).expect("reads");
-    let expected = FileConfig {
-        log_level: Some("info".into()),
-        log_format: Some(Format::Json),
-        hosts_dirs: Some(vec!["/etc/containerd/certs.d".into()]),
-        mirrors: Some(vec!["https://mirror.example".into()]),
-        plain_http: Some(false),
-        skip_verify: Some(false),
-        tlscacert: Some("/ca.pem".into()),
-        tlscert: Some("/cert.pem".into()),
-        tlskey: Some("/key.pem".into()),
-        max_concurrent_downloads: Some(4),
-        unpack: Some(Start::Verified),
-        max_connections_per_host: Some(8),
-        max_connections: Some(20),
-        max_bandwidth: NonZeroU64::new(20_000_000),
-        max_memory: Some(48 << 20),
-        containerd_address: Some("/run/containerd/containerd.sock".into()),
-        namespace: Some("k8s.io".into()),
-        snapshotter: Some("native".into()),
-        staging_dir: Some("/var/lib/lighterman/staging".into()),
-        extract_with: Some(Extractor::DiffService),
-        sync_snapshots: Some(true),
-        content: Some("write".into()),
+    let says = FileConfig {
         serve_listen: Some("/run/lighterman.sock".into()),
         serve_group: Some("porters".into()),
         max_pulls: Some(3),
@@ -89,10 +108,20 @@ fn reads_every_key() {
         cri_delegate: Some(true),
         verify_on_error: Some(OnError::Refuse),
         metrics_listen: Some(vec![([127, 0, 0, 1], 9465).into()]),
+        ..FileConfig::default()
     };
-    assert_eq!(config, expected);
-    assert!(KEYS.iter().all(|key| key.get(&config).is_some()), "a key of the table is not in this test");
-    assert_eq!(FileConfig::parse(Path::new("x"), "").expect("reads"), FileConfig::default());
+    (text, says)
+}
+
+#[test]
+fn reads_every_key() {
+    let all = [general(), containerd(), doors(), ("", FileConfig::default())];
+    for (text, says) in &all {
+        assert_eq!(FileConfig::parse(Path::new("x"), text).expect("reads"), *says, "{text}");
+    }
+    for key in KEYS {
+        assert!(all.iter().any(|(_, says)| key.get(says).is_some()), "{} is not in this test", key.name);
+    }
 }
 
 #[test]

@@ -33,6 +33,19 @@ quit() {
     echo "end of $1"
     exit 0
 }
+# What doctor finds, without what is said of this machine's disks.
+findings() {
+    lighterman doctor --json 2>/dev/null |
+        sed -n -e 's/^ *"id": "\(.*\)",$/\1:/p' -e 's/^ *"severity": "\(.*\)",$/\1 /p' | tr -d '\n' |
+        sed -E 's/(disk-full|inodes-used-up):[a-z]+ //g'
+}
+# helps ID: what doctor says of it mends it
+helps() {
+    local fix
+    fix=$(lighterman doctor --json 2>/dev/null | sed -n "/\"id\": \"$1\"/,/}/s/^ *\"fix\": \"run: \(.*\)\"\$/\1/p")
+    try "$1 has a remedy" sh -c "$fix"
+    becomes "$1 is mended by it" sh -c "! lighterman doctor --json 2>/dev/null | grep -q '\"id\": \"$1\"'"
+}
 # The unit with another program in the place of the daemon: what that may do, the daemon may.
 in_sandbox() {
     sed -e 's/^Type=.*/Type=oneshot/' -e "s|^ExecStart=.*|ExecStart=$1|" \
@@ -102,8 +115,9 @@ part_booted() {
     systemctl daemon-reload
 
     # Sandbox.
-    try "the security score is computed" systemd-analyze security --no-pager lighterman.service
-    systemd-analyze security --no-pager lighterman.service | tail -n 1
+    local unit=/usr/lib/systemd/system/lighterman.service
+    try "it may do little enough" systemd-analyze security --no-pager --offline=yes --threshold=40 $unit
+    systemd-analyze security --no-pager --offline=yes $unit | tail -n 1
     systemctl restart lighterman.service
     try "one writable mount holds staging and containerd's root" \
         is "$(awk '$5 ~ "^/var/lib" && $6 ~ /^rw/ {print $5}' "/proc/$(main_pid)/mountinfo")" /var/lib
@@ -139,37 +153,95 @@ part_booted() {
     systemctl start containerd.service
     try "and finds it later" lighterman pulls
 
-    # Setup and doctor.
+    # Doctor, of one thing after the other that is wrong.
+    try "doctor finds what is not connected" is "$(findings)" "containerd-hosts:note containerd-config-path:note "
+    systemctl stop containerd.service
+    try "doctor finds a containerd that is down" is "$(findings)" "containerd-unreachable:error containerd-hosts:note containerd-config-path:note "
+    helps containerd-unreachable
+    kill -STOP "$(main_pid)"
+    try "doctor finds a daemon that hangs" is "$(findings | cut -d ' ' -f 1)" daemon-silent:error
+    kill -CONT "$(main_pid)"
+    systemctl stop lighterman.socket lighterman-mirror.socket lighterman.service
+    try "doctor finds a daemon that is down" is "$(findings | cut -d ' ' -f 1-2)" "daemon-down:error containerd-hosts:note"
+    helps daemon-down
+    helps mirror-down
+    rm /run/lighterman/lighterman.sock
+    try "doctor finds a socket that is missing" is "$(findings | cut -d ' ' -f 1-2)" "daemon-socket-missing:error containerd-hosts:note"
+    helps daemon-socket-missing
+    chmod 666 /run/lighterman/lighterman.sock
+    try "doctor finds a socket for everybody" is "$(findings | cut -d ' ' -f 1)" daemon-socket-open:error
+    systemctl stop lighterman.socket lighterman.service
+    systemctl start lighterman.socket lighterman.service
+    try "and what is connected again" is "$(findings)" "containerd-hosts:note containerd-config-path:note "
+
+    # Setup.
     cp -a /etc/containerd /run/containerd-before
     try "setup connects containerd" lighterman setup
     try "hosts.toml leads to the mirror" grep -q 127.0.0.1:335 /etc/containerd/certs.d/_default/hosts.toml
     try "containerd takes the configuration" systemctl restart containerd.service
     becomes "containerd's CRI reads it" logged containerd 'ConfigPath:/etc/containerd/certs.d'
-    lighterman doctor --json >/run/doctor 2>/dev/null
-    echo "        doctor: $(grep '"id"' /run/doctor | tr -d ' ",\n')"
-    try "doctor finds links and renames in order" is "$(grep -c -e links-fail -e renames-fail -e daemon- -e containerd- /run/doctor)" 0
+    try "doctor finds nothing then" is "$(findings)" ""
+    cp -a /etc/containerd/config.toml /run/config.toml
+    sed -i '/config_path/d' /etc/containerd/config.toml
+    try "doctor sees a hosts.toml that nobody reads" is "$(findings)" "containerd-config-path:warning "
+    mv /run/config.toml /etc/containerd/config.toml
     try "setup is taken back" lighterman setup --undo
     try "to the last byte" diff -r /run/containerd-before /etc/containerd
 }
 
 part_leave() {
     local before
+    # What an administrator disabled.
+    systemctl disable --quiet --now lighterman-mirror.socket
+    systemctl restart lighterman.service
+    try "a disabled socket does not come with the service" is "$(systemctl is-active lighterman-mirror.socket)" inactive
+    try "the other one is used" grep -q '/run/lighterman/lighterman.sock' <(ss -lx)
     lighterman setup >/dev/null
     touch /var/lib/lighterman/staged
     before=$(main_pid)
     try "an upgrade installs" dpkg --install /share/lighterman.deb
     try "an upgrade starts the new program" test "$(main_pid)" != "$before" -a "$(main_pid)" != 0
-    systemctl disable --quiet --now lighterman-mirror.socket
-    dpkg --install /share/lighterman.deb >/dev/null
     try "what was disabled stays so" is "$(systemctl is-enabled lighterman-mirror.socket)" disabled
+    try "and does not run" is "$(systemctl is-active lighterman-mirror.socket)" inactive
+    try "what setup did stays" test -e /etc/containerd/certs.d/_default/hosts.toml -a -e /var/lib/lighterman/setup.json
+    systemctl disable --quiet --now lighterman.service
+    dpkg --install /share/lighterman.deb >/dev/null
+    try "a disabled service is not started by an upgrade" is "$(systemctl is-active lighterman.service)" inactive
+    systemctl enable --quiet --now lighterman.service
 
-    try "it is removed" dpkg --remove lighterman
+    # Removed, and installed again.
+    try "it is removed" sh -c 'dpkg --remove lighterman >/run/removal 2>&1'
     try "nothing of it runs" is "$(systemctl list-units --no-legend --state=active 'lighterman*')" ""
     try "setup is taken back" test ! -e /etc/containerd/certs.d
+    try "what has to be restarted is said" grep -q 'systemctl restart containerd' /run/removal
     try "the configuration stays" test -e /etc/lighterman/config.toml
     try "what was staged stays" test -e /var/lib/lighterman/staged
-    try "it is purged" dpkg --purge lighterman
-    try "nothing is left" is "$(find /etc /var/lib /run /usr -xdev -path /var/lib/containerd -prune -o -name '*lighterman*' -print)" ""
+    try "systemd misses nothing" is "$(systemctl list-units --failed --no-legend 'lighterman*')" ""
+    try "it is installed again" dpkg --install /share/lighterman.deb
+    try "what was enabled is enabled" systemctl --quiet is-enabled lighterman.socket lighterman.service
+    try "and runs" active lighterman.socket lighterman.service
+    try "what was disabled is disabled" is "$(systemctl is-enabled lighterman-mirror.socket)" disabled
+    systemctl mask --quiet --now lighterman-mirror.socket
+    dpkg --remove lighterman >/dev/null
+    dpkg --install /share/lighterman.deb >/dev/null
+    try "what an administrator masked is masked" is "$(systemctl is-enabled lighterman-mirror.socket)" masked
+    systemctl unmask --quiet lighterman-mirror.socket
+
+    # Purged while a file still leads to it.
+    lighterman setup >/dev/null
+    echo '# mine' >>/etc/containerd/certs.d/_default/hosts.toml
+    try "it is purged" sh -c 'dpkg --purge lighterman >/run/purge 2>&1'
+    try "what a person wrote is left" grep -q mine /etc/containerd/certs.d/_default/hosts.toml
+    try "and what was there before" is "$(ls /var/lib/lighterman)" setup.json
+    try "which is said" grep -q '^  /etc/containerd/certs.d/_default/hosts.toml$' /run/purge
+    rm -r /var/lib/lighterman /etc/containerd/certs.d
+    try "it is installed once more" dpkg --install /share/lighterman.deb
+    for unit in lighterman.socket lighterman-mirror.socket lighterman.service; do
+        try "after a purge, $unit is enabled and runs" sh -c "systemctl -q is-enabled $unit && systemctl -q is-active $unit"
+    done
+    lighterman setup >/dev/null
+    try "it is purged again" dpkg --purge lighterman
+    try "nothing is left" is "$(find /etc /opt /var/lib /run /usr -xdev -path /var/lib/containerd -prune -o -name '*lighterman*' -print)" ""
     try "not even the group" sh -c '! getent group lighterman'
     try "systemd misses nothing" is "$(systemctl list-units --failed --no-legend 'lighterman*')" ""
 }

@@ -26,9 +26,12 @@ fn units_agree_with_the_program() {
     let (service, api) = (unit("lighterman.service"), unit("lighterman.socket"));
     let mirror = unit("lighterman-mirror.socket");
     assert_eq!(setting(&service, "ExecStart"), [format!("{PROGRAM} serve")]);
-    assert_eq!(setting(&service, "Sockets"), ["lighterman.socket lighterman-mirror.socket"]);
+    // Starting the service starts no socket that somebody disabled.
+    assert_eq!(setting(&service, "Sockets"), [""; 0]);
     assert_eq!(setting(&mirror, "ListenStream"), [MIRROR]);
-    assert_eq!(setting(&mirror, "Service"), ["lighterman.service"]);
+    for socket in [&api, &mirror] {
+        assert_eq!(setting(socket, "Service"), ["lighterman.service"]);
+    }
     let socket = lighterman::config::FileConfig::defaults().serve_listen.expect("a default");
     assert_eq!(setting(&api, "ListenStream"), [socket.to_str().expect("a path")]);
     assert_eq!(
@@ -82,6 +85,43 @@ fn a_node_without_a_daemon_is_not_well() {
     let findings = report["findings"].as_array().expect("findings");
     assert_eq!(findings[0]["id"], "daemon-socket-missing");
     assert_eq!(findings[1]["id"], "containerd-unreachable");
+}
+
+#[cfg(feature = "containerd")]
+#[test]
+fn what_runs_is_told_from_what_does_not() {
+    use crate::support::containerd::ContainerdDaemon;
+    use crate::support::daemon::Daemon;
+
+    let mut containerd = ContainerdDaemon::start();
+    let daemon = Daemon::start(&containerd);
+    let folder = tempfile::tempdir().expect("folder");
+    let config = folder.path().join("config.toml");
+    let text = format!(
+        "[serve]\nlisten = {:?}\n[containerd]\naddress = {:?}\nstaging-dir = {:?}\n",
+        daemon.socket(),
+        containerd.address(),
+        daemon.staging()
+    );
+    fs::write(&config, text).expect("writes");
+    // What is wrong with this machine is another matter.
+    let address = containerd.address();
+    let user = Lighterman::new().with("CONTAINERD_ADDRESS", address.to_str().expect("a path"));
+    let found = || {
+        let report = user.run(&["doctor", "--json", "--config", config.to_str().expect("a path")]).json();
+        let ids = report["findings"].as_array().expect("findings").iter().map(|finding| finding["id"].clone());
+        let ours = ["daemon-", "containerd-unreachable", "containerd-old", "links-fail", "renames-fail"];
+        let is_ours = |id: &serde_json::Value| ours.iter().any(|ours| id.as_str().expect("a text").starts_with(ours));
+        ids.filter(is_ours).collect::<Vec<_>>()
+    };
+    assert_eq!(found(), [""; 0], "{}", daemon.log());
+    containerd.kill();
+    assert_eq!(found(), ["containerd-unreachable"]);
+    let socket = daemon.socket();
+    drop(daemon);
+    // The home of the daemon is gone with it.
+    assert!(!socket.exists());
+    assert_eq!(found(), ["daemon-socket-missing", "containerd-unreachable"]);
 }
 
 #[test]

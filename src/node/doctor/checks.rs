@@ -22,6 +22,11 @@ const LEAST_INODES: u64 = 20_000;
 /// kubelet begins to remove images at 85 % and evicts pods at 85 % by its defaults.
 const LEAST_SHARE: u64 = 15;
 
+/// Makes the daemon's socket anew, which does not start beside its service: not even a restart of
+/// both would do.
+const RESTART: &str =
+    "systemctl stop lighterman.socket lighterman.service && systemctl start lighterman.socket lighterman.service";
+
 /// Everything that is wrong, worst first.
 #[must_use]
 pub fn examine(facts: &Facts) -> Vec<Finding> {
@@ -29,6 +34,7 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
     daemon(&facts.daemon, &mut findings);
     containerd(&facts.containerd, &mut findings);
     kubelet(facts, &mut findings);
+    differ(facts, &mut findings);
     connections(facts, &mut findings);
     mirror(facts, &mut findings);
     clock(&facts.clock, &mut findings);
@@ -57,7 +63,7 @@ fn daemon(service: &Service, findings: &mut Vec<Finding>) {
             "daemon-socket-is-none",
             Kind::StoreInvalid,
             format!("{address} is not a socket"),
-            "remove it and run: systemctl restart lighterman.socket",
+            format!("remove it and run: {RESTART}"),
         ),
         (Answer::Well, Some(file)) if file.mode & 0o007 != 0 || file.uid != 0 => (
             "daemon-socket-open",
@@ -66,32 +72,29 @@ fn daemon(service: &Service, findings: &mut Vec<Finding>) {
                 "everybody may use {address} (mode {:o}, owner {}), and with it this node's containerd",
                 file.mode, file.uid
             ),
-            "run: systemctl restart lighterman.socket, which makes it anew for root and the group lighterman",
+            format!("have it made anew, for root and the group lighterman: {RESTART}"),
         ),
         (Answer::Well, _) => return,
         (Answer::Nobody, None) => (
             "daemon-socket-missing",
             Kind::StoreUnavailable,
             format!("there is no socket at {address}"),
-            "run: systemctl enable --now lighterman.socket lighterman.service",
+            format!("run: systemctl enable lighterman.socket lighterman.service && {RESTART}"),
         ),
-        (Answer::Nobody, Some(_)) => (
-            "daemon-down",
-            Kind::StoreUnavailable,
-            format!("nobody listens on {address}"),
-            "run: systemctl restart lighterman.socket lighterman.service",
-        ),
+        (Answer::Nobody, Some(_)) => {
+            ("daemon-down", Kind::StoreUnavailable, format!("nobody listens on {address}"), format!("run: {RESTART}"))
+        }
         (Answer::Denied, _) => (
             "daemon-socket-denied",
             Kind::PermissionDenied,
             format!("{address} may not be used by this user"),
-            "run this as root, or join the group lighterman",
+            "run this as root, or join the group lighterman".into(),
         ),
         (Answer::Strange(reason), _) => (
             "daemon-silent",
             Kind::StoreUnavailable,
             format!("the daemon at {address} does not answer: {reason}"),
-            "look into: journalctl -u lighterman -n 50",
+            "look into: journalctl -u lighterman -n 50".into(),
         ),
     };
     findings.push(finding((id, Severity::Error), kind, message, fix));
@@ -136,15 +139,25 @@ fn kubelet(facts: &Facts, findings: &mut Vec<Finding>) {
     }
 }
 
+/// A containerd that has its differ here and does not reach it cannot unpack.
+fn differ(facts: &Facts, findings: &mut Vec<Finding>) {
+    let settings = facts.setup.containerd.as_ref().and_then(|node| node.settings.as_ref().ok());
+    let leads_here = settings.is_some_and(|settings| settings.unpacks_through(&facts.daemon.address));
+    if leads_here && facts.daemon.answer != Answer::Well {
+        let message = "containerd unpacks images through lighterman, which does not answer: its own pulls fail";
+        let fix = "start lighterman as said above, or run: lighterman setup --undo";
+        findings.push(finding(("containerd-differ-dead", Severity::Error), Kind::StoreUnavailable, message, fix));
+    }
+}
+
 /// What `setup` would do. It is wrong where the node is half connected, else worth knowing.
 fn connections(facts: &Facts, findings: &mut Vec<Finding>) {
     for reason in &facts.broken_hosts {
         let fix = "correct the file; containerd ignores it as a whole";
         findings.push(finding(("hosts-toml-broken", Severity::Error), Kind::InvalidConfiguration, reason, fix));
     }
-    let asks_mirror = facts.setup.containerd.as_ref().is_some_and(|node| {
-        node.hosts.content.text().is_some_and(|text| text.contains(&format!("//{}", facts.mirror.address)))
-    });
+    let asks_mirror =
+        facts.setup.containerd.as_ref().is_some_and(|node| node.hosts.content.names(&facts.mirror.address));
     for step in facts.missing.steps() {
         let (path, topic, message, fix) = match step {
             Step::Write { path, topic, why, .. } => {
@@ -166,12 +179,20 @@ fn mirror(facts: &Facts, findings: &mut Vec<Finding>) {
     let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
     match &facts.mirror.answer {
         Answer::Well => {}
-        Answer::Nobody | Answer::Denied => findings.push(finding(
-            ("mirror-down", Severity::Warning),
-            Kind::StoreUnavailable,
-            format!("nobody listens on {address}, where runtimes look for the mirror"),
-            "run: systemctl enable --now lighterman-mirror.socket && systemctl restart lighterman",
-        )),
+        Answer::Nobody | Answer::Denied => {
+            let (severity, who) = match facts.setup.names_mirror(address) {
+                true => (Severity::Warning, "where runtimes look for the mirror"),
+                // Somebody may have switched it off on purpose.
+                false => (Severity::Note, "the mirror's address; no runtime of this node asks there"),
+            };
+            findings.push(finding(
+                ("mirror-down", severity),
+                Kind::StoreUnavailable,
+                format!("nobody listens on {address}, {who}"),
+                "run: systemctl enable lighterman-mirror.socket && systemctl stop lighterman.service && systemctl start \
+                 lighterman-mirror.socket lighterman.service",
+            ));
+        }
         Answer::Strange(reason) => findings.push(finding(
             ("mirror-strange", Severity::Warning),
             Kind::StoreUnavailable,

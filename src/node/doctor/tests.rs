@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::host::Emulator;
 use crate::node::setup;
-use crate::node::setup::{Content, Found, Kubelet, Root, Wanted};
+use crate::node::setup::{Content, Docker, Found, Kubelet, Root, Wanted};
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
@@ -52,6 +52,14 @@ fn emulator(flags: &str, enabled: bool) -> Emulator {
     }
 }
 
+/// A configuration of containerd's in which the differ at /s unpacks.
+const DIFFER: &str = "version = 2\n[proxy_plugins.lighterman]\ntype = 'diff'\naddress = '/s'\n\
+                      [plugins.'io.containerd.service.v1.diff-service']\ndefault = ['lighterman', 'walking']\n";
+
+fn docker(config: &str) -> Docker {
+    Docker { config: Found { path: "/d".into(), content: Content::Text(config.into()) } }
+}
+
 fn kubelet(config: &str) -> Kubelet {
     let config = Found { path: "/k".into(), content: Content::Text(config.into()) };
     Kubelet { version: None, config, flag: None }
@@ -93,7 +101,7 @@ fn every_fault_is_found_by_its_name() {
     type Change = fn(&mut Facts);
     let socket = |is_socket, mode| Some(SocketFile { is_socket, mode, uid: 0 });
     assert_eq!(socket(true, 0o660), well().daemon.file);
-    let cases: [(&'static str, Severity, Change); 27] = [
+    let cases: [(&'static str, Severity, Change); 29] = [
         ("daemon-socket-missing", Error, |f| (f.daemon.answer, f.daemon.file) = (Answer::Nobody, None)),
         ("daemon-down", Error, |f| f.daemon.answer = Answer::Nobody),
         ("daemon-socket-denied", Error, |f| f.daemon.answer = Answer::Denied),
@@ -108,7 +116,11 @@ fn every_fault_is_found_by_its_name() {
         ("links-fail", Warning, |f| f.containerd.links = Some(Err("another file system".into()))),
         ("renames-fail", Warning, |f| f.containerd.renames = Some(Err("another file system".into()))),
         ("hosts-toml-broken", Error, |f| f.broken_hosts = vec!["/x/hosts.toml:3: nonsense".into()]),
-        ("mirror-down", Warning, |f| f.mirror.answer = Answer::Nobody),
+        ("mirror-down", Note, |f| f.mirror.answer = Answer::Nobody),
+        ("mirror-down", Warning, |f| {
+            f.mirror.answer = Answer::Nobody;
+            f.setup.docker = Some(docker("{\"registry-mirrors\": [\"http://127.0.0.1:335\"]}"));
+        }),
         ("mirror-strange", Warning, |f| f.mirror.answer = Answer::Strange("it answers /v2/ with 404".into())),
         ("mirror-port-free", Warning, |f| f.first_free_port = Some(80)),
         ("clock-behind-build", Error, |f| f.clock.built = Some(NOW + Duration::from_secs(2000))),
@@ -126,13 +138,17 @@ fn every_fault_is_found_by_its_name() {
             f.daemon.answer = Answer::Nobody;
             f.setup.kubelet = Some(kubelet("kind: KubeletConfiguration\nimageServiceEndpoint: \"unix:///s\" # x\n"));
         }),
+        ("containerd-differ-dead", Error, |f| {
+            f.daemon.answer = Answer::Nobody;
+            f.setup = missing(&[("etc/containerd/config.toml", DIFFER)]).0;
+        }),
     ];
     for (id, severity, change) in cases {
         let mut facts = well();
         change(&mut facts);
         let found = ids(&facts);
         assert!(found.contains(&(id, severity)), "{id}: {found:?}");
-        assert!(found.len() == 1 || id == "kubelet-endpoint-dead", "{id}: {found:?}");
+        assert!(found.len() == 1 || id.ends_with("-dead"), "{id}: {found:?}");
         assert!(examine(&facts).iter().all(|finding| !finding.message.is_empty() && !finding.fix.is_empty()));
     }
 }
@@ -148,6 +164,7 @@ fn what_cannot_be_known_is_not_held_against_a_node() {
     facts.disks[0].inodes = (0, 0);
     facts.emulators = vec![emulator("", false), emulator("OCF", true)];
     facts.setup.kubelet = Some(kubelet("imageServiceEndpoint: unix:///other\n"));
+    facts.setup.containerd = missing(&[("etc/containerd/config.toml", DIFFER)]).0.containerd;
     assert_eq!(ids(&facts), []);
 }
 
@@ -169,11 +186,11 @@ fn an_unread_hosts_toml_is_the_trap_and_an_unconnected_node_is_none() {
 fn the_worst_comes_first_and_decides() {
     let mut facts = well();
     facts.emulators = vec![emulator("", true)];
-    facts.mirror.answer = Answer::Nobody;
+    facts.mirror.answer = Answer::Strange("it hangs".into());
     facts.disks[0].bytes = (100 << 30, 0);
     let findings = examine(&facts);
     let order: Vec<_> = findings.iter().map(|finding| finding.id).collect();
-    assert_eq!(order, ["disk-full", "mirror-down", "emulator-not-fixed"]);
+    assert_eq!(order, ["disk-full", "mirror-strange", "emulator-not-fixed"]);
     let unwell = Unwell::unless_well(&findings).expect_err("something is wrong");
     assert_eq!(unwell.kind(), Kind::StoreFull);
     assert!(unwell.to_string().starts_with("2 things are wrong on this node, first of all: 0 B of 100"), "{unwell}");

@@ -1,13 +1,13 @@
 //! containerd: its hosts.toml, and in its configuration what makes it read one.
 
-use toml_edit::{Array, Value};
+use toml_edit::Value;
 
 use super::edit::set_toml;
 use super::facts::{CONTAINERD_CONFIG, Containerd, HOSTS_DIR};
 use super::root::Content;
-use super::runtime::{RuntimeConfig, cri_plugin, differ_plugin};
+use super::runtime::{RuntimeConfig, cri_plugin};
 use super::version::Version;
-use super::{Own, Steps, Topic, Wanted, header};
+use super::{Own, Steps, Topic, Wanted, differ, header};
 
 /// Our program among containerd's image verifiers.
 pub(super) const VERIFIER: &str = "/opt/containerd/image-verifier/bin/lighterman";
@@ -15,9 +15,8 @@ pub(super) const VERIFIER: &str = "/opt/containerd/image-verifier/bin/lighterman
 pub(super) const UNIT_ADDITION: &str = "/etc/systemd/system/lighterman.service.d/50-containerd-root.conf";
 /// Below it, the unit may write anyway.
 const WRITABLE: &str = "/var/lib/";
-
-/// What we are called in containerd's configuration.
-const NAME: &str = "lighterman";
+/// What makes it read its configuration.
+pub(super) const RESTART: &str = "systemctl restart containerd";
 
 /// What connects containerd.
 pub(super) fn plan(node: &Containerd, wanted: &Wanted, steps: &mut Steps) {
@@ -27,7 +26,7 @@ pub(super) fn plan(node: &Containerd, wanted: &Wanted, steps: &mut Steps) {
             config_path(node, settings, steps);
             writable_root(node, settings, steps);
             if wanted.differ {
-                differ(node, settings, wanted, steps);
+                differ::plan(node, settings, wanted, steps);
             }
         }
         Err(reason) => {
@@ -75,9 +74,7 @@ fn config_path(node: &Containerd, settings: &RuntimeConfig, steps: &mut Steps) {
         }
         _ => {}
     }
-    if let Some(import) =
-        node.imports.iter().find(|file| file.content.text().is_some_and(|text| settings.is_overridden_by(text)))
-    {
+    if let Some(import) = node.import_with(cri_plugin) {
         let why = format!("{} is imported and takes the place of what this file says of CRI", import.path);
         return steps.advise(&import.path, why, paste);
     }
@@ -96,7 +93,7 @@ fn config_path(node: &Containerd, settings: &RuntimeConfig, steps: &mut Steps) {
             return steps.advise(path, "it is a symbolic link, so that somebody else manages it".into(), paste);
         }
     }
-    steps.restart("containerd");
+    steps.then(path, RESTART);
 }
 
 fn config_path_text(schema: i64) -> String {
@@ -115,12 +112,9 @@ fn writable_root(node: &Containerd, settings: &RuntimeConfig, steps: &mut Steps)
     let entry = format!("[Service]\nReadWritePaths=-{root}\n");
     let text = format!("{}{entry}", header("#"));
     let why = format!("containerd keeps its data in {root}, where the service may not write otherwise");
-    let before = steps.len();
     let does = |text: &str| text.contains(&format!("ReadWritePaths=-{root}\n"));
     steps.own(Own { file: &node.unit_addition, mode: 0o644, text, why, paste: entry }, does);
-    if steps.len() > before {
-        steps.command("systemctl daemon-reload && systemctl restart lighterman".into());
-    }
+    steps.then(&node.unit_addition.path, "systemctl daemon-reload && systemctl restart lighterman");
 }
 
 fn verifier(node: &Containerd, wanted: &Wanted, steps: &mut Steps) {
@@ -131,42 +125,4 @@ fn verifier(node: &Containerd, wanted: &Wanted, steps: &mut Steps) {
     let why = "containerd asks whether an image runs here before it pulls it".into();
     let paste = format!("#!/bin/sh\n{script}");
     steps.own(Own { file: &node.verifier, mode: 0o755, text, why, paste }, |text| text.contains(&script));
-}
-
-/// Only on request: where the daemon is down, containerd's own pulls fail then.
-fn differ(node: &Containerd, settings: &RuntimeConfig, wanted: &Wanted, steps: &mut Steps) {
-    steps.about(Topic::Differ);
-    let path = &node.config.path;
-    let service = differ_plugin(settings.schema);
-    let mut order: Vec<String> = settings.differs.clone().unwrap_or_else(|| vec!["walking".into()]);
-    order.retain(|name| name != NAME);
-    order.insert(0, NAME.into());
-    let paste = format!(
-        "[proxy_plugins.{NAME}]\n  type = \"diff\"\n  address = \"{}\"\n\n[plugins.\"{service}\"]\n  default = [{}]\n",
-        wanted.socket,
-        order.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
-    );
-    let done = settings.knows_our_differ && settings.differs.as_ref() == Some(&order);
-    if done || node.version.is_none_or(|version| version < Version::new(1, 7)) {
-        return;
-    }
-    let why = "containerd's own pulls are unpacked by lighterman".to_owned();
-    // The step before may have changed the same file.
-    let current = steps.text_of(path).map(str::to_owned).or_else(|| match &node.config.content {
-        Content::Text(text) => Some(text.clone()),
-        _ => None,
-    });
-    let values: [(&[&str], Value); 3] = [
-        (&["proxy_plugins", NAME, "type"], Value::from("diff")),
-        (&["proxy_plugins", NAME, "address"], Value::from(wanted.socket.as_str())),
-        (&["plugins", service, "default"], Value::Array(order.iter().map(String::as_str).collect::<Array>())),
-    ];
-    let set = |text: String, (key, value): &(&[&str], Value)| set_toml(&text, key, value);
-    match current.clone().and_then(|text| values.iter().try_fold(text, set)).zip(current) {
-        Some((edited, current)) => {
-            steps.edit(path, &current, edited, why);
-            steps.restart("containerd");
-        }
-        None => steps.advise(path, why, paste),
-    }
 }

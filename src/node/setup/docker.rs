@@ -26,7 +26,7 @@ pub(super) fn plan(node: &Docker, wanted: &Wanted, steps: &mut Steps) {
         }
         Content::Unreadable(reason) => return steps.advise(path, format!("it cannot be read ({reason})"), paste),
     }
-    steps.reload("docker");
+    steps.then(path, "systemctl reload docker");
 }
 
 /// The mirrors that are there. docker adds a slash where there is none, and so do people.

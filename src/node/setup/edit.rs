@@ -3,6 +3,7 @@
 //! An edit is only made where the new text, read again, says what the old one said and the
 //! one thing more. Where that cannot be shown, nobody edits: the person is told what to write.
 
+use similar::{Algorithm, DiffTag};
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
 /// Stands beside every line that goes into somebody's TOML or YAML file.
@@ -110,26 +111,57 @@ pub(super) fn insert_yaml(text: &str, kind: &str, key: &str, value: &str) -> Opt
     Some(edited)
 }
 
-/// What one text has in place of another: the parts between what both begin and end with.
-pub(super) fn difference<'a>(old: &'a str, new: &'a str) -> (&'a str, &'a str) {
-    let prefix = old.char_indices().zip(new.char_indices()).take_while(|(a, b)| a == b).last();
-    let start = prefix.map_or(0, |((at, character), _)| at + character.len_utf8());
-    let (old, new) = (&old[start..], &new[start..]);
-    let suffix = old.chars().rev().zip(new.chars().rev()).take_while(|(a, b)| a == b);
-    let end: usize = suffix.map(|(character, _)| character.len_utf8()).sum();
-    (&old[..old.len() - end], &new[..new.len() - end])
+/// What comes of taking a change back out of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Without {
+    /// The text without it.
+    Text(String),
+    /// Nothing of it is there.
+    Gone,
+    /// Somebody changed the very lines, so that nobody can tell what is whose.
+    Mixed,
 }
 
-/// Takes a change from `before` to `after` back out of a text that has changed since; `None`
-/// where it is not there exactly once.
-pub(super) fn without(text: &str, before: &str, after: &str) -> Option<String> {
-    let (old, new) = difference(before, after);
-    let mut found = text.match_indices(new);
-    let (at, _) = found.next().filter(|_| !new.trim().is_empty())?;
-    if found.next().is_some() {
-        return None;
+/// Takes a change from `before` to `after` back out of a text that has changed since. Each run of
+/// lines that the change made has to be there exactly once, whole, wherever it is by now.
+pub(super) fn without(text: &str, before: &str, after: &str) -> Without {
+    let (old, new, mut rest) = (lines(before), lines(after), lines(text));
+    let mut taken = false;
+    for change in similar::capture_diff_slices(Algorithm::Patience, &old, &new) {
+        let (tag, old_range, new_range) = change.as_tag_tuple();
+        let (olds, news) = (&old[old_range], &new[new_range]);
+        let is_blank = [olds, news].concat().iter().all(|line| line.trim().is_empty());
+        if tag == DiffTag::Equal || is_blank {
+            continue;
+        }
+        match places(&rest, news)[..] {
+            [at] => {
+                rest.splice(at..at + news.len(), olds.iter().copied());
+                taken = true;
+            }
+            [] if olds.is_empty() && !mentions(text, news) => {}
+            _ => return Without::Mixed,
+        }
     }
-    Some(format!("{}{old}{}", &text[..at], &text[at + new.len()..]))
+    let end = if text.ends_with('\n') && !rest.is_empty() { "\n" } else { "" };
+    if taken { Without::Text(rest.join("\n") + end) } else { Without::Gone }
+}
+
+/// Whether a text has any of these lines, or a longer one with it.
+fn mentions(text: &str, lines: &[&str]) -> bool {
+    lines.iter().map(|line| line.trim()).any(|line| !line.is_empty() && text.contains(line))
+}
+
+/// Lines without their ends. Whether the last one has an end makes no line.
+fn lines(text: &str) -> Vec<&str> {
+    if text.is_empty() { Vec::new() } else { text.strip_suffix('\n').unwrap_or(text).split('\n').collect() }
+}
+
+/// Where some lines stand among others, one behind the other.
+fn places(lines: &[&str], wanted: &[&str]) -> Vec<usize> {
+    // Nothing is everywhere.
+    let windows = lines.windows(wanted.len().max(1)).enumerate();
+    windows.filter(|(_, window)| *window == wanted).map(|(at, _)| at).collect()
 }
 
 #[cfg(test)]
@@ -209,13 +241,27 @@ mod tests {
 
     #[test]
     fn a_change_is_taken_back_out_of_a_text_that_went_on() {
-        assert_eq!(difference("abc", "abXc"), ("", "X"));
-        assert_eq!(difference("aa", "aaa"), ("", "a"));
-        assert_eq!(difference("é1", "é2"), ("1", "2"));
-        let (before, after) = ("a\nb\n", "a\nours\nb\n");
-        assert_eq!(without("new\na\nours\nb\nmore\n", before, after).as_deref(), Some("new\na\nb\nmore\n"));
-        assert_eq!(without("a\nours\nours\nb\n", before, after), None);
-        assert_eq!(without("a\nb\n", before, after), None);
-        assert_eq!(without("anything", "same", "same"), None);
+        let text = |text: &str| Without::Text(text.into());
+        let (one, two) = (("a\nb\n", "a\nours\nb\n"), ("a\nb = 1\nc\n", "a\nours\nb = 2\nc\nlast\n"));
+        let cases = [
+            ("new\na\nours\nb\nmore\n", one, text("new\na\nb\nmore\n")),
+            ("a\nx\nours\ny\nb\n", one, text("a\nx\ny\nb\n")),
+            ("a\nours\nours\nb\n", one, Without::Mixed),
+            ("a\nours too\nb\n", one, Without::Mixed),
+            ("a\nour own\nb\n", one, Without::Gone),
+            ("", one, Without::Gone),
+            ("a\nours\nx\nb = 2\nc\nlast", two, Without::Mixed),
+            ("a\nours\nb = 2\nx\nc\ny\nlast", two, text("a\nb = 1\nx\nc\ny")),
+            ("a\nours\nb = 2\nc\n", two, text("a\nb = 1\nc\n")),
+            ("a\nours\nb = 3\nc\n", two, Without::Mixed),
+            // A last line without an end is no other line than one with.
+            ("k: K\nours\nmine\n", ("k: K", "k: K\nours\n"), text("k: K\nmine\n")),
+            ("ours\n", ("", "ours\n"), text("")),
+            ("{\r\nours\r\nx\r\n}\r\n", ("{\r\n}\r\n", "{\r\nours\r\n}\r\n"), text("{\r\nx\r\n}\r\n")),
+            ("anything", ("same", "same"), Without::Gone),
+        ];
+        for (now, (before, after), expected) in cases {
+            assert_eq!(without(now, before, after), expected, "{now:?} {before:?} {after:?}");
+        }
     }
 }

@@ -96,12 +96,31 @@ pub struct Podman {
     pub others: Vec<Found>,
 }
 
+impl Containerd {
+    /// The file that is imported and takes the place of what config.toml says of a plug-in, by
+    /// the plug-in's name in each layout of the file.
+    pub(super) fn import_with(&self, plugin: impl Fn(i64) -> &'static str) -> Option<&Found> {
+        let settings = self.settings.as_ref().ok()?;
+        let replaces = |file: &&Found| file.content.text().is_some_and(|text| settings.is_overridden_by(text, &plugin));
+        self.imports.iter().find(replaces)
+    }
+}
+
 impl Facts {
     /// Looks at a node.
     #[must_use]
     pub fn read(root: &Root) -> Self {
         let node = Reader { root, packages: root.read("/var/lib/dpkg/status") };
         Self { containerd: node.containerd(), kubelet: node.kubelet(), docker: node.docker(), podman: node.podman() }
+    }
+
+    /// Whether any runtime is told to ask the mirror at this address.
+    #[must_use]
+    pub fn names_mirror(&self, address: &str) -> bool {
+        let hosts = self.containerd.iter().map(|node| &node.hosts);
+        let docker = self.docker.iter().map(|node| &node.config);
+        let podman = self.podman.iter().flat_map(|node| node.others.iter().chain([&node.own]));
+        hosts.chain(docker).chain(podman).any(|file| file.content.names(address))
     }
 }
 

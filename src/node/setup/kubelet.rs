@@ -37,7 +37,7 @@ pub(super) fn plan(node: &Kubelet, wanted: &Wanted, steps: &mut Steps) {
         Content::Text(text) => match insert_yaml(text, "KubeletConfiguration", KEY, &endpoint) {
             Some(edited) => {
                 steps.edit(path, text, edited, why);
-                steps.restart("kubelet");
+                steps.then(path, "systemctl restart kubelet");
             }
             None => steps.advise(path, "it names another endpoint, or is written in an unusual way".into(), paste),
         },

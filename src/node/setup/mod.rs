@@ -14,6 +14,7 @@
 //! v1beta1; dockerd(8), "daemon configuration file"; containers-registries.conf(5).
 
 mod containerd;
+mod differ;
 mod docker;
 mod edit;
 mod facts;
@@ -26,7 +27,7 @@ mod version;
 
 pub use facts::{Containerd, Docker, Facts, Found, Kubelet, Podman};
 pub use kubelet::names_endpoint;
-pub use ledger::{LEDGER, Undone, carry_out, plan_undo, undo};
+pub use ledger::{LEDGER, Outcome, Undone, carry_out, plan_undo, undo};
 pub use root::{Content, Root};
 pub use runtime::RuntimeConfig;
 pub use version::Version;
@@ -105,6 +106,9 @@ pub enum Step {
         mode: u32,
         /// What it is good for.
         why: String,
+        /// The command that makes whoever reads the file notice; `None` where it is read anew
+        /// each time.
+        then: Option<&'static str>,
     },
     /// Ask a person to change a file of theirs.
     Advise {
@@ -123,7 +127,6 @@ pub enum Step {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Steps {
     steps: Vec<Step>,
-    commands: Vec<String>,
     /// What is being planned.
     topic: Topic,
 }
@@ -161,14 +164,20 @@ impl Steps {
         &self.steps
     }
 
-    /// Commands that make the services notice, once the steps are made.
+    /// Commands that make the services notice, once the steps are made; each once.
     #[must_use]
-    pub fn commands(&self) -> &[String] {
-        &self.commands
-    }
-
-    fn len(&self) -> usize {
-        self.steps.len()
+    pub fn commands(&self) -> Vec<&'static str> {
+        let all = self.steps.iter().filter_map(|step| match step {
+            Step::Write { then, .. } => *then,
+            Step::Advise { .. } => None,
+        });
+        let mut commands = Vec::new();
+        for command in all {
+            if !commands.contains(&command) {
+                commands.push(command);
+            }
+        }
+        commands
     }
 
     /// What comes is about this.
@@ -187,7 +196,10 @@ impl Steps {
                 *text = after;
                 *reason = format!("{reason}; {why}");
             }
-            None => self.steps.push(Step::Write { topic: self.topic, path: path.into(), before, after, mode, why }),
+            None => {
+                let (topic, path) = (self.topic, path.into());
+                self.steps.push(Step::Write { topic, path, before, after, mode, why, then: None });
+            }
         }
     }
 
@@ -203,17 +215,13 @@ impl Steps {
         self.steps.push(Step::Advise { topic: self.topic, path: path.into(), why, paste });
     }
 
-    fn restart(&mut self, service: &str) {
-        self.command(format!("systemctl restart {service}"));
-    }
-
-    fn reload(&mut self, service: &str) {
-        self.command(format!("systemctl reload {service}"));
-    }
-
-    fn command(&mut self, command: String) {
-        if !self.commands.contains(&command) {
-            self.commands.push(command);
+    /// Whoever reads the file that was just written has to be told by this command.
+    fn then(&mut self, path: &str, command: &'static str) {
+        for step in &mut self.steps {
+            match step {
+                Step::Write { path: other, then, .. } if other == path => *then = Some(command),
+                _ => {}
+            }
         }
     }
 

@@ -43,6 +43,12 @@ impl Content {
             Self::Absent | Self::Unreadable(_) => None,
         }
     }
+
+    /// Whether the text names something, say an address.
+    #[must_use]
+    pub fn names(&self, what: &str) -> bool {
+        self.text().is_some_and(|text| text.contains(what))
+    }
 }
 
 /// The root of a file system tree.

@@ -8,6 +8,12 @@ use super::version::Version;
 const DEFAULT_SINCE_2_0: &str = "/etc/containerd/certs.d:/etc/docker/certs.d";
 /// Where containerd keeps everything when nobody says.
 const DEFAULT_ROOT: &str = "/var/lib/containerd";
+/// The plug-in that pulls images for CRI from 2.1 on, and for `ctr` from 1.7 on.
+pub(super) const TRANSFER: &str = "io.containerd.transfer.v1.local";
+/// What we are called in containerd's configuration.
+pub(super) const NAME: &str = "lighterman";
+/// The snapshotter when nobody says.
+pub(super) const OVERLAYFS: &str = "overlayfs";
 
 /// The part of config.toml that concerns us.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,8 +32,12 @@ pub struct RuntimeConfig {
     pub imports: Vec<String>,
     /// `default` of the diff service.
     pub differs: Option<Vec<String>>,
-    /// A proxy plug-in called lighterman is there.
-    pub knows_our_differ: bool,
+    /// `address` of the proxy plug-in called lighterman.
+    pub our_differ: Option<String>,
+    /// `unpack_config` of the transfer service: a snapshotter and its differ, in each entry.
+    pub unpacking: Option<Vec<(String, String)>>,
+    /// `snapshotter` of CRI.
+    pub snapshotter: Option<String>,
 }
 
 impl RuntimeConfig {
@@ -48,15 +58,20 @@ impl RuntimeConfig {
         Ok(Self {
             schema,
             cri_disabled: texts(file.get("disabled_plugins")).iter().any(|name| disabled.contains(&name.as_str())),
-            config_path: registry("config_path")
-                .and_then(Value::as_str)
-                .filter(|path| !path.is_empty())
-                .map(Into::into),
+            config_path: string(registry("config_path")).filter(|path| !path.is_empty()),
             legacy_registries: used("mirrors") || used("configs"),
-            root: file.get("root").and_then(Value::as_str).map(Into::into),
+            root: string(file.get("root")),
             imports: texts(file.get("imports")),
             differs: at(&["plugins", differ_plugin(schema), "default"]).map(|list| texts(Some(list))),
-            knows_our_differ: at(&["proxy_plugins", "lighterman"]).is_some(),
+            our_differ: string(at(&["proxy_plugins", NAME, "address"])),
+            unpacking: at(&["plugins", TRANSFER, "unpack_config"]).and_then(Value::as_array).map(|entries| {
+                let field = |entry: &Value, name| string(entry.get(name)).unwrap_or_default();
+                entries.iter().map(|entry| (field(entry, "snapshotter"), field(entry, "differ"))).collect()
+            }),
+            snapshotter: match schema {
+                ..=2 => string(at(&["plugins", cri_plugin(schema), "containerd", "snapshotter"])),
+                _ => string(at(&["plugins", cri_plugin(schema), "snapshotter"])),
+            },
         })
     }
 
@@ -77,12 +92,28 @@ impl RuntimeConfig {
         self.root.as_deref().unwrap_or(DEFAULT_ROOT)
     }
 
-    /// Whether a file that is imported speaks of the plug-in that we would configure.
+    /// The differ that the transfer service has for a snapshotter.
     #[must_use]
-    pub fn is_overridden_by(&self, imported: &str) -> bool {
+    pub fn unpacking_with(&self, snapshotter: &str) -> Option<&str> {
+        let entries = self.unpacking.iter().flatten();
+        entries.filter(|(name, _)| name == snapshotter).map(|(_, differ)| differ.as_str()).next()
+    }
+
+    /// Whether the differ behind this socket unpacks for anybody.
+    #[must_use]
+    pub fn unpacks_through(&self, socket: &str) -> bool {
+        let listed = self.differs.iter().flatten().any(|name| name == NAME);
+        let transferring = self.unpacking.iter().flatten().any(|(_, differ)| differ == NAME);
+        self.our_differ.as_deref() == Some(socket) && (listed || transferring)
+    }
+
+    /// Whether a file that is imported speaks of the plug-in that we would configure, by the
+    /// plug-in's name in each layout of the file.
+    #[must_use]
+    pub fn is_overridden_by(&self, imported: &str, plugin: impl Fn(i64) -> &'static str) -> bool {
         let Ok(file) = imported.parse::<Table>() else { return true };
         let schema = file.get("version").and_then(Value::as_integer).unwrap_or(self.schema);
-        file.get("plugins").and_then(|plugins| plugins.get(cri_plugin(schema))).is_some()
+        file.get("plugins").and_then(|plugins| plugins.get(plugin(schema))).is_some()
     }
 }
 
@@ -98,6 +129,10 @@ pub(super) fn cri_plugin(schema: i64) -> &'static str {
 /// The service that chooses who unpacks layers.
 pub(super) fn differ_plugin(schema: i64) -> &'static str {
     if schema <= 1 { "diff-service" } else { "io.containerd.service.v1.diff-service" }
+}
+
+fn string(value: Option<&Value>) -> Option<String> {
+    value.and_then(Value::as_str).map(Into::into)
 }
 
 fn texts(value: Option<&Value>) -> Vec<String> {
@@ -129,9 +164,13 @@ mod tests {
         let text = "disabled_plugins = [\"cri\"]\nroot = \"/data\"\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n\
                     version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"docker.io\"]\nendpoint = []\n\
                     [plugins.\"io.containerd.service.v1.diff-service\"]\ndefault = [\"walking\"]\n\
-                    [proxy_plugins.lighterman]\ntype = \"diff\"\n";
+                    [proxy_plugins.lighterman]\ntype = \"diff\"\naddress = \"/s\"\n\
+                    [[plugins.\"io.containerd.transfer.v1.local\".unpack_config]]\nsnapshotter = \"overlayfs\"\n\
+                    [plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"native\"\n";
         let config = RuntimeConfig::parse(text).expect("reads");
-        assert!(config.cri_disabled && config.legacy_registries && config.knows_our_differ);
+        assert!(config.cri_disabled && config.legacy_registries);
+        assert_eq!((config.our_differ.as_deref(), config.snapshotter.as_deref()), (Some("/s"), Some("native")));
+        assert_eq!((config.unpacking_with(OVERLAYFS), config.unpacking_with("native")), (Some(""), None));
         assert_eq!((config.root(), config.imports.len()), ("/data", 1));
         assert_eq!(config.differs, Some(vec!["walking".to_owned()]));
         assert!(RuntimeConfig::parse("x = [").is_err());
@@ -149,9 +188,9 @@ mod tests {
     #[test]
     fn imports_that_speak_of_the_same_plug_in_are_seen() {
         let config = RuntimeConfig { schema: 2, ..RuntimeConfig::default() };
-        assert!(config.is_overridden_by("[plugins.\"io.containerd.grpc.v1.cri\"]\nx = 1"));
-        assert!(config.is_overridden_by("version = 3\n[plugins.\"io.containerd.cri.v1.images\"]\nx = 1"));
-        assert!(config.is_overridden_by("not toml"));
-        assert!(!config.is_overridden_by("[plugins.other]\nx = 1"));
+        assert!(config.is_overridden_by("[plugins.\"io.containerd.grpc.v1.cri\"]\nx = 1", cri_plugin));
+        assert!(config.is_overridden_by("version = 3\n[plugins.\"io.containerd.cri.v1.images\"]\nx = 1", cri_plugin));
+        assert!(config.is_overridden_by("not toml", cri_plugin));
+        assert!(!config.is_overridden_by("[plugins.other]\nx = 1", cri_plugin));
     }
 }

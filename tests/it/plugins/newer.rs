@@ -1,102 +1,95 @@
-//! A real containerd that calls us. `tests/run --containerd DIR` runs these with a newer one than
-//! the machine's; with an older one they fail.
+//! A real containerd that calls us: every one that is at hand and new enough for it, configured by
+//! what `lighterman setup` makes of its configuration.
 
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use crate::support::containerd::ContainerdDaemon;
+use crate::support::containerd::{ContainerdDaemon, Cri, Programs, newer};
 use crate::support::cri::CriImages;
 use crate::support::daemon::Daemon;
-use crate::support::fixture::{self, Flavour, Image, Layer, Manifest, greeting, noise, platform, tiny};
+use crate::support::fixture::{self, Flavour, Image, Layer, Manifest, elsewhere, greeting, noise, platform};
+use crate::support::host;
 use crate::support::lighterman::Lighterman;
 use crate::support::registry::Registry;
-use crate::support::{foreign, host, succeed};
+
+/// The first that lets others be its differ.
+const DIFFERS: (u32, u32) = (1, 7);
+/// The first in which CRI pulls by the transfer service.
+const TRANSFERS: (u32, u32) = (2, 1);
+/// The first with image verifiers.
+const VERIFIERS: (u32, u32) = (2, 0);
 
 /// How often our differ says that it did something.
 fn unpacked(daemon: &Daemon<'_>) -> usize {
     daemon.log().matches("unpacked for containerd").count()
 }
 
-/// Configuration that has our differ first, and containerd's own behind it.
-pub(crate) fn with_differ(socket: &Path) -> String {
-    let platform = format!("linux/{}", host().arch);
-    format!(
-        r#"
-[proxy_plugins.lighterman]
-  type = "diff"
-  address = "{}"
-[plugins."io.containerd.service.v1.diff-service"]
-  default = ["lighterman", "walking"]
-[plugins."io.containerd.transfer.v1.local"]
-  [[plugins."io.containerd.transfer.v1.local".unpack_config]]
-    platform = "{platform}"
-    snapshotter = "overlayfs"
-    differ = "lighterman"
-"#,
-        socket.display()
-    )
+/// What `lighterman setup --differ` makes of a configuration of this containerd.
+fn set_up(user: &Lighterman<'_>, programs: &Programs, configuration: &str) -> String {
+    let root = tempfile::tempdir().expect("a folder");
+    let put = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("creates");
+        std::fs::write(path, text).expect("writes");
+    };
+    let (major, minor) = programs.version;
+    put(
+        "var/lib/dpkg/status",
+        &format!("Package: containerd\nStatus: install ok installed\nVersion: {major}.{minor}.0\n"),
+    );
+    put("etc/containerd/config.toml", configuration);
+    put("own.toml", &format!("[serve]\nlisten = {:?}\n", user.path("lighterman.sock")));
+    let path = |path: &str| root.path().join(path).to_str().expect("UTF-8").to_owned();
+    user.run(&["--config", &path("own.toml"), "setup", "--differ", "--root", &path("")]).succeeds();
+    std::fs::read_to_string(path("etc/containerd/config.toml")).expect("reads")
 }
 
 /// A containerd whose differ we are.
-fn plugged(cri: bool) -> (ContainerdDaemon, Daemon<'static>) {
+fn plugged(programs: &Programs, cri: Cri) -> (ContainerdDaemon, Daemon<'static>) {
     let user = Lighterman::new();
-    let lines = with_differ(&user.path("lighterman.sock"));
-    let containerd =
-        if cri { ContainerdDaemon::start_cri_configured(&lines) } else { ContainerdDaemon::start_configured(&lines) };
+    let containerd = ContainerdDaemon::start_other(programs, cri, |text| set_up(&user, programs, &text));
     let daemon = Daemon::start_as(user, &containerd, "");
     (containerd, daemon)
 }
 
-/// Version numbers of the containerd at hand.
-fn version() -> (u32, u32) {
-    let told = succeed(Command::new("containerd").arg("--version")).stdout;
-    let told = String::from_utf8(told).expect("UTF-8");
-    let number = told.split_whitespace().find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
-    let mut parts = number.expect("a version").split('.').map(|part| part.parse().expect("a number"));
-    (parts.next().expect("a major number"), parts.next().expect("a minor number"))
-}
-
-#[track_caller]
-fn needs(newer: (u32, u32)) {
-    let (major, minor) = newer;
-    assert!(version() >= newer, "this needs containerd {major}.{minor} or newer: see tests/run --help");
-}
-
-#[test]
-#[ignore = "needs containerd 1.7 or newer: see tests/run --help"]
-fn an_image_that_ctr_pulls_is_unpacked_by_us_and_runs() {
-    needs((1, 7));
-    let (containerd, daemon) = plugged(false);
-    let registry = Registry::plain();
-    let reference = registry.push(fixture::busybox(), "library/busybox:1");
-    containerd.ctr_prints(&["images", "pull", "--plain-http", &reference]);
-    assert_eq!(unpacked(&daemon), fixture::busybox().of(host()).layers.len(), "{}{}", daemon.log(), containerd.log());
-    assert_eq!(containerd.run("default", &[&reference, "first"]), greeting(host()));
-}
-
-#[test]
-#[ignore = "needs containerd 1.7 or newer: see tests/run --help"]
-fn an_image_that_kubernetes_pulls_is_unpacked_by_us() {
-    needs((1, 7));
-    let (containerd, daemon) = plugged(true);
-    let registry = Registry::plain();
-    let reference = registry.push(fixture::busybox(), "library/busybox:1");
+/// Pulls the image as kubelet would.
+fn pull_by_cri(containerd: &ContainerdDaemon, reference: &str) {
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     runtime.block_on(async {
         let mut images = CriImages::connect(&containerd.address()).await;
-        let id = images.pull(&reference).await;
-        assert_eq!(images.status(&reference).await.expect("is there").id, id);
+        let id = images.pull(reference).await;
+        assert_eq!(images.status(reference).await.expect("is there").id, id);
     });
-    assert_eq!(unpacked(&daemon), fixture::busybox().of(host()).layers.len(), "{}{}", daemon.log(), containerd.log());
 }
 
 #[test]
-#[ignore = "needs containerd 1.7 or newer: see tests/run --help"]
-fn what_we_do_not_take_goes_on_to_the_next_differ() {
-    needs((1, 7));
-    let (containerd, daemon) = plugged(false);
-    let registry = Registry::plain();
+fn an_image_that_ctr_pulls_is_unpacked_by_us_and_runs() {
+    for programs in newer(DIFFERS) {
+        let (containerd, daemon) = plugged(&programs, Cri::Off);
+        let registry = Registry::plain();
+        let reference = registry.push(fixture::busybox(), "library/busybox:1");
+        // By the diff service where the transfer service is not ours.
+        let local = if programs.version < TRANSFERS { "--local" } else { "--plain-http" };
+        containerd.ctr_prints(&["images", "pull", local, "--plain-http", &reference]);
+        let layers = fixture::busybox().of(host()).layers.len();
+        assert_eq!(unpacked(&daemon), layers, "{programs:?}: {}{}", daemon.log(), containerd.log());
+        assert_eq!(containerd.run("default", &[&reference, "first"]), greeting(host()));
+    }
+}
+
+#[test]
+fn an_image_that_kubernetes_pulls_is_unpacked_by_us() {
+    for programs in newer(DIFFERS) {
+        let (containerd, daemon) = plugged(&programs, Cri::On);
+        let registry = Registry::plain();
+        pull_by_cri(&containerd, &registry.push(fixture::busybox(), "library/busybox:1"));
+        let layers = fixture::busybox().of(host()).layers.len();
+        assert_eq!(unpacked(&daemon), layers, "{programs:?}: {}{}", daemon.log(), containerd.log());
+    }
+}
+
+/// An image with a layer that we do not take: a window of 128 MiB is more memory than we give to one.
+fn too_wide() -> Image {
     let tar = {
         let mut tar = tar::Builder::new(Vec::new());
         let content = noise(5, 20 << 20);
@@ -113,35 +106,47 @@ fn what_we_do_not_take_goes_on_to_the_next_differ() {
     let packed = encoder.finish().expect("memory");
     let layer = Layer::packed("application/vnd.oci.image.layer.v1.tar+zstd", packed, &tar);
     let manifest = Manifest::new(Flavour::Oci, &platform(host().arch, ""), &[layer], ("/none", &[]));
-    let reference = registry.push(&Image::single(manifest), "app:1");
-    // The transfer service has no next differ.
-    containerd.ctr_prints(&["images", "pull", "--local", "--plain-http", &reference]);
-    assert_eq!(unpacked(&daemon), 0, "{}", daemon.log());
-    assert!(daemon.log().contains("left to another differ"), "{}", daemon.log());
-}
-
-/// A folder with nothing but a link to lighterman, and the lines that name it.
-fn with_verifier(user: &Lighterman<'_>) -> (PathBuf, String) {
-    let dir = user.path("verifiers");
-    std::fs::create_dir(&dir).expect("a writable home");
-    symlink(env!("CARGO_BIN_EXE_lighterman"), dir.join("lighterman")).expect("a writable home");
-    let lines = format!("[plugins.\"io.containerd.image-verifier.v1.bindir\"]\n  bin_dir = \"{}\"\n", dir.display());
-    (dir, lines)
+    Image::single(manifest)
 }
 
 #[test]
-#[ignore = "needs containerd 2.0 or newer: see tests/run --help"]
+fn what_we_do_not_take_goes_on_to_the_next_differ() {
+    let image = too_wide();
+    for programs in newer(DIFFERS) {
+        let (containerd, daemon) = plugged(&programs, Cri::Off);
+        let registry = Registry::plain();
+        let reference = registry.push(&image, "app:1");
+        // The transfer service has no next differ.
+        containerd.ctr_prints(&["images", "pull", "--local", "--plain-http", &reference]);
+        assert_eq!(unpacked(&daemon), 0, "{programs:?}: {}", daemon.log());
+        assert!(daemon.log().contains("left to another differ"), "{programs:?}: {}", daemon.log());
+    }
+}
+
+/// A configuration that names a folder with nothing but a link to lighterman as that of verifiers.
+fn with_verifier(configuration: &str, dir: &Path) -> String {
+    std::fs::create_dir(dir).expect("a writable home");
+    symlink(env!("CARGO_BIN_EXE_lighterman"), dir.join("lighterman")).expect("a writable home");
+    format!("{configuration}[plugins.\"io.containerd.image-verifier.v1.bindir\"]\n  bin_dir = {dir:?}\n")
+}
+
+#[test]
 fn images_that_cannot_run_here_are_not_pulled() {
-    needs((2, 0));
-    let user = Lighterman::new();
-    let (_, lines) = with_verifier(&user);
-    let containerd = ContainerdDaemon::start_configured(&lines);
-    let registry = Registry::plain();
-    let good = registry.push(fixture::busybox(), "library/busybox:1");
-    let bad = registry.push(&Image::single(tiny(foreign().arch, "")), "app:1");
-    containerd.ctr_prints(&["images", "pull", "--plain-http", &good]);
-    assert_eq!(containerd.run("default", &[&good, "first"]), greeting(host()));
-    let refused = containerd.ctr(&["images", "pull", "--plain-http", &bad]);
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && said.contains("cannot run the image"), "{said}\n{}", containerd.log());
+    for programs in newer(VERIFIERS) {
+        let user = Lighterman::new();
+        let dir = user.path("verifiers");
+        let containerd = ContainerdDaemon::start_other(&programs, Cri::Off, |text| with_verifier(&text, &dir));
+        let registry = Registry::plain();
+        let good = registry.push(fixture::busybox(), "library/busybox:1");
+        let bad = registry.push(&Image::single(elsewhere()), "app:1");
+        containerd.ctr_prints(&["images", "pull", "--plain-http", &good]);
+        assert_eq!(containerd.run("default", &[&good, "first"]), greeting(host()));
+        let refused = containerd.ctr(&["images", "pull", "--plain-http", &bad]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(
+            !refused.status.success() && said.contains("cannot run the image"),
+            "{programs:?}: {said}\n{}",
+            containerd.log()
+        );
+    }
 }

@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::containerd::ContainerdDaemon;
 use crate::support::daemon::Daemon;
-use crate::support::fixture::{self, Blob, Flavour, Image, Manifest, tiny};
+use crate::support::fixture::{self, Blob, Flavour, Image, Manifest, elsewhere, tiny};
 use crate::support::lighterman::Lighterman;
 use crate::support::registry::Registry;
 use crate::support::sandbox::{Sandbox, with_emulator};
@@ -75,9 +75,9 @@ impl Judgement {
     }
 }
 
-/// Images that this node runs, and that it does not; none of them has emulators.
+/// Images that this node runs, and that it does not.
 fn images() -> (Vec<Image>, Vec<Image>) {
-    let other = tiny(foreign().arch, "");
+    let other = elsewhere();
     let good = vec![fixture::busybox().clone(), Image::single(tiny(host().arch, "")), Image::single(artifact())];
     let bad = vec![Image::single(other.clone()), Image::multi(Flavour::Oci, &[other])];
     (good, bad)
@@ -100,6 +100,37 @@ fn artifact() -> Manifest {
     manifest
 }
 
+/// An index whose entries are those of such manifests, changed so that less is known of them.
+fn index(manifests: &[Manifest], change: impl Fn(&mut Value)) -> Image {
+    let mut entries: Vec<Value> = manifests.iter().map(Manifest::entry).collect();
+    entries.iter_mut().for_each(change);
+    Image::index(Flavour::Oci, manifests, &entries)
+}
+
+fn without_platform(entry: &mut Value) {
+    entry.as_object_mut().expect("an object").remove("platform");
+}
+
+fn as_attestation(entry: &mut Value) {
+    entry["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+    entry["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
+}
+
+fn of_no_known_type(entry: &mut Value) {
+    without_platform(entry);
+    entry["mediaType"] = "application/vnd.example.thing".into();
+}
+
+/// A manifest of which nobody can tell what it is for.
+fn unreadable() -> Manifest {
+    let mut manifest = tiny(foreign().arch, "");
+    manifest.config = Blob::new("application/vnd.oci.image.config.v1+json", "not JSON");
+    let mut document: Value = serde_json::from_slice(&manifest.blob.bytes).expect("JSON");
+    document["config"] = manifest.config.descriptor();
+    manifest.blob = Blob::json(Flavour::Oci.manifest(), &document);
+    manifest
+}
+
 fn check(user: &Lighterman<'_>) {
     let registry = Registry::plain();
     let (good, bad) = images();
@@ -108,7 +139,7 @@ fn check(user: &Lighterman<'_>) {
     }
     for (index, image) in bad.iter().enumerate() {
         let reference = registry.push(image, &format!("bad:{index}"));
-        judge(user, &reference, &image.root).refuses(&[host().platform, "cannot run", foreign().platform]);
+        judge(user, &reference, &image.root).refuses(&[host().platform, "cannot run", "freebsd/amd64"]);
     }
 }
 
@@ -131,6 +162,48 @@ fn a_daemon_that_runs_is_asked() {
     drop(daemon);
     let judgement = judge(&caller, "localhost:1/a:1", &image.root).allows();
     assert!(judgement.reason.contains("no lighterman daemon"), "{judgement:?}");
+}
+
+#[test]
+fn what_is_not_declared_is_read() {
+    let sandbox = Sandbox::without_emulators();
+    let user = Lighterman::inside(&sandbox);
+    let registry = Registry::plain();
+    let (own, other) = (tiny(host().arch, ""), elsewhere());
+    let good = index(&[other.clone(), own.clone()], without_platform);
+    judge(&user, &registry.push(&good, "good:1"), &good.root).allows();
+    let bad = index(std::slice::from_ref(&other), without_platform);
+    judge(&user, &registry.push(&bad, "bad:1"), &bad.root).refuses(&["cannot run", "freebsd/amd64"]);
+    // Part of it is of no known type, but the rest runs here.
+    let mut entries = [other.entry(), own.entry()];
+    of_no_known_type(&mut entries[0]);
+    let mixed = Image::index(Flavour::Oci, &[other, own], &entries);
+    judge(&user, &registry.push(&mixed, "mixed:1"), &mixed.root).allows();
+}
+
+#[test]
+fn what_cannot_be_judged_is_for_the_configuration_to_say() {
+    let sandbox = Sandbox::without_emulators();
+    let registry = Registry::plain();
+    let other = || [elsewhere()];
+    let cases = [
+        ("attestations", index(&other(), as_attestation), "no image in it"),
+        ("nothing", index(&[], without_platform), "no image in it"),
+        ("unknown-types", index(&other(), of_no_known_type), "application/vnd.example.thing"),
+        ("unreadable", index(&[unreadable()], without_platform), "entry 0"),
+        ("unreadable-and-other", index(&[elsewhere(), unreadable()], without_platform), "entry 1"),
+        ("single", Image::single(unreadable()), "could not be looked at"),
+    ];
+    let lenient = Lighterman::inside(&sandbox);
+    let file = lenient.path("config.toml");
+    std::fs::write(&file, "[verify]\non-error = \"refuse\"\n").expect("a writable home");
+    let strict = Lighterman::inside(&sandbox).with("LIGHTERMAN_CONFIG", file.to_str().expect("UTF-8"));
+    for (name, image, reason) in cases {
+        let reference = registry.push(&image, &format!("{name}:1"));
+        let judgement = judge(&lenient, &reference, &image.root).allows();
+        assert!(judgement.reason.contains(reason) && judgement.log.contains("warning"), "{name}: {judgement:?}");
+        judge(&strict, &reference, &image.root).refuses(&["could not be looked at", reason]);
+    }
 }
 
 #[test]

@@ -3,9 +3,11 @@
 //! Needs root, and containerd and runc on the PATH. Containers run with `--cgroup ""`, so that they are
 //! placed below the test's own cgroup and leave no directories behind.
 //!
-//! Another version than the machine's is tried with a folder of its programs (containerd, ctr,
-//! containerd-shim-runc-v2) first on the PATH: containerd looks for its shim there, too.
+//! Another version than the machine's is a folder with its programs (containerd, ctr,
+//! containerd-shim-runc-v2): [`newer`] names those that are at hand. All tests run with one that
+//! is first on the PATH.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -32,11 +34,53 @@ pub(crate) const ISOLATED: &str =
 /// What pods start with: a name that nobody serves, so that the image has to be there.
 pub(crate) const PAUSE_IMAGE: &str = "lighterman.invalid/pause:1";
 
+/// Where `tests/fetch-containerd` puts other versions.
+const OTHERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/containerd");
+/// A folder of programs to take in their place.
+const NAMED: &str = "LIGHTERMAN_TEST_CONTAINERD";
+
+/// Another containerd than the machine's.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    dir: PathBuf,
+    /// Major and minor number.
+    pub(crate) version: (u32, u32),
+}
+
+impl Programs {
+    fn at(dir: PathBuf) -> Option<Self> {
+        let told = Command::new(dir.join("containerd")).arg("--version").output().ok()?;
+        let told = String::from_utf8(told.stdout).ok()?;
+        let mut words = told.split_whitespace().map(|word| word.strip_prefix('v').unwrap_or(word));
+        let number = words.find(|word| word.starts_with(|first: char| first.is_ascii_digit()))?;
+        let mut parts = number.split('.').map_while(|part| part.parse().ok());
+        Some(Self { dir, version: (parts.next()?, parts.next()?) })
+    }
+}
+
+/// The containerds with this version or a newer one that are at hand besides the machine's own,
+/// oldest first: one at least.
+pub(crate) fn newer(than: (u32, u32)) -> Vec<Programs> {
+    let dirs: Vec<PathBuf> = match std::env::var_os(NAMED) {
+        Some(dir) => vec![dir.into()],
+        None => ["1.7", "2"].map(|version| Path::new(OTHERS).join(version)).into(),
+    };
+    let (major, minor) = than;
+    let found = dirs.into_iter().filter_map(Programs::at).filter(|programs| programs.version >= than);
+    let found: Vec<Programs> = found.collect();
+    assert!(
+        !found.is_empty(),
+        "this needs containerd {major}.{minor} or newer: run `tests/run --install`, which gets it"
+    );
+    found
+}
+
 /// A running containerd; stopped, with everything that it mounted, when dropped.
 #[derive(Debug)]
 pub(crate) struct ContainerdDaemon {
     folder: TempDir,
     child: Child,
+    programs: Option<Programs>,
 }
 
 impl ContainerdDaemon {
@@ -71,20 +115,33 @@ impl ContainerdDaemon {
         Self::launch(tempfile::tempdir().expect("a temporary folder"), Cri::On, lines)
     }
 
+    /// Starts another version, with what `configure` makes of its configuration.
+    pub(crate) fn start_other(programs: &Programs, cri: Cri, configure: impl FnOnce(String) -> String) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let text = configure(configuration(folder.path(), cri));
+        Self::begin(folder, &text, Some(programs.clone()))
+    }
+
     fn start_in(folder: TempDir, cri: Cri) -> Self {
         Self::launch(folder, cri, "")
     }
 
     fn launch(folder: TempDir, cri: Cri, more: &str) -> Self {
-        let child = spawn(folder.path(), cri, more);
-        let mut daemon = Self { folder, child };
+        let text = configuration(folder.path(), cri) + more;
+        Self::begin(folder, &text, None)
+    }
+
+    fn begin(folder: TempDir, configuration: &str, programs: Option<Programs>) -> Self {
+        configure(folder.path(), configuration);
+        let child = run(folder.path(), programs.as_ref());
+        let mut daemon = Self { folder, child, programs };
         daemon.wait();
         daemon
     }
 
     /// Starts it again, after [`Self::kill`], with all that it had.
     pub(crate) fn start_again(&mut self) {
-        self.child = run(self.folder.path());
+        self.child = run(self.folder.path(), self.programs.as_ref());
         self.wait();
     }
 
@@ -94,8 +151,8 @@ impl ContainerdDaemon {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.kill();
         }
-        self.child = spawn(self.folder.path(), Cri::Off, lines);
-        self.wait();
+        configure(self.folder.path(), &(configuration(self.folder.path(), Cri::Off) + lines));
+        self.start_again();
     }
 
     /// Waits until it answers.
@@ -130,7 +187,7 @@ impl ContainerdDaemon {
 
     /// Runs ctr against it.
     pub(crate) fn ctr(&self, args: &[&str]) -> Output {
-        let mut command = Command::new("ctr");
+        let mut command = program(self.programs.as_ref(), "ctr");
         command.arg("--address").arg(self.address()).args(args).stdin(Stdio::null());
         command.output().expect("ctr is installed")
     }
@@ -217,21 +274,30 @@ impl Drop for ContainerdDaemon {
     }
 }
 
-/// Starts it with a new configuration.
-fn spawn(folder: &Path, cri: Cri, more: &str) -> Child {
-    std::fs::write(folder.join("config.toml"), configuration(folder, cri) + more).expect("writes the configuration");
-    run(folder)
+fn configure(folder: &Path, text: &str) {
+    std::fs::write(folder.join("config.toml"), text).expect("writes the configuration");
 }
 
 /// Starts it as it is configured.
-fn run(folder: &Path) -> Child {
+fn run(folder: &Path, programs: Option<&Programs>) -> Child {
     let log = File::create(folder.join("log")).expect("creates the log");
-    let mut containerd = Command::new("containerd");
+    let mut containerd = program(programs, "containerd");
     // What containerd takes should not depend on the decompressors of this machine.
     containerd.env("CONTAINERD_DISABLE_PIGZ", "1").env("CONTAINERD_DISABLE_IGZIP", "1");
     containerd.arg("--config").arg(folder.join("config.toml")).stdin(Stdio::null());
     containerd.stdout(log.try_clone().expect("a second handle")).stderr(log);
     containerd.spawn().expect("containerd is installed")
+}
+
+/// A program of containerd's, which looks for others of its own on the PATH.
+fn program(programs: Option<&Programs>, name: &str) -> Command {
+    let Some(Programs { dir, .. }) = programs else { return Command::new(name) };
+    let mut path = OsString::from(dir);
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    let mut command = Command::new(dir.join(name));
+    command.env("PATH", path);
+    command
 }
 
 fn configuration(folder: &Path, cri: Cri) -> String {

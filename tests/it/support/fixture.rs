@@ -354,6 +354,14 @@ pub(crate) fn tiny(arch: &str, variant: &str) -> Manifest {
     Manifest::new(Flavour::Oci, &platform(arch, variant), &[layer], ("/crate", &[]))
 }
 
+/// An image that runs on no machine with these tests, whatever emulators it has.
+#[cfg(feature = "containerd")]
+pub(crate) fn elsewhere() -> Manifest {
+    let layer = Tree::new().file("crate.txt", 0o644, b"a crate for another system").layer();
+    let platform = json!({ "os": "freebsd", "architecture": "amd64" });
+    Manifest::new(Flavour::Oci, &platform, &[layer], ("/crate", &[]))
+}
+
 /// Base64 with padding, as HTTP and Docker's config.json want it.
 pub(crate) fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
