@@ -21,6 +21,8 @@ mod crowd;
 mod daemon;
 mod demo;
 mod faults;
+#[cfg(feature = "containerd")]
+mod health;
 mod hosts;
 mod interrupt;
 mod logs;
