@@ -5,8 +5,10 @@
 //! no new work, and what is under way gets its time; on the second the end.
 
 mod calls;
+mod descriptors;
 mod error;
 mod exporter;
+mod health;
 mod listen;
 mod signals;
 mod tcp;
@@ -16,16 +18,17 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::node::systemd::Notify;
 use crate::pulls::Pulls;
 use crate::service::mirror::{self, Mirror};
 use crate::service::{api, cri, diff};
+use health::Need;
 
+pub use descriptors::raise_limit;
 pub use error::AppError;
 pub use exporter::Exporter;
 pub use listen::ApiSocket;
@@ -47,6 +50,8 @@ pub struct Doors {
     pub pulls: Pulls,
     /// Where.
     pub socket: ApiSocket,
+    /// containerd's socket.
+    pub containerd: PathBuf,
     /// The socket of containerd's CRI, to which its other calls are passed on.
     pub cri: PathBuf,
     /// The registry on loopback, and its listeners; none where there is no mirror.
@@ -58,13 +63,16 @@ pub struct Doors {
 /// # Errors
 /// [`AppError`] where the socket fails.
 pub async fn run(
-    Doors { pulls, socket, cri, mirror }: Doors,
+    Doors { pulls, socket, containerd, cri, mirror }: Doors,
     notify: Notify,
     mut signals: Signals,
     mut reload: impl FnMut(),
 ) -> Result<(), AppError> {
     let stop = CancellationToken::new();
-    let mut serving = tokio::spawn(serve_api(pulls.clone(), cri, socket.listener()?, stop.clone()));
+    let needing = vec![(cri::SERVICE, Need::cri(cri.clone())), (diff::SERVICE, Need::containerd(containerd))];
+    let (health, _reporting) = health::report(vec![api::SERVICE], needing, stop.clone()).await;
+    let api = serve_api(pulls.clone(), cri, health, socket.listener()?, stop.clone());
+    let mut serving = tokio::spawn(api);
     let mut mirrors = serve_mirror(mirror, &stop);
     let watched = tokio::spawn(keep_alive(notify));
     tracing::info!(socket = %socket.path().display(), "ready");
@@ -138,11 +146,10 @@ async fn wind_down(pulls: &Pulls, mirrors: &mut JoinSet<()>) {
 async fn serve_api(
     pulls: Pulls,
     cri: PathBuf,
+    health: HealthServer<impl Health>,
     listener: UnixListener,
     stop: CancellationToken,
 ) -> Result<(), AppError> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    healthy(&health).await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(api::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -153,16 +160,9 @@ async fn serve_api(
         .add_service(api::server::server(pulls.clone()))
         .add_service(diff::server(pulls.clone()))
         .add_service(cri::server(pulls, cri))
-        .add_service(health_service)
+        .add_service(health)
         .add_service(reflection)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(descriptors::connections(listener), stop.cancelled_owned())
         .await
         .map_err(AppError::Serve)
-}
-
-/// The services are healthy as long as they answer: a containerd that is away is told by each call.
-async fn healthy(health: &HealthReporter) {
-    for service in [api::SERVICE, cri::SERVICE] {
-        health.set_service_status(service, tonic_health::ServingStatus::Serving).await;
-    }
 }

@@ -9,6 +9,7 @@
 //! ```text
 //! core       pure values and decisions: references, digests, platforms, selection, retry
 //! cpu        the pool of threads that hash, inflate and unpack
+//! grpc       channels over Unix sockets
 //! host       what this node can run, and how that is known
 //! registry   one question to one remote: TLS, auth, redirects, ranges
 //! store      where verified blobs and names live: OCI layout, containerd
@@ -40,6 +41,8 @@ pub mod cpu;
 pub mod demo;
 pub mod diagnose;
 pub mod fetch;
+#[cfg(feature = "containerd")]
+pub mod grpc;
 pub mod host;
 pub mod node;
 pub mod pull;

@@ -13,6 +13,7 @@ pub mod resolution;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use futures_util::future::try_join;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use crate::core::descriptor::{Descriptor, MediaType};
@@ -34,8 +35,9 @@ pub struct Resolver<'a> {
     pub fetcher: &'a Fetcher,
     /// Where they may be already.
     pub store: Option<&'a dyn Store>,
-    /// Whether the registry is asked even for a digest that is in the store: that is the check
-    /// that whoever asks may have it.
+    /// Whether the registry is asked even for a digest that is in the store, and even where a
+    /// mirror has answered: that is the check that whoever asks may have it
+    /// ([`Fetcher::check_access`]).
     pub check_access: bool,
     /// How much is read at the most.
     pub limits: Limits,
@@ -116,7 +118,26 @@ impl Resolver<'_> {
     /// [`ResolveError`] where it cannot be fetched or is not an image.
     pub async fn image(&self, reference: &Reference, reading: Reading<'_>) -> Result<Image, ResolveError> {
         let mut room = self.fetcher.room();
-        let (root, content, bytes_fetched) = self.root(reference, &mut room).await?;
+        let root = self.root(reference, &mut room).await?;
+        let (image, ()) = try_join(self.read_root(reference, (root, room), reading), self.allowed(reference)).await?;
+        Ok(image)
+    }
+
+    async fn allowed(&self, reference: &Reference) -> Result<(), ResolveError> {
+        if self.check_access {
+            // Seldom waited for, and as large as all of its attempts.
+            Box::pin(self.fetcher.check_access(reference)).await?;
+        }
+        Ok(())
+    }
+
+    /// The image of a root document that was read, and the room that it has.
+    async fn read_root(
+        &self,
+        reference: &Reference,
+        ((root, content, bytes_fetched), room): ((Descriptor, Verified<Bytes>, u64), Room),
+        reading: Reading<'_>,
+    ) -> Result<Image, ResolveError> {
         let parsed = Document::parse(content.content(), Some(&root.media_type), &self.limits)
             .map_err(|source| ResolveError::Document { what: reference.familiar(), source })?;
         let mut image = Image {

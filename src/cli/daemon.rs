@@ -47,22 +47,24 @@ impl Context {
             (None, Some(_)) => Ok(None),
             // Whoever names a containerd, often by its variable, means that one and not the daemon's.
             (None, None) if self.global.containerd_address.is_some() => Ok(None),
-            (None, None) => Ok(self.running_daemon().await),
+            (None, None) => Ok(self.running_daemon().await?),
         }
     }
 
-    async fn running_daemon(&self) -> Option<Client> {
+    /// The daemon that merely runs. One that hangs is an error: it may hold what this process would need.
+    async fn running_daemon(&self) -> Result<Option<Client>, ClientError> {
         let address = self.socket();
         if !address.exists() {
-            return None;
+            return Ok(None);
         }
         match Client::connect(&address).await {
-            Ok(client) => Some(client),
-            Err(error) => {
+            Ok(client) => Ok(Some(client)),
+            Err(error @ ClientError::Unreachable { .. }) => {
                 // The ordinary case for a user who may not use it.
                 tracing::info!("working in this process: {error}");
-                None
+                Ok(None)
             }
+            Err(error) => Err(error),
         }
     }
 

@@ -66,6 +66,7 @@ pub(super) struct ServeArgs {
 pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failure> {
     // First, so that no program that we start inherits them.
     let inherited = Sockets::inherited()?;
+    app::raise_limit();
     // Before the socket is there: whoever starts us may stop us as soon as it is.
     let signals = Signals::new()?;
     let file = &context.file;
@@ -91,7 +92,8 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
     let mut now = context.file.clone();
     let reloaded = pulls.clone();
     let cri = file.cri_endpoint.clone().unwrap_or_else(|| context.containerd_address().into());
-    let doors = Doors { pulls, socket, cri, mirror };
+    let containerd = context.containerd_address().into();
+    let doors = Doors { pulls, socket, containerd, cri, mirror };
     app::run(doors, Notify::from_environment(), signals, || reload(context, &settings, &mut now, &reloaded)).await?;
     Ok(())
 }

@@ -27,6 +27,7 @@ use crate::core::error::{Classify, Kind};
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::core::select;
+use crate::core::text::one_line;
 use crate::host::{Execution, LocalHost};
 use crate::resolve::resolution::{ExplainedEntry, Resolution};
 use crate::telemetry;
@@ -129,17 +130,8 @@ impl Verdict {
                 (reason, if on_error == OnError::Allow { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
             }
         };
-        report::result(&line(&reason));
+        report::result(&one_line(&reason, MAX_REASON));
         code
-    }
-}
-
-/// One line that is not too long.
-fn line(text: &str) -> String {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match text.char_indices().find(|(at, character)| at + character.len_utf8() > MAX_REASON) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
     }
 }
 
@@ -306,11 +298,5 @@ mod tests {
             named(&os(flags)).expect_err("says too little");
         }
         named(&os(&["-name", "a", "-digest", "md5:1"])).expect_err("is no digest");
-    }
-
-    #[test]
-    fn a_reason_is_one_line_that_ends() {
-        assert_eq!(line("two\nlines\r\n of  it"), "two lines of it");
-        assert!(line(&"é".repeat(5000)).len() <= MAX_REASON + '…'.len_utf8());
     }
 }

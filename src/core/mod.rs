@@ -23,5 +23,6 @@ pub mod ranges;
 pub mod reference;
 pub mod retry;
 pub mod select;
+pub mod text;
 pub mod trace;
 pub mod unique;

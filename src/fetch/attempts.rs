@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::core::error::{Attempt, Classify, Kind};
 use crate::core::retry::{Decision, Failure, Policy, is_transient};
 use crate::core::unique;
-use crate::registry::Host;
+use crate::registry::{Client, Host};
 
 use super::engine::Engine;
 use super::error::{Cause, FetchError, WrongSize};
@@ -114,6 +114,11 @@ impl<'a> Attempts<'a> {
     pub(super) fn patience(&self) -> Duration {
         let window = self.engine.limits().stall_window;
         self.policy.patience(window, self.hosts_left(), self.round)
+    }
+
+    /// Who asks that host, with this patience.
+    pub(super) fn client(&self) -> Client {
+        self.engine.client().patient(self.patience())
     }
 
     fn hosts_left(&self) -> usize {

@@ -70,6 +70,12 @@ impl Health {
         }
     }
 
+    /// Whether the host could not be used lately.
+    pub(super) fn is_down(&self, host: &Host) -> bool {
+        let records = self.lock();
+        records.get(&host.to_string()).is_some_and(|record| record.standing == Standing::Down && record.holds())
+    }
+
     /// The hosts in their order, behind the others those that failed lately, and last those
     /// that lied. When a cool-down is over, one caller gets the host at its old place, and
     /// until it has found out more everybody else still gets it behind.

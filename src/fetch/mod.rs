@@ -11,6 +11,7 @@
 //!
 //! This room decides nothing about images: which blobs are wanted is the caller's affair.
 
+mod access;
 mod arrival;
 mod attempts;
 mod bandwidth;
@@ -126,18 +127,7 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`] with every attempt.
     pub async fn resolve(&self, reference: &Reference) -> Result<Option<Descriptor>, FetchError> {
-        let target = reference.target();
-        let mut attempts = self.attempts(reference.familiar(), operation_of(reference))?;
-        loop {
-            let client = self.engine.client().patient(attempts.patience());
-            match client.head_manifest(attempts.host(), reference, &target).await {
-                Ok(descriptor) => {
-                    attempts.succeeded();
-                    return Ok(descriptor);
-                }
-                Err(error) => attempts.failed(error.into()).await?,
-            }
-        }
+        ask_for(self.attempts(reference.familiar(), operation_of(reference))?, reference).await
     }
 
     /// Fetches the root document of a reference, whatever it is.
@@ -154,7 +144,7 @@ impl Fetcher {
         let mut attempts = self.attempts(reference.familiar(), operation_of(reference))?;
         loop {
             let most = room.as_ref().map_or(u64::MAX, |room| room.bytes());
-            let client = self.engine.client().patient(attempts.patience()).at_most(most);
+            let client = attempts.client().at_most(most);
             match root_from(&client, attempts.host(), reference, &target).await {
                 Ok(document) => {
                     attempts.succeeded();
@@ -189,7 +179,7 @@ impl Fetcher {
         }
         let mut attempts = self.attempts(descriptor.digest.to_string(), Operation::Pull)?;
         loop {
-            let client = self.engine.client().patient(attempts.patience());
+            let client = attempts.client();
             match document_from(&client, attempts.host(), reference, descriptor, endpoint).await {
                 Ok(document) => {
                     attempts.succeeded();
@@ -205,6 +195,21 @@ impl Fetcher {
     fn attempts(&self, what: String, operation: Operation) -> Result<Attempts<'_>, FetchError> {
         let able: Vec<&Host> = self.hosts.iter().filter(|host| host.can(operation)).collect();
         Ok(Attempts::new(what, able, &self.engine, &*self.observer)?.with_policy(self.policy))
+    }
+}
+
+/// Asks what a reference stands for, by HEAD.
+async fn ask_for(mut attempts: Attempts<'_>, reference: &Reference) -> Result<Option<Descriptor>, FetchError> {
+    let target = reference.target();
+    loop {
+        let client = attempts.client();
+        match client.head_manifest(attempts.host(), reference, &target).await {
+            Ok(descriptor) => {
+                attempts.succeeded();
+                return Ok(descriptor);
+            }
+            Err(error) => attempts.failed(error.into()).await?,
+        }
     }
 }
 

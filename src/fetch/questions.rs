@@ -15,7 +15,7 @@ impl Fetcher {
     pub async fn size_of(&self, reference: &Reference, digest: &Digest) -> Result<u64, FetchError> {
         let mut attempts = self.attempts(digest.to_string(), Operation::Pull)?;
         loop {
-            let client = self.engine.client().patient(attempts.patience());
+            let client = attempts.client();
             match client.head_blob(attempts.host(), reference, digest).await {
                 Ok(size) => {
                     attempts.succeeded();
@@ -33,7 +33,7 @@ impl Fetcher {
     pub async fn tags(&self, reference: &Reference, query: &[(String, String)]) -> Result<Listing, FetchError> {
         let mut attempts = self.attempts(format!("the tags of {}", reference.name()), Operation::Resolve)?;
         loop {
-            let client = self.engine.client().patient(attempts.patience());
+            let client = attempts.client();
             match client.tags(attempts.host(), reference, query).await {
                 Ok(listing) => {
                     attempts.succeeded();
@@ -56,7 +56,7 @@ impl Fetcher {
     ) -> Result<Listing, FetchError> {
         let mut attempts = self.attempts(format!("what refers to {digest}"), Operation::Referrers)?;
         loop {
-            let client = self.engine.client().patient(attempts.patience());
+            let client = attempts.client();
             match client.referrers(attempts.host(), reference, digest, query).await {
                 Ok(listing) => {
                     attempts.succeeded();

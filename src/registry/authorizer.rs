@@ -5,7 +5,7 @@
 //! what they are for and whose they are; of many requests that want the same token at the
 //! same time, one fetches it and the others wait for that one's result, good or bad.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,8 @@ pub(super) struct Authorizer {
     limits: Limits,
     transport: Arc<Transport>,
     known: Mutex<HashMap<Place, Scheme>>,
+    /// Where credentials were accepted.
+    admitted: Mutex<HashSet<Place>>,
     slots: Mutex<Slots>,
 }
 
@@ -70,12 +72,36 @@ pub(super) struct Rejection<'a> {
 
 impl Authorizer {
     pub(super) fn new(credentials: Credentials, limits: Limits, transport: Arc<Transport>) -> Self {
-        Self { credentials, limits, transport, known: Mutex::default(), slots: Mutex::default() }
+        Self {
+            credentials,
+            limits,
+            transport,
+            known: Mutex::default(),
+            admitted: Mutex::default(),
+            slots: Mutex::default(),
+        }
     }
 
     /// See [`Credentials::fingerprint`].
     pub(super) fn asker(&self) -> Option<Digest> {
         self.credentials.fingerprint()
+    }
+
+    /// Takes note that the host answered what it was asked.
+    pub(super) fn answered(&self, host: &Host, repository: &Reference) {
+        let known = self.recall(host, repository);
+        if matches!(known, Some(Scheme::Fixed(_) | Scheme::Bearer { credential: Some(_), .. })) {
+            let mut admitted = lock(&self.admitted);
+            if admitted.len() >= MAX_REMEMBERED {
+                admitted.clear();
+            }
+            admitted.insert(place(host, repository.repository()));
+        }
+    }
+
+    /// Whether the host has answered because of credentials, and not as it would anybody.
+    pub(super) fn was_admitted(&self, host: &Host, repository: &Reference) -> bool {
+        lock(&self.admitted).contains(&place(host, repository.repository()))
     }
 
     /// What to send to a host as far as is known; `None` before its first challenge.

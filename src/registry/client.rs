@@ -105,6 +105,13 @@ impl Client {
         self.authorizer.asker()
     }
 
+    /// Whether a host has answered for this repository because of credentials that it was shown, and
+    /// not as it would anybody.
+    #[must_use]
+    pub fn was_admitted(&self, host: &Host, reference: &Reference) -> bool {
+        self.authorizer.was_admitted(host, reference)
+    }
+
     /// Asks by HEAD which document a tag or digest stands for. `None` where the reply does
     /// not say enough or HEAD is not allowed; then [`Client::manifest`] tells.
     ///
@@ -222,7 +229,7 @@ impl Client {
         let known = self.authorizer.known(host, reference, self.patience).await?;
         let reply = self.send(question, known.clone()).await?;
         if !is_challenge(&reply) {
-            return Ok(reply);
+            return Ok(self.noted(question, reply));
         }
         let (headers, message) = self.words(reply.response).await;
         let (subject, patience) = (question.subject.as_str(), self.patience);
@@ -232,7 +239,7 @@ impl Client {
         loop {
             let reply = self.send(question, Some(answer.clone())).await?;
             if !is_challenge(&reply) {
-                return Ok(reply);
+                return Ok(self.noted(question, reply));
             }
             let (headers, message) = self.words(reply.response).await;
             let rejection = Rejection { subject, headers: &headers, message, sent: Some(answer), patience };
@@ -243,6 +250,14 @@ impl Client {
             replaced = true;
             answer = self.authorizer.answer(host, reference, rejection).await?;
         }
+    }
+
+    /// The reply, once it is known who got a document.
+    fn noted(&self, question: &Question<'_>, reply: Reply) -> Reply {
+        if question.lane == Lane::Documents && reply.response.status().is_success() {
+            self.authorizer.answered(question.host, question.reference);
+        }
+        reply
     }
 
     async fn send(&self, question: &Question<'_>, authorization: Option<HeaderValue>) -> Result<Reply, RegistryError> {

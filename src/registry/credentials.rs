@@ -2,9 +2,11 @@
 //!
 //! Credentials that were given explicitly, and those stored for the reference's registry,
 //! go to that registry and to its token server. A mirror gets only what is stored for the
-//! mirror's own host name. containerd hands the registry's credentials to whatever host
-//! its callback is asked for; here a mirror in a hosts.toml never learns the password of
-//! the registry that it mirrors.
+//! mirror's own host name, and so does not learn the password of the registry that it mirrors.
+//!
+//! Callers of CRI do not say for which host of a reference their credentials are: kubelet takes
+//! them from a secret for the image's name, and containerd gives them to whichever host asks, so
+//! that is how people open their mirrors. [`Audience`] has the rule for those.
 //!
 //! Stored credentials are docker's: `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`
 //! with its helpers. The file is read when a host first asks for credentials, so that a
@@ -18,7 +20,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use docker::same_registry;
+use docker::same_registry;
 
 use super::hosts::Host;
 use super::secret::Secret;
@@ -53,10 +55,35 @@ impl Credential {
     }
 }
 
+/// Whom explicit credentials are for, of the hosts of a reference.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Audience {
+    /// The registry that the reference names.
+    #[default]
+    Registry,
+    /// The registry, and every mirror of it that asks for them and with which nobody listens in:
+    /// by verified TLS, or on this machine. containerd tells them to other mirrors as well.
+    Hosts,
+    /// The host of this name or URL alone, be it the registry or a mirror, as containerd takes the
+    /// server address of a caller of CRI.
+    Server(String),
+}
+
+impl Audience {
+    fn includes(&self, host: &Host) -> bool {
+        match self {
+            Self::Registry => host.is_upstream(),
+            Self::Hosts => host.is_upstream() || host.keeps_secrets(),
+            Self::Server(server) => same_registry(server, &host.authority),
+        }
+    }
+}
+
 /// Where credentials come from.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
     explicit: Option<Credential>,
+    audience: Audience,
     /// Directory of docker's config.json.
     directory: Option<PathBuf>,
     /// Where helpers are looked for instead of `PATH`.
@@ -175,6 +202,12 @@ impl Credentials {
         Self { explicit: Some(Credential::Basic { user: user.into(), password }), ..self }
     }
 
+    /// The same, with what was given explicitly going to others than the registry.
+    #[must_use]
+    pub fn for_audience(self, audience: Audience) -> Self {
+        Self { audience, ..self }
+    }
+
     /// The same, with a refresh token (docker's `identitytoken`) for the registry of the reference.
     #[must_use]
     pub fn with_identity_token(self, token: Secret) -> Self {
@@ -194,9 +227,11 @@ impl Credentials {
         Some(Self { explicit: Some(docker::decode(encoded.reveal())?), ..self })
     }
 
-    /// Tells explicit credentials apart without keeping them; `None` where there are none.
+    /// Tells explicit credentials and whom they are for apart without keeping them; `None` where
+    /// there are none.
     pub(super) fn fingerprint(&self) -> Option<Digest> {
-        self.explicit.as_ref().map(Credential::fingerprint)
+        let explicit = self.explicit.as_ref()?.fingerprint();
+        Some(Digest::of(format!("{explicit} {:?}", self.audience).as_bytes()))
     }
 
     /// The same, with credential helpers looked for in `search_path` instead of `PATH`.
@@ -210,8 +245,11 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError`] where what is stored cannot be read.
     pub async fn for_host(&self, host: &Host) -> Result<Option<Credential>, CredentialsError> {
-        if let (Some(explicit), true) = (&self.explicit, host.is_upstream()) {
+        if let (Some(explicit), true) = (&self.explicit, self.audience.includes(host)) {
             return Ok(Some(explicit.clone()));
+        }
+        if self.explicit.is_some() && self.audience == Audience::Hosts {
+            tracing::warn!(%host, "the caller's credentials are kept from a mirror without verified TLS");
         }
         let Some(directory) = &self.directory else { return Ok(None) };
         let Some(config) = docker::Config::read(&directory.join("config.json"))? else { return Ok(None) };

@@ -148,6 +148,14 @@ impl Host {
         })
     }
 
+    /// Whether nobody on the way can read what it is told: it is on this machine, or behind TLS that
+    /// is verified.
+    #[must_use]
+    pub fn keeps_secrets(&self) -> bool {
+        let verified = self.scheme == Scheme::Https && self.tls.verification == Verification::Full;
+        verified || self.is_loopback()
+    }
+
     /// Whether it is on this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {

@@ -48,7 +48,7 @@ mod tests;
 
 pub use blob::{BlobSource, BlobStream};
 pub use client::{Client, ManifestReply};
-pub use credentials::{Credential, Credentials, CredentialsError, same_registry};
+pub use credentials::{Audience, Credential, Credentials, CredentialsError};
 pub use error::{Reason, RegistryError, SizeClaim, Stage};
 pub use hosts::{Capabilities, ClientCertificate, Host, HostOptions, HostsError, Operation, Scheme, hosts_for};
 pub use listing::Listing;

@@ -15,23 +15,11 @@ mod tests;
 
 pub use failure::{RemoteFailure, status};
 
-/// What `proto/lighterman/v1` generates.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::allow_attributes_without_reason,
-    reason = "generated; its documentation is the .proto file's"
-)]
-pub mod v1 {
-    tonic::include_proto!("lighterman.v1");
-}
+/// The messages and the service of `proto/lighterman/v1`.
+pub use super::generated::lighterman as v1;
 
 /// Descriptions of every protocol in `proto/`, for reflection.
 pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");
-
-/// Largest message that is taken: that of kubelet's client, in bytes.
-pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 
 /// Name of our service, for health checks.
 pub const SERVICE: &str = v1::lighterman_server::SERVICE_NAME;

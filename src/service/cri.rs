@@ -9,9 +9,15 @@
 //! check that a pod may have the image.
 //!
 //! A caller's credentials are those of his request, and none where it has none. Those that are
-//! stored on this node are never used for him.
+//! stored on this node are never used for him. They go to the host that the request names; where
+//! it names none, as kubelet does, to whichever host of the image asks for them, mirrors in
+//! hosts.toml included, unless somebody on the way to a mirror could read them
+//! ([`Audience`](crate::registry::Audience)). Whether he may have the image, the registry is asked
+//! by every pull, and not only a mirror that gives to anybody (`fetch/access.rs` says when whose
+//! word counts).
 //!
-//! Annotations of a pod that count for its pulls, each set by the value `"true"`:
+//! Annotations of a pod that count for its pulls, as kubelet sends them with the image or with the
+//! pod. Each can be `"true"` or `"false"`; a pull with another value is refused:
 //!
 //! | annotation | meaning |
 //! |---|---|
@@ -32,26 +38,7 @@ pub use codec::Raw;
 pub use error::CriError;
 pub use server::server;
 
-/// The messages that are looked into, of `proto/runtime/v1`.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::allow_attributes_without_reason,
-    reason = "generated; its documentation is the .proto file's"
-)]
-mod v1 {
-    tonic::include_proto!("runtime.v1");
-}
-
-/// The service, whose messages are bytes.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
-mod wire {
-    tonic::include_proto!("runtime.v1.ImageService");
-}
+use super::generated::{cri as v1, cri_images as wire};
 
 /// Name of the service, for health checks.
 pub const SERVICE: &str = wire::image_service_server::SERVICE_NAME;
-
-/// Largest message in either direction, in bytes: kubelet's own bound.
-const MAX_MESSAGE: usize = 16 * 1024 * 1024;

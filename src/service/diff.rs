@@ -15,6 +15,7 @@ use containerd_client::types;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use super::generated::diff::diff_server::{Diff, DiffServer, SERVICE_NAME};
 use super::status::grpc_code;
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::error::{Classify, Kind};
@@ -22,19 +23,8 @@ use crate::pulls::Pulls;
 use crate::unpack::containerd::{Application, Applied, ApplyError};
 use crate::unpack::options::Durability;
 
-/// What build.rs generates for the service; its messages are `containerd_client`'s.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::allow_attributes_without_reason,
-    reason = "generated from build.rs"
-)]
-mod generated {
-    include!(concat!(env!("OUT_DIR"), "/containerd.services.diff.v1.Diff.rs"));
-}
-
-use generated::diff_server::{Diff, DiffServer};
+/// Name of the service, for health checks.
+pub const SERVICE: &str = SERVICE_NAME;
 
 /// What containerd calls a layer that is not compressed.
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";

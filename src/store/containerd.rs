@@ -6,8 +6,8 @@
 //! services only, but for one thing: a verified blob is linked into its content directory
 //! instead of being sent, where that was tried and works (`link`).
 //!
-//! A lease that is never released, because lighterman was killed, expires after a day.
-//! [`Store::release`] after a failed pull lets containerd collect what was adopted so far;
+//! A lease that is never released, because lighterman was killed, is ended by the next pull that
+//! finds its mark in staging, and expires after a day if there is none. [`Store::release`] after a failed pull lets containerd collect what was adopted so far;
 //! what was only staged is ours and stays, and the next pull goes on from it.
 //!
 //! Facts: containerd 1.6 to 2.x, `api/services/*/v1`. Unpacking is the business of
@@ -34,10 +34,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use containerd_client::services::v1::Info;
 use containerd_client::services::v1::content_client::ContentClient;
-use containerd_client::tonic::transport::{Channel, Endpoint};
+use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
 use futures_util::future::try_join_all;
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
 
 use super::staging::{Staged, Staging};
@@ -45,6 +44,7 @@ use super::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::{Algorithm, Digest, Verified};
 use crate::core::reference::Reference;
+use crate::grpc::{MAX_MESSAGE, channel};
 use content::Source;
 pub use introspect::Snapshotter;
 use landing::Trial;
@@ -111,8 +111,12 @@ impl Containerd {
     /// [`StoreError::InvalidNamespace`].
     pub fn later(address: &Path, options: ContainerdOptions) -> Result<Self, StoreError> {
         let trial = Arc::<Trial>::default();
+        let telling = {
+            let trial = Arc::clone(&trial);
+            move || trial.connected()
+        };
         Ok(Self {
-            channel: channel(address, &trial),
+            channel: channel(address, telling),
             address: address.into(),
             namespace: Namespace::parse(&options.namespace)?,
             snapshotter: options.snapshotter,
@@ -161,7 +165,7 @@ impl Containerd {
     }
 
     fn content(&self) -> ContentClient<Channel> {
-        ContentClient::new(self.channel()).max_decoding_message_size(wire::MAX_MESSAGE)
+        ContentClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// containerd hashes what it commits with sha256, whatever the expected digest is.
@@ -173,21 +177,6 @@ impl Containerd {
             }
         }
     }
-}
-
-/// A channel that connects when it is needed, and again whenever it has to, and tells each time.
-fn channel(address: &Path, trial: &Arc<Trial>) -> Channel {
-    let (address, trial) = (address.to_owned(), Arc::clone(trial));
-    let connector = tower::service_fn(move |_: http::Uri| {
-        let (address, trial) = (address.clone(), Arc::clone(&trial));
-        async move {
-            let stream = tokio::net::UnixStream::connect(address).await?;
-            trial.connected();
-            Ok::<_, io::Error>(TokioIo::new(stream))
-        }
-    });
-    // The connector has the address; this one only has to be well formed.
-    Endpoint::from_static("http://[::]").connect_with_connector_lazy(connector)
 }
 
 fn refusal(error: &io::Error) -> String {
@@ -216,13 +205,15 @@ impl Store for Containerd {
         tokio::join!(self.check_snapshotter(), self.landing()).0?;
         // It is the first call that notices when containerd was started anew.
         self.landing().await;
+        self.end_orphans().await;
         self.create_lease().await
     }
 
     async fn release(&self, lease: Lease) -> Result<(), StoreError> {
+        let deleted = self.delete_lease(lease).await;
         let staging = self.staging();
-        let tidied = tokio::task::spawn_blocking(move || staging.tidy());
-        let (deleted, _) = tokio::join!(self.delete_lease(lease), tidied);
+        // It takes nothing away that anybody needs, so that it cannot fail.
+        let _ = tokio::task::spawn_blocking(move || staging.tidy()).await;
         deleted
     }
 

@@ -36,6 +36,9 @@ use staging::{Staged, Staging};
 pub struct Lease {
     id: String,
     tally: Counters,
+    /// What tells others of it if this process is killed.
+    #[cfg(feature = "containerd")]
+    mark: Option<staging::Mark>,
 }
 
 /// How the blobs that a pull fetched came into its store.
@@ -66,7 +69,12 @@ impl Counters {
 
 impl Lease {
     fn new(id: String) -> Self {
-        Self { id, tally: Counters::default() }
+        Self {
+            id,
+            tally: Counters::default(),
+            #[cfg(feature = "containerd")]
+            mark: None,
+        }
     }
 
     /// What was adopted under this lease so far.

@@ -10,6 +10,7 @@
 //! sha256-9f86d0…            a blob, with gaps; written by `partial`, read while it grows by `follow`
 //! sha256-9f86d0….journal    what is there of it, and who gave it
 //! sha256-9f86d0….suspect    a download whose digest did not hold, until `suspect` has compared it
+//! mark-…                    that a process is at work, and what to clear up after it
 //! ```
 //!
 //! What nobody comes back for is removed by age and above a quota. A staging directory can be
@@ -20,6 +21,7 @@ mod cache;
 mod follow;
 mod in_order;
 mod journal;
+mod mark;
 mod partial;
 mod quota;
 mod suspect;
@@ -39,6 +41,7 @@ use super::StoreError;
 use journal::Journal;
 
 pub use follow::{Extent, FollowError, Follower};
+pub use mark::Mark;
 pub use partial::{Partial, PartialError, Staged};
 pub use quota::{enough, sweep_all};
 pub use suspect::{Culprit, Suspect};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// service another.
 const FLOORS: [&[&str]; 15] = [
     &["core"],
-    &["cpu"],
+    &["cpu", "grpc"],
     &["host", "registry", "store"],
     &["fetch"],
     &["resolve"],

@@ -2,6 +2,7 @@
 //! before one that only records.
 
 mod client;
+mod mirrors;
 mod node;
 mod passing;
 mod pods;

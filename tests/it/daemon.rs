@@ -9,7 +9,7 @@ use crate::support::containerd::ContainerdDaemon;
 use crate::support::daemon::Daemon;
 use crate::support::fixture::{self, Image, base64, greeting};
 use crate::support::liar::{At, Ending, Liar, Reply};
-use crate::support::lighterman::{Lighterman, Outcome, exit};
+use crate::support::lighterman::{Lighterman, Outcome, Running, exit};
 use crate::support::registry::{PASSWORD, Registry, USER};
 use crate::support::{files_below, foreign, host};
 
@@ -210,6 +210,32 @@ fn a_named_daemon_has_to_answer_and_cannot_follow_flags_for_this_process() {
     }
     let (_, destination) = nobody.layout("layout");
     nobody.run(&["--address", "none", "pull", &reference, "--to", &destination]).succeeds();
+}
+
+#[test]
+fn a_daemon_that_says_nothing_is_named_and_not_worked_around() {
+    let user = Lighterman::new();
+    let (silent, config) = (user.path("silent.sock"), user.path("config.toml"));
+    // Connections wait in its queue.
+    let _listener = std::os::unix::net::UnixListener::bind(&silent).expect("binds");
+    std::fs::write(&config, format!("[serve]\nlisten = {silent:?}\n")).expect("a writable home");
+    let [silent, config] = [&silent, &config].map(|path| path.to_str().expect("UTF-8"));
+    let reference = "127.0.0.1:1/app:1";
+    let ways = [
+        &["--config", config, "resolve", reference][..],
+        &["--config", config, "pull", reference],
+        &["--address", silent, "pull", reference],
+        &["--address", silent, "pulls"],
+    ];
+    let running = ways.map(|args| {
+        let mut command = user.command(args);
+        command.env_remove("CONTAINERD_ADDRESS");
+        Running::of(command)
+    });
+    for running in running {
+        let outcome = running.wait().fails(exit::UNAVAILABLE);
+        outcome.says(&[silent, "has answered nothing", "blame: this node", "systemctl restart lighterman"]);
+    }
 }
 
 #[test]

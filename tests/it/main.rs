@@ -22,6 +22,8 @@ mod daemon;
 mod demo;
 mod faults;
 mod hanging;
+#[cfg(feature = "containerd")]
+mod health;
 mod hosts;
 mod interrupt;
 mod logs;

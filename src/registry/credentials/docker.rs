@@ -109,8 +109,7 @@ fn is_docker_hub(host: &str) -> bool {
 }
 
 /// Whether `key`, a host name or a URL, means the registry at `authority`; docker.io has several names.
-#[must_use]
-pub fn same_registry(key: &str, authority: &str) -> bool {
+pub(super) fn same_registry(key: &str, authority: &str) -> bool {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let host = bare.split('/').next().unwrap_or_default();
     host == authority || (is_docker_hub(host) && is_docker_hub(authority))

@@ -148,3 +148,46 @@ async fn helpers_that_fail_are_named() {
     assert!(error.hint().is_some_and(|hint| hint.contains("docker-credential-absent")));
     helped(r#"{"credsStore":"../fake"}"#, "", "quay.io").await.expect_err("a path is not a name");
 }
+
+#[tokio::test]
+async fn a_login_goes_to_its_audience_and_nobody_else() {
+    let reference = "quay.io/a/b".parse().expect("a reference");
+    let urls = ["https://tls.example", "http://plain.example", "http://127.0.0.1:5000", "https://localhost:5001"];
+    let hosts_with = |skip_verify: bool| {
+        let mirrors = urls.map(str::to_owned).into();
+        hosts_for(&reference, &HostOptions { mirrors, skip_verify, ..HostOptions::default() }).expect("hosts")
+    };
+    let (verified, unverified) = (hosts_with(false), hosts_with(true));
+    let server = |name: &str| Audience::Server(name.into());
+    let all = [urls[0], urls[2], urls[3], "https://quay.io"];
+    let cases = [
+        (Audience::Registry, &verified, &all[3..]),
+        (Audience::Hosts, &verified, &all[..]),
+        (Audience::Hosts, &unverified, &all[1..]),
+        (server("https://quay.io/v2/"), &verified, &all[3..]),
+        (server("tls.example"), &verified, &all[..1]),
+        // Whoever names it knows how it is reached.
+        (server("http://plain.example"), &verified, &["http://plain.example"][..]),
+        (server("https://elsewhere.example"), &verified, &[][..]),
+    ];
+    for (audience, hosts, expected) in cases {
+        let credentials =
+            Credentials::anonymous().with_login("me", Secret::new("secret")).for_audience(audience.clone());
+        let mut given = Vec::new();
+        for host in hosts {
+            if credentials.for_host(host).await.expect("nothing is stored").is_some() {
+                given.push(host.to_string());
+            }
+        }
+        assert_eq!(given, expected, "{audience:?}");
+    }
+}
+
+#[test]
+fn who_has_the_same_login_for_others_is_somebody_else() {
+    let login = || Credentials::anonymous().with_login("me", Secret::new("secret"));
+    let askers = [Audience::Registry, Audience::Hosts, Audience::Server("quay.io".into())]
+        .map(|audience| login().for_audience(audience).fingerprint());
+    assert!(askers[0] != askers[1] && askers[1] != askers[2] && askers[0] != askers[2]);
+    assert_eq!(Credentials::anonymous().for_audience(Audience::Hosts).fingerprint(), None);
+}

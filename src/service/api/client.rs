@@ -1,21 +1,26 @@
 //! A daemon, asked over its socket.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Channel;
 
 use super::convert::{self, Unintelligible};
 use super::events::retell;
 use super::failure::RemoteFailure;
+use super::v1;
 use super::v1::lighterman_client::LightermanClient;
 use super::v1::pull_event::Event;
-use super::{MAX_MESSAGE, v1};
 use crate::core::error::{Attempt, Blame, Classify, Kind};
 use crate::fetch::progress::Observer;
+use crate::grpc::{MAX_MESSAGE, channel};
 use crate::pull::{Planned, Pulled};
 use crate::resolve::resolution::Resolution;
+
+/// How long a daemon may take for its first answer. One that is alive takes milliseconds; one that
+/// systemd is just starting for us, seconds.
+const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
 /// Why a daemon could not be asked, or what it answered instead.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +32,16 @@ pub enum ClientError {
         address: PathBuf,
         /// What the kernel said.
         source: std::io::Error,
+    },
+    /// It takes connections, and says nothing.
+    #[error(
+        "the lighterman daemon at {address} takes connections, but has answered nothing for {} s",
+        FIRST_ANSWER.as_secs(),
+        address = address.display()
+    )]
+    Silent {
+        /// The socket.
+        address: PathBuf,
     },
     /// The daemon's own error.
     #[error(transparent)]
@@ -42,7 +57,7 @@ pub enum ClientError {
 impl Classify for ClientError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Unreachable { .. } | Self::Gone => Kind::StoreUnavailable,
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Gone => Kind::StoreUnavailable,
             Self::Remote(failure) => failure.kind(),
             Self::Unintelligible(_) => Kind::Internal,
         }
@@ -60,6 +75,11 @@ impl Classify for ClientError {
             Self::Unreachable { .. } => {
                 Some("start it (systemctl start lighterman), or leave out --address to pull in this process".into())
             }
+            Self::Silent { .. } => Some(
+                "read its log (journalctl -u lighterman) and restart it (systemctl restart lighterman), or give \
+                 --address none to pull in this process"
+                    .into(),
+            ),
             Self::Remote(failure) => failure.hint(),
             Self::Unintelligible(_) => Some("bring the daemon and this program to the same version".into()),
             Self::Gone => Some("pull again: it goes on from there".into()),
@@ -85,33 +105,22 @@ impl From<tonic::Status> for ClientError {
 pub struct Client(LightermanClient<Channel>);
 
 impl Client {
-    /// Connects to the socket at `address`.
+    /// Connects to the socket at `address`, and waits until the daemon answers.
     ///
     /// # Errors
-    /// [`ClientError::Unreachable`] with the kernel's reason.
+    /// [`ClientError::Unreachable`] with the kernel's reason, and [`ClientError::Silent`] where
+    /// nothing comes back.
     pub async fn connect(address: &Path) -> Result<Self, ClientError> {
-        let unreachable = |source| ClientError::Unreachable { address: address.into(), source };
-        let stream = UnixStream::connect(address).await.map_err(unreachable)?;
-        // The one connection that was made; the channel asks for another only when it broke.
-        let mut first = Some(stream);
-        let path = address.to_owned();
-        let connector = tower::service_fn(move |_: Uri| {
-            let (first, path) = (first.take(), path.clone());
-            async move {
-                let stream = match first {
-                    Some(stream) => stream,
-                    None => UnixStream::connect(path).await?,
-                };
-                Ok::<_, std::io::Error>(TokioIo::new(stream))
-            }
-        });
-        // The name means nothing on a Unix socket, but HTTP/2 wants one.
-        let endpoint = Endpoint::from_static("http://localhost");
-        let channel = endpoint
-            .connect_with_connector(connector)
-            .await
-            .map_err(|error| unreachable(std::io::Error::other(error)))?;
-        Ok(Self(LightermanClient::new(channel).max_decoding_message_size(MAX_MESSAGE)))
+        // tonic wraps the kernel's answer beyond recognition, so the socket is tried first.
+        let tried = UnixStream::connect(address).await;
+        tried.map_err(|source| ClientError::Unreachable { address: address.into(), source })?;
+        let client = LightermanClient::new(channel(address, || {})).max_decoding_message_size(MAX_MESSAGE);
+        let client = Self(client);
+        // Whatever is asked next may take as long as its registry does, so this is what has to come soon.
+        match tokio::time::timeout(FIRST_ANSWER, client.pulls()).await {
+            Ok(answer) => answer.map(|_| client),
+            Err(_) => Err(ClientError::Silent { address: address.into() }),
+        }
     }
 
     /// The daemon's report on its host: the JSON document of `lighterman host --json`.
@@ -184,5 +193,24 @@ impl Client {
     pub async fn cancel(&self, id: u64) -> Result<(), ClientError> {
         self.0.clone().cancel_pull(v1::CancelPullRequest { id }).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever_for_a_daemon_that_says_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let address = folder.path().join("silent.sock");
+        // Connections wait in its queue.
+        let _listener = UnixListener::bind(&address).expect("binds");
+        let error = Client::connect(&address).await.expect_err("it says nothing");
+        assert!(matches!(error, ClientError::Silent { .. }), "{error}");
+        assert_eq!(error.kind(), Kind::StoreUnavailable);
+        assert!(error.hint().is_some_and(|hint| hint.contains("systemctl restart lighterman")));
     }
 }

@@ -11,6 +11,7 @@ use tonic_types::pb;
 
 use super::v1;
 use crate::core::error::{Attempt, Blame, Classify, Kind};
+use crate::core::text::cut;
 use crate::service::status::{grpc_code, kind_of_grpc};
 
 /// Whose errors they are, in `ErrorInfo`.
@@ -26,7 +27,7 @@ const MAX_MESSAGE: usize = 2 * 1024;
 /// The status of a failed call: its code from the one table, and everything else as details.
 #[must_use]
 pub fn status(error: &dyn Classify) -> Status {
-    let (code, message) = (grpc_code(error.kind()), cut(&error.to_string()));
+    let (code, message) = (grpc_code(error.kind()), cut(&error.to_string(), MAX_MESSAGE));
     let mut failure = message_of(error);
     while failure.encoded_len() > MAX_DETAILS && !failure.attempts.is_empty() {
         failure.attempts.remove(0);
@@ -50,23 +51,16 @@ pub(super) fn message_of(error: &dyn Classify) -> v1::Failure {
     let attempt = |attempt: &Attempt| v1::Attempt {
         host: attempt.host.clone(),
         kind: attempt.kind.name().into(),
-        message: cut(&attempt.message),
+        message: cut(&attempt.message, MAX_MESSAGE),
         elapsed: attempt.elapsed.try_into().ok(),
         offset: attempt.offset,
     };
     v1::Failure {
         kind: error.kind().name().into(),
         blame: error.blame().name().into(),
-        message: cut(&error.to_string()),
+        message: cut(&error.to_string(), MAX_MESSAGE),
         hint: error.hint().unwrap_or_default(),
         attempts: error.attempts().iter().map(attempt).collect(),
-    }
-}
-
-fn cut(text: &str) -> String {
-    match text.char_indices().find(|(at, character)| at + character.len_utf8() > MAX_MESSAGE) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
     }
 }
 

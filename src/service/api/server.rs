@@ -12,10 +12,11 @@ use tracing::Instrument as _;
 use super::events::Telling;
 use super::failure::{message_of, status};
 use super::v1::lighterman_server::{Lighterman, LightermanServer};
-use super::{MAX_MESSAGE, convert, v1};
+use super::{convert, v1};
 use crate::core::error::{Blame, Classify, Kind};
 use crate::core::reference::{Reference, ReferenceError};
 use crate::core::trace::TraceContext;
+use crate::grpc::MAX_MESSAGE;
 use crate::pulls::{Door, Order, Place, Pulls, Question};
 use crate::resolve::choice::{Level, OnMismatch};
 

@@ -15,6 +15,14 @@ pub enum CriError {
     /// The pull itself.
     #[error(transparent)]
     Pull(#[from] PullsError),
+    /// An annotation that is none of its two values.
+    #[error("the pod annotation {name} is {value:?}, and can be \"true\" or \"false\" only")]
+    Annotation {
+        /// Its name.
+        name: &'static str,
+        /// What it is set to.
+        value: String,
+    },
     /// All of it is there, and containers cannot be made of it.
     #[error("it is in containerd, but containerd's CRI does not show it as {id:?} after {} s", SHOWN_WITHIN.as_secs())]
     NotShown {
@@ -27,6 +35,7 @@ impl Classify for CriError {
     fn kind(&self) -> Kind {
         match self {
             Self::Pull(error) => error.kind(),
+            Self::Annotation { .. } => Kind::InvalidArgument,
             Self::NotShown { .. } => Kind::StoreFailed,
         }
     }
@@ -34,13 +43,14 @@ impl Classify for CriError {
     fn blame(&self) -> Blame {
         match self {
             Self::Pull(error) => error.blame(),
-            Self::NotShown { .. } => self.kind().blame(),
+            Self::Annotation { .. } | Self::NotShown { .. } => self.kind().blame(),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             Self::Pull(error) => error.hint(),
+            Self::Annotation { .. } => Some("correct the pod's metadata.annotations, or leave it out".into()),
             Self::NotShown { .. } => Some("look into containerd's log for what it says of the image".into()),
         }
     }
@@ -48,7 +58,7 @@ impl Classify for CriError {
     fn attempts(&self) -> &[Attempt] {
         match self {
             Self::Pull(error) => error.attempts(),
-            Self::NotShown { .. } => &[],
+            Self::Annotation { .. } | Self::NotShown { .. } => &[],
         }
     }
 }

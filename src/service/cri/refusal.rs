@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use super::error::CriError;
 use crate::core::error::{Classify, Kind};
 use crate::core::reference::Reference;
+use crate::core::text::one_line;
 use crate::pulls::PullsError;
 use crate::service::status::cri_code;
 
@@ -20,6 +21,7 @@ pub(super) fn status(error: &CriError, reference: &Reference) -> Option<Status> 
     let (code, name) = match error {
         // As the watchdog of containerd's own pull ends it.
         CriError::Pull(PullsError::NoProgress { .. }) => (Code::Cancelled, ""),
+        CriError::Annotation { .. } => (Code::InvalidArgument, ""),
         error => cri_code(error.kind())?,
     };
     let advice = advice(error).map(|advice| format!("; {advice}")).unwrap_or_default();
@@ -27,7 +29,7 @@ pub(super) fn status(error: &CriError, reference: &Reference) -> Option<Status> 
         "{name}failed to pull and unpack image \"{reference}\": {error}; to blame is {blame}{advice}",
         blame = error.blame()
     );
-    Some(Status::new(code, one_line(&text)))
+    Some(Status::new(code, one_line(&text, MAX_MESSAGE)))
 }
 
 /// What to do, in the words of a cluster; our hints speak of flags here and there.
@@ -48,14 +50,6 @@ fn advice(error: &CriError) -> Option<String> {
         _ => return error.hint().filter(|hint| !hint.contains("--")),
     };
     Some(advice.into())
-}
-
-fn one_line(text: &str) -> String {
-    let clean: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-    match clean.char_indices().find(|(at, letter)| at + letter.len_utf8() > MAX_MESSAGE) {
-        Some((at, _)) => format!("{}…", &clean[..at]),
-        None => clean,
-    }
 }
 
 #[cfg(test)]
@@ -86,6 +80,16 @@ mod tests {
         let text = status.message();
         assert!(text.starts_with("failed to pull and unpack image \"quay.io/a:v1\": quay.io/a:v1 has no"), "{text}");
         assert!(!text.contains('\n') && text.len() < MAX_MESSAGE + 4, "{text}");
+    }
+
+    #[test]
+    fn an_annotation_that_means_nothing_is_quoted() {
+        let error = CriError::Annotation { name: "lighterman.dev/isa-level", value: "yes\nplease".into() };
+        let status = status(&error, &"quay.io/a:v1".parse().expect("well formed")).expect("is told");
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let text = status.message();
+        assert!(text.starts_with("failed to pull and unpack image \"quay.io/a:v1\": the pod annotation"), "{text}");
+        assert!(text.contains("to blame is the request; correct the pod's metadata.annotations"), "{text}");
     }
 
     #[test]

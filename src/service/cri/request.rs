@@ -5,12 +5,13 @@ use prost::Message;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 
-use super::v1::{AuthConfig, ImageSpec, PullImageRequest};
+use super::error::CriError;
+use super::v1::{AuthConfig, ImageSpec, PodSandboxConfig, PullImageRequest};
 use crate::core::digest::Digest;
 use crate::core::reference::Reference;
 use crate::core::trace::TraceContext;
 use crate::pulls::{Door, Order, Place};
-use crate::registry::{Credentials, Secret, same_registry};
+use crate::registry::{Audience, Credentials, Secret};
 use crate::resolve::choice::{Level, OnMismatch};
 
 /// The namespace of containerd's CRI.
@@ -19,8 +20,6 @@ const NAMESPACE: &str = "k8s.io";
 const ALLOW_MISMATCH: &str = "lighterman.dev/allow-mismatch";
 /// Annotation: choose what is built for exactly this CPU.
 const ISA_LEVEL: &str = "lighterman.dev/isa-level";
-/// What an annotation is set by.
-const SET: &str = "true";
 /// Annotation of containerd: which runtime a pod is for, and by that which snapshotter.
 const RUNTIME_HANDLER: &str = "io.containerd.cri.runtime-handler";
 
@@ -31,6 +30,8 @@ pub(super) enum Work {
     Ours(Box<Order>),
     /// containerd's, for this reason.
     Runtimes(&'static str),
+    /// Nobody's: the pod says something that means nothing.
+    Nobodys(Reference, CriError),
 }
 
 /// Reads a PullImageRequest.
@@ -51,21 +52,45 @@ pub(super) fn read(request: &Request<Bytes>) -> Work {
     if !image.runtime_handler.is_empty() || names_runtime {
         return Work::Runtimes("it names a runtime, which may have a snapshotter of its own");
     }
-    let Some(credentials) = credentials(auth.unwrap_or_default(), &reference) else {
+    let Some(credentials) = credentials(auth.unwrap_or_default()) else {
         return Work::Runtimes("its auth is not base64 of NAME:PASSWORD");
     };
+    let options = match Options::read(&image, &pod) {
+        Ok(options) => options,
+        Err(error) => return Work::Nobodys(reference, error),
+    };
     let trace = trace(request.metadata());
-    Work::Ours(Box::new(Order { trace, ..order(reference, &image, credentials) }))
+    Work::Ours(Box::new(Order { trace, ..order(reference, &options, credentials) }))
 }
 
-fn order(reference: Reference, image: &ImageSpec, credentials: Credentials) -> Order {
-    let is_set = |annotation| image.annotations.get(annotation).is_some_and(|value| value == SET);
+/// What a pod says of its pulls.
+#[derive(Debug)]
+struct Options {
+    isa_level: bool,
+    allow_mismatch: bool,
+}
+
+impl Options {
+    /// kubelet sends a pod's annotations with the image and with the pod, depending on its version;
+    /// those of the image come first.
+    fn read(image: &ImageSpec, pod: &PodSandboxConfig) -> Result<Self, CriError> {
+        let is_set = |name| match image.annotations.get(name).or_else(|| pod.annotations.get(name)).map(String::as_str)
+        {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(value) => Err(CriError::Annotation { name, value: value.into() }),
+        };
+        Ok(Self { isa_level: is_set(ISA_LEVEL)?, allow_mismatch: is_set(ALLOW_MISMATCH)? })
+    }
+}
+
+fn order(reference: Reference, options: &Options, credentials: Credentials) -> Order {
     Order {
         reference,
         platforms: Vec::new(),
         all_platforms: false,
-        level: if is_set(ISA_LEVEL) { Level::Cpu } else { Level::Containerd },
-        on_mismatch: if is_set(ALLOW_MISMATCH) { OnMismatch::Allow } else { OnMismatch::Refuse },
+        level: if options.isa_level { Level::Cpu } else { Level::Containerd },
+        on_mismatch: if options.allow_mismatch { OnMismatch::Allow } else { OnMismatch::Refuse },
         place: Place { namespace: Some(NAMESPACE.into()), snapshotter: None },
         unpack: true,
         // Always some, even if they are none: those of the node are not a pod's.
@@ -84,15 +109,14 @@ fn is_id(image: &str) -> bool {
     image.parse::<Digest>().is_ok() || format!("sha256:{image}").parse::<Digest>().is_ok()
 }
 
-/// What opens the registry of `reference`; nothing where the request's is for another one.
-/// `None` where it cannot be read.
-fn credentials(auth: AuthConfig, reference: &Reference) -> Option<Credentials> {
-    let none = Credentials::anonymous();
-    let server = auth.server_address.as_str();
-    if !server.is_empty() && !same_registry(server, reference.registry()) {
-        tracing::warn!(server, registry = reference.registry(), "credentials for another registry are left out");
-        return Some(none);
-    }
+/// What opens the host that a request names, or whichever host of its image asks where it names
+/// none; `None` where it cannot be read.
+fn credentials(auth: AuthConfig) -> Option<Credentials> {
+    let audience = match auth.server_address {
+        server if server.is_empty() => Audience::Hosts,
+        server => Audience::Server(server),
+    };
+    let none = Credentials::anonymous().for_audience(audience);
     if !auth.username.is_empty() {
         return Some(none.with_login(auth.username, Secret::new(auth.password)));
     }
@@ -132,7 +156,7 @@ mod tests {
     fn ours(work: Work) -> Order {
         match work {
             Work::Ours(order) => *order,
-            Work::Runtimes(reason) => panic!("it is left to containerd: {reason}"),
+            other => panic!("it is not ours: {other:?}"),
         }
     }
 
@@ -182,16 +206,54 @@ mod tests {
     fn annotations_are_options() {
         let order = |annotations: &[(&str, &str)]| ours(asked(spec("busybox", annotations)));
         assert_eq!(order(&[(ALLOW_MISMATCH, "true")]).on_mismatch, OnMismatch::Allow);
-        assert_eq!(order(&[(ALLOW_MISMATCH, "no")]).on_mismatch, OnMismatch::Refuse);
+        assert_eq!(order(&[(ALLOW_MISMATCH, "false")]).on_mismatch, OnMismatch::Refuse);
         assert_eq!(order(&[(ISA_LEVEL, "true")]).level, Level::Cpu);
-        assert_eq!(order(&[("example.org/allow-mismatch", "true")]).on_mismatch, OnMismatch::Refuse);
+        assert_eq!(order(&[("example.org/allow-mismatch", "yes")]).on_mismatch, OnMismatch::Refuse);
+    }
+
+    /// With annotations of the image and of the pod that it is for.
+    fn within(image: &[(&str, &str)], pod: &[(&str, &str)]) -> Work {
+        let annotations = pod.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let request = PullImageRequest {
+            image: Some(spec("busybox", image)),
+            sandbox_config: Some(PodSandboxConfig { annotations }),
+            ..PullImageRequest::default()
+        };
+        sent_as(request.encode_to_vec())
+    }
+
+    #[test]
+    fn annotations_of_the_pod_count_where_the_image_has_none() {
+        for (image, pod, expected) in [
+            (None, Some("true"), OnMismatch::Allow),
+            (Some("false"), Some("true"), OnMismatch::Refuse),
+            (Some("true"), Some("false"), OnMismatch::Allow),
+            (None, None, OnMismatch::Refuse),
+        ] {
+            let [image, pod] = [image, pod].map(|value| value.map(|value| (ALLOW_MISMATCH, value)));
+            assert_eq!(ours(within(image.as_slice(), pod.as_slice())).on_mismatch, expected, "{image:?} {pod:?}");
+        }
+        assert_eq!(ours(within(&[], &[(ISA_LEVEL, "true")])).level, Level::Cpu);
+    }
+
+    #[test]
+    fn values_that_mean_nothing_are_refused() {
+        for name in [ALLOW_MISMATCH, ISA_LEVEL] {
+            for value in ["yes", "True", "1", "", " true"] {
+                for work in [within(&[(name, value)], &[]), within(&[], &[(name, value)])] {
+                    let Work::Nobodys(_, error) = work else { panic!("{name}: {value:?} is taken: {work:?}") };
+                    let told = error.to_string();
+                    assert!(told.contains(name) && told.contains(&format!("{value:?}")), "{told}");
+                }
+            }
+        }
     }
 
     async fn sent(auth: AuthConfig, image: &str) -> Option<Credential> {
         let reference: Reference = image.parse().expect("well formed");
         let hosts = hosts_for(&reference, &HostOptions::default()).expect("hosts");
         let upstream = hosts.iter().find(|host| host.is_upstream()).expect("an upstream");
-        credentials(auth, &reference).expect("readable").for_host(upstream).await.expect("explicit ones")
+        credentials(auth).expect("readable").for_host(upstream).await.expect("explicit ones")
     }
 
     fn basic(user: &str, password: &str) -> Option<Credential> {
@@ -218,7 +280,7 @@ mod tests {
         assert_eq!(sent(auth.clone(), "quay.io/a").await, Some(Credential::Registry(Secret::new("registry"))));
         assert_eq!(sent(AuthConfig::default(), "quay.io/a").await, None);
         let broken = AuthConfig { auth: "bm9ib2R5".into(), ..AuthConfig::default() };
-        assert!(credentials(broken, &"quay.io/a".parse().expect("well formed")).is_none());
+        assert!(credentials(broken).is_none());
     }
 
     #[tokio::test]

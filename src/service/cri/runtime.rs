@@ -4,13 +4,11 @@ use std::error::Error as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Channel;
 use tonic::{Extensions, Request, Status};
 
-use super::MAX_MESSAGE;
 use super::wire::image_service_client::ImageServiceClient;
+use crate::grpc::{MAX_MESSAGE, channel};
 
 /// Headers that are about one connection, and not about the call.
 const HOP_BY_HOP: [&str; 2] = ["grpc-encoding", "grpc-accept-encoding"];
@@ -28,14 +26,7 @@ pub(super) struct Runtime {
 impl Runtime {
     /// Nothing is opened yet, so there may be nobody at `address` either.
     pub(super) fn new(address: PathBuf) -> Self {
-        let path = address.clone();
-        let connector = tower::service_fn(move |_: Uri| {
-            let path = path.clone();
-            async move { Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
-        });
-        // kubelet's own name for whoever is behind a socket.
-        let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
-        let client = ImageServiceClient::new(channel)
+        let client = ImageServiceClient::new(channel(&address, || {}))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
         Self { address, client }

@@ -11,7 +11,6 @@ use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Extensions, Request, Response, Status};
 
-use super::MAX_MESSAGE;
 use super::deadline::in_time;
 use super::error::{CriError, SHOWN_WITHIN};
 use super::refusal;
@@ -21,6 +20,7 @@ use super::v1::{Image, ImageSpec, ImageStatusRequest, ImageStatusResponse, ListI
 use super::wire::image_service_server::{ImageService, ImageServiceServer};
 use crate::core::reference::Reference;
 use crate::fetch::progress::Silent;
+use crate::grpc::MAX_MESSAGE;
 use crate::pulls::{Order, Pulls};
 
 /// The first pause between two looks; each is twice the one before, up to [`LONGEST_PAUSE`].
@@ -60,12 +60,12 @@ impl Cri {
     }
 
     async fn pull(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
-        let order = match request::read(&request) {
-            Work::Ours(order) => *order,
+        let (reference, brought) = match request::read(&request) {
+            Work::Ours(order) => (order.reference.clone(), self.bring(*order).await),
+            Work::Nobodys(reference, error) => (reference, Err(error)),
             Work::Runtimes(reason) => return self.leave(request, reason).await,
         };
-        let reference = order.reference.clone();
-        match self.bring(order).await {
+        match brought {
             Ok(_) if self.pulls.settings().delegate => self.leave(request, "pulls are set to be delegated").await,
             Ok(id) => Ok(Response::new(PullImageResponse { image_ref: id }.encode_to_vec().into())),
             Err(error) => match refusal::status(&error, &reference) {

@@ -16,12 +16,13 @@ use containerd_client::tonic::transport::Channel;
 use containerd_client::types;
 use prost_types::FieldMask;
 
+use super::Containerd;
 use super::labels::Labels;
-use super::{Containerd, wire};
 use crate::core::descriptor::{Annotations, Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
+use crate::grpc::MAX_MESSAGE;
 use crate::store::error::RemoteCode;
 use crate::store::{ImageRecord, Known, Lease, StoreError};
 
@@ -120,7 +121,7 @@ fn known(image: Image) -> Result<Known, String> {
 
 impl Containerd {
     fn images(&self) -> ImagesClient<Channel> {
-        ImagesClient::new(self.channel()).max_decoding_message_size(wire::MAX_MESSAGE)
+        ImagesClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     pub(super) async fn write_records(&self, lease: &Lease, record: &ImageRecord) -> Result<(), StoreError> {

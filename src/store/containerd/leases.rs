@@ -1,23 +1,28 @@
 //! Leases: what keeps a pull's content from the garbage collector until names do.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::{AddResourceRequest, CreateRequest, DeleteRequest, Resource};
-use containerd_client::tonic::Code;
 use containerd_client::tonic::transport::Channel;
+use containerd_client::tonic::{Code, Request};
 use prost_types::Timestamp;
 
 use super::Containerd;
+use super::wire::Namespace;
 use crate::core::digest::Digest;
 use crate::core::unique;
-use crate::store::{Lease, StoreError};
+use crate::store::staging::Mark;
+use crate::store::{Lease, Store, StoreError};
 
 /// How long a lease outlives a lighterman that was killed; the same as containerd's clients.
 const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// The collector ignores a lease from this moment on.
 const EXPIRE_LABEL: &str = "containerd.io/gc.expire";
+/// What the names of our leases begin with.
+const PREFIX: &str = "lighterman-";
 
 impl Containerd {
     fn leases(&self) -> LeasesClient<Channel> {
@@ -25,17 +30,62 @@ impl Containerd {
     }
 
     pub(super) async fn create_lease(&self) -> Result<Lease, StoreError> {
-        let id = format!("lighterman-{}", unique::name());
+        let id = format!("{PREFIX}{}", unique::name());
         let expires = Timestamp::from(SystemTime::now() + EXPIRES_AFTER);
         let labels = HashMap::from([(EXPIRE_LABEL.to_owned(), expires.to_string())]);
+        let mark = self.mark_lease(&id).await;
         let request = self.request(CreateRequest { id: id.clone(), labels });
-        self.leases().create(request).await.map_err(|status| self.failure("create a lease", &status))?;
-        Ok(Lease::new(id))
+        match self.leases().create(request).await {
+            Ok(_) => Ok(Lease { mark, ..Lease::new(id) }),
+            Err(status) => {
+                mark.into_iter().for_each(Mark::remove);
+                Err(self.failure("create a lease", &status))
+            }
+        }
+    }
+
+    /// Leaves word of a lease in staging, for whoever comes after us should we be killed.
+    async fn mark_lease(&self, id: &str) -> Option<Mark> {
+        let (staging, text) = (self.staging(), Orphan::text(&self.address, self.namespace(), id));
+        match tokio::task::spawn_blocking(move || staging.mark(&text)).await {
+            Ok(Ok(mark)) => Some(mark),
+            // It expires by itself.
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a lease has no mark");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Ends the leases of processes that were killed.
+    pub(super) async fn end_orphans(&self) {
+        let staging = self.staging();
+        let found = tokio::task::spawn_blocking(move || staging.orphans()).await.unwrap_or_default();
+        for (mark, text) in found {
+            let Some(orphan) = Orphan::read(&text, &self.address) else { continue };
+            let Ok(namespace) = Namespace::parse(orphan.namespace) else { continue };
+            let request = namespace.request(None, DeleteRequest { id: orphan.lease.into(), sync: false });
+            match self.delete(request).await {
+                Ok(()) => {
+                    tracing::info!(lease = orphan.lease, "ended the lease of a pull that was killed");
+                    mark.remove();
+                }
+                // The next pull meets it again.
+                Err(error) => tracing::warn!(lease = orphan.lease, %error, "the lease of a killed pull stays"),
+            }
+        }
     }
 
     /// Does not wait for the collection that containerd starts now. A lease that is gone already is no error.
-    pub(super) async fn delete_lease(&self, lease: Lease) -> Result<(), StoreError> {
-        let request = self.request(DeleteRequest { id: lease.id, sync: false });
+    pub(super) async fn delete_lease(&self, mut lease: Lease) -> Result<(), StoreError> {
+        let mark = lease.mark.take();
+        self.delete(self.request(DeleteRequest { id: lease.id, sync: false })).await?;
+        mark.into_iter().for_each(Mark::remove);
+        Ok(())
+    }
+
+    async fn delete(&self, request: Request<DeleteRequest>) -> Result<(), StoreError> {
         match self.leases().delete(request).await {
             Ok(_) => Ok(()),
             Err(status) if status.code() == Code::NotFound => Ok(()),
@@ -65,9 +115,40 @@ impl Containerd {
     }
 }
 
+/// A lease as its mark tells of it: containerd's socket, the namespace and the lease, in lines.
+#[derive(Debug, PartialEq, Eq)]
+struct Orphan<'a> {
+    namespace: &'a str,
+    lease: &'a str,
+}
+
+impl<'a> Orphan<'a> {
+    fn text(address: &Path, namespace: &str, lease: &str) -> String {
+        format!("{}\n{namespace}\n{lease}\n", address.display())
+    }
+
+    /// `None` for one of another containerd, or what is none of ours.
+    fn read(text: &'a str, address: &Path) -> Option<Self> {
+        let mut lines = text.lines();
+        let (at, namespace, lease) = (lines.next()?, lines.next()?, lines.next()?);
+        (at == address.display().to_string() && lease.starts_with(PREFIX)).then_some(Self { namespace, lease })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mark_names_its_lease_to_the_same_containerd_only() {
+        let (ours, other) = (Path::new("/run/containerd.sock"), Path::new("/run/k3s.sock"));
+        let text = Orphan::text(ours, "k8s.io", "lighterman-1");
+        assert_eq!(Orphan::read(&text, ours), Some(Orphan { namespace: "k8s.io", lease: "lighterman-1" }));
+        assert_eq!(Orphan::read(&text, other), None);
+        for text in ["", "/run/containerd.sock\nk8s.io\n", &Orphan::text(ours, "k8s.io", "kubelet's")] {
+            assert_eq!(Orphan::read(text, ours), None, "{text:?}");
+        }
+    }
 
     #[test]
     fn expiry_is_written_as_containerd_reads_it() {

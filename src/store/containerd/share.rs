@@ -49,11 +49,26 @@ impl Containerd {
             Err(status) if wire::is_locked(&status) => Ok(false),
             Err(status) if matches!(status.code(), Code::OutOfRange | Code::FailedPrecondition) => {
                 // It wants the bytes, and has begun to wait for them.
-                self.abort(self.leased(lease, AbortRequest { r#ref: ingest.reference })?).await?;
+                self.give_up(lease, ingest).await?;
                 Ok(false)
             }
-            Err(status) => Err(self.failure("share content", &status)),
+            Err(status) => {
+                // Where it failed is not known, so there may be something that it has begun.
+                self.give_up(lease, ingest).await?;
+                Err(self.failure("share content", &status))
+            }
         }
+    }
+
+    /// Ends an ingest that nobody goes on with. One that cannot be ended is no reason to fail: it is
+    /// the lease's, which the collector goes by, and whoever brings the bytes after all goes on with
+    /// what is there.
+    async fn give_up(&self, lease: &Lease, ingest: Ingest) -> Result<(), StoreError> {
+        let reference = ingest.reference.clone();
+        if let Err(error) = self.abort(self.leased(lease, AbortRequest { r#ref: ingest.reference })?).await {
+            tracing::warn!(reference, %error, "an unfinished ingest stays until the pull's lease ends");
+        }
+        Ok(())
     }
 
     /// Removes the record of content in this namespace.

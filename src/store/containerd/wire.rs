@@ -8,8 +8,6 @@ use containerd_client::tonic::{Code, Request, Status};
 
 use crate::store::error::{RemoteCode, StoreError};
 
-/// Largest message that containerd sends; tonic's own bound of 4 MiB is below it.
-pub(super) const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 /// containerd's bound for identifiers.
 const MAX_NAMESPACE: usize = 76;
 

@@ -16,7 +16,7 @@ use crate::support::fixture::{self as images, greeting};
 use crate::support::lighterman::Lighterman;
 use crate::support::registry::Registry;
 use crate::support::sandbox::Sandbox;
-use crate::support::{files_below, host};
+use crate::support::{files_below, host, succeed, tool};
 
 const CARGO: &[u8] = b"three hundred sacks of barley, loose";
 
@@ -42,7 +42,10 @@ async fn adopts(daemon: &ContainerdDaemon, store: &Containerd) -> (Tally, bool) 
     let read = daemon.ctr_prints(&["-n", store.namespace(), "content", "get", &Digest::of(CARGO).to_string()]);
     assert_eq!(read.as_bytes(), CARGO);
     drop(staged);
-    assert_eq!(files_below(store.staging().root()), [""; 0], "staging is not empty");
+    let mut staged = files_below(store.staging().root());
+    // Those of leases.
+    staged.retain(|name| !name.starts_with("mark-"));
+    assert_eq!(staged, [""; 0], "staging is not empty");
     assert_eq!(rows(daemon, &["content", "active"]), BTreeSet::new(), "an ingest is left");
     let tally = lease.tally();
     store.release(lease).await.expect("releases");
@@ -157,6 +160,52 @@ async fn what_another_namespace_has_is_taken_over_where_containerd_shares() {
     assert!(!claims(&isolated, options(&isolated, "second")).await);
     let small = ContainerdDaemon::start_with_small_disk(16);
     assert!(claims(&small, options(&small, "second")).await, "also where nothing can be linked");
+}
+
+/// A folder from which nothing can be removed, until this is dropped.
+struct AppendOnly(std::path::PathBuf);
+
+impl AppendOnly {
+    fn new(folder: std::path::PathBuf) -> Self {
+        let made = Self(folder);
+        made.change("+a");
+        made
+    }
+
+    fn change(&self, attribute: &str) {
+        succeed(std::process::Command::new(tool("chattr", "e2fsprogs")).arg(attribute).arg(&self.0));
+    }
+}
+
+impl Drop for AppendOnly {
+    fn drop(&mut self) {
+        self.change("-a");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_that_cannot_be_taken_back_costs_a_download_and_no_pull() {
+    let daemon = ContainerdDaemon::start_configured(ISOLATED);
+    let first = connect(&daemon, "first").await;
+    let held = first.lease().await.expect("a lease");
+    adopt(&first, &held, &stage(&first, CARGO).await).await;
+    let second = connect(&daemon, "second").await;
+    let lease = second.lease().await.expect("a lease");
+    let source = REFERENCE.parse().expect("well formed");
+    let belongs = Belongs { role: Role::Layer(None), source: &source };
+    let blob = super::fixture::descriptor("application/octet-stream", CARGO);
+    let ingests = daemon.folder().join("root/io.containerd.content.v1.content/ingest");
+    let stuck = AppendOnly::new(ingests.clone());
+    assert!(!second.claim(&lease, &blob, belongs).await.expect("goes on without"));
+    assert_ne!(std::fs::read_dir(&ingests).expect("a folder").count(), 0, "it could be taken back");
+    drop(stuck);
+    adopt(&second, &lease, &stage(&second, CARGO).await).await;
+    let digest = blob.digest.to_string();
+    assert_eq!(daemon.ctr_prints(&["-n", "second", "content", "get", &digest]).as_bytes(), CARGO);
+    first.release(held).await.expect("releases");
+    second.release(lease).await.expect("releases");
+    assert_nothing_left(&daemon, "first");
+    assert_nothing_left(&daemon, "second");
 }
 
 #[tokio::test(flavor = "multi_thread")]

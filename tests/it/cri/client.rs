@@ -6,15 +6,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use bytes::Bytes;
+use lighterman::grpc::MAX_MESSAGE;
 use lighterman::service::cri::Raw;
 use prost::Message;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
-
-/// kubelet's bound for a message.
-const MAX_MESSAGE: usize = 16 << 20;
 
 /// A connection to whoever serves CRI at a socket.
 #[derive(Debug, Clone)]
@@ -122,6 +120,21 @@ pub(super) struct PullImage {
     pub(super) image: Option<ImageSpec>,
     #[prost(message, optional, tag = "2")]
     pub(super) auth: Option<AuthConfig>,
+}
+
+/// A PullImage with the pod that it is for.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PullForPod {
+    #[prost(message, optional, tag = "1")]
+    pub(super) image: Option<ImageSpec>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) pod: Option<Pod>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Pod {
+    #[prost(map = "string, string", tag = "7")]
+    pub(super) annotations: HashMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -5,11 +5,11 @@
 use std::path::Path;
 
 use containerd_client::tonic::client::Grpc;
-use containerd_client::tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use containerd_client::tonic::codegen::Bytes;
 use containerd_client::tonic::codegen::http::uri::PathAndQuery;
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
+use lighterman::service::cri::Raw;
 
 /// An image as CRI describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,43 +103,4 @@ fn fields(mut message: &[u8]) -> Vec<(u8, Vec<u8>)> {
         }
     }
     found
-}
-
-/// Messages as they are on the wire.
-#[derive(Debug, Clone, Copy)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        bytes::BufMut::put(buffer, item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        use bytes::Buf;
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
 }

@@ -140,6 +140,12 @@ impl Running {
         Self(Some(command.spawn().expect("lighterman starts")))
     }
 
+    /// Its process.
+    #[cfg(feature = "containerd")]
+    pub(crate) fn id(&self) -> u32 {
+        self.0.as_ref().expect("it was not waited for").id()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let child = self.0.as_ref().expect("it was not waited for");

@@ -1,0 +1,92 @@
+//! Marks: that a process is at work, and what is to be cleared up after it should it be killed.
+//!
+//! A mark is a small file that its process holds locked. The kernel lets go of the lock however
+//! the process ends, so a mark that can be locked is an orphan: whoever finds it clears up and
+//! removes it. One without its lock is never seen, since it gets its name last.
+
+use std::fs::{File, Permissions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use super::{Staging, names, open_to_read};
+use crate::core::unique;
+use crate::store::StoreError;
+
+/// What the names of marks begin with; nothing else here does.
+const PREFIX: &str = "mark-";
+/// Bytes of a mark that are read, and marks that are looked at in one go; others come later.
+const LONGEST: u64 = 4096;
+const MOST: usize = 64;
+
+/// A mark, locked by us. Dropped, it stays for others to find.
+#[derive(Debug)]
+pub struct Mark {
+    file: File,
+    path: PathBuf,
+}
+
+impl Staging {
+    /// Leaves a mark that says `text`.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the directory cannot be written to.
+    pub fn mark(&self, text: &str) -> Result<Mark, StoreError> {
+        let path = self.root().join(format!("{PREFIX}{}", unique::name()));
+        let failed = |error| StoreError::io("write", &path, error);
+        let mut file = self.temporary(Permissions::from_mode(0o600))?;
+        file.write_all(text.as_bytes()).map_err(failed)?;
+        file.as_file().lock().map_err(failed)?;
+        let file = file.persist_noclobber(&path).map_err(|error| failed(error.error))?;
+        Ok(Mark { file, path })
+    }
+
+    /// Marks of processes that are gone, with what they say. They are ours from here on.
+    #[must_use]
+    pub fn orphans(&self) -> Vec<(Mark, String)> {
+        let entries = std::fs::read_dir(self.root()).into_iter().flatten().flatten();
+        let marks = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)));
+        marks.filter_map(|entry| Mark::take(entry.path())).take(MOST).collect()
+    }
+}
+
+impl Mark {
+    fn take(path: PathBuf) -> Option<(Self, String)> {
+        let file = open_to_read(&path).ok()?;
+        // Somebody may have taken and removed it between the two steps.
+        (file.try_lock().is_ok() && names(&path, &file)).then_some(())?;
+        let mut text = String::new();
+        (&file).take(LONGEST).read_to_string(&mut text).ok()?;
+        Some((Self { file, path }, text))
+    }
+
+    /// Removes it: there is nothing left to clear up.
+    pub fn remove(self) {
+        // If it stays, somebody clears up once more, and finds nothing.
+        let _ = std::fs::remove_file(&self.path);
+        drop(self.file);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_found_once_its_process_is_gone_and_not_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let staging = Staging::new(folder.path().join("staging"));
+        assert!(staging.orphans().is_empty());
+        let (ours, other) = (staging.mark("ours").expect("marks"), staging.mark("other").expect("marks"));
+        assert!(staging.orphans().is_empty(), "it is taken while its process lives");
+        // What the kernel does for a process that is killed.
+        drop(other);
+        let found = staging.orphans();
+        assert_eq!(found.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["other"]);
+        assert!(staging.orphans().is_empty(), "two clear up after one");
+        found.into_iter().for_each(|(mark, _)| mark.remove());
+        ours.remove();
+        staging.tidy();
+        assert!(!staging.root().exists(), "something is left");
+    }
+}
