@@ -27,7 +27,7 @@ use crate::service::mirror::{self, Mirror};
 use crate::service::{api, cri, diff};
 
 pub use error::AppError;
-pub use exporter::Exporter;
+pub use exporter::{Exporter, MirrorMeter};
 pub use listen::ApiSocket;
 pub use signals::Signals;
 pub use tcp::listeners;

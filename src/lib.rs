@@ -10,6 +10,7 @@
 //! core       pure values and decisions: references, digests, platforms, selection, retry
 //! cpu        the pool of threads that hash, inflate and unpack
 //! host       what this node can run, and how that is known
+//! loopback   HTTP at this machine's own addresses: who is heard, how many, for how long
 //! registry   one question to one remote: TLS, auth, redirects, ranges
 //! store      where verified blobs and names live: OCI layout, containerd
 //! fetch      the engine: descriptors in, verified blobs in a store out; the one retry loop
@@ -41,6 +42,7 @@ pub mod demo;
 pub mod diagnose;
 pub mod fetch;
 pub mod host;
+pub mod loopback;
 pub mod node;
 pub mod pull;
 #[cfg(feature = "containerd")]
