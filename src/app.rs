@@ -30,7 +30,7 @@ use health::Need;
 
 pub use descriptors::raise_limit;
 pub use error::AppError;
-pub use exporter::Exporter;
+pub use exporter::{Exporter, MirrorMeter};
 pub use listen::ApiSocket;
 pub use signals::Signals;
 pub use tcp::listeners;

@@ -11,6 +11,7 @@
 //! cpu        the pool of threads that hash, inflate and unpack
 //! grpc       channels over Unix sockets
 //! host       what this node can run, and how that is known
+//! loopback   HTTP at this machine's own addresses: who is heard, how many, for how long
 //! registry   one question to one remote: TLS, auth, redirects, ranges
 //! store      where verified blobs and names live: OCI layout, containerd
 //! fetch      the engine: descriptors in, verified blobs in a store out; the one retry loop
@@ -44,6 +45,7 @@ pub mod fetch;
 #[cfg(feature = "containerd")]
 pub mod grpc;
 pub mod host;
+pub mod loopback;
 pub mod node;
 pub mod pull;
 #[cfg(feature = "containerd")]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use tracing::level_filters::LevelFilter;
 
-use crate::app::{self, ApiSocket, Doors, Exporter, Signals};
+use crate::app::{self, ApiSocket, Doors, Exporter, MirrorMeter, Signals};
 use crate::config::keys::Key;
 use crate::config::{self, ConfigError, FileConfig};
 use crate::fetch::Engine;
@@ -78,10 +78,9 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
     metrics.watch_engine(&engine);
     let scraped = app::listeners(file.metrics_listen.as_deref().unwrap_or_default(), inherited.metrics).await?;
     let _exporter = Exporter::start(scraped, &metrics);
-    let mirror = mirror(context, args, &engine, inherited.mirror).await?;
+    let mirror = mirror(context, args, (&engine, &metrics), inherited.mirror).await?;
     let own: Vec<SocketAddr> = mirror.1.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let settings = |context: &Context| settings(context, &args.registry, &own);
-    let pulls = Pulls::new(engine, places, settings(context), at_once, Arc::new(metrics.clone()));
+    let pulls = Pulls::new(engine, places, settings(context, &args.registry, &own), at_once, Arc::new(metrics));
     let socket = match inherited.api {
         Some(listener) => {
             held_where_configured(&listener, &path)?;
@@ -90,11 +89,15 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
         None => ApiSocket::bind(&path, file.serve_group.as_deref().unwrap_or(GROUP))?,
     };
     let mut now = context.file.clone();
-    let reloaded = pulls.clone();
+    let (reloaded_pulls, reloaded_mirror) = (pulls.clone(), mirror.0.clone());
+    let set = |changed: &Context| {
+        reloaded_pulls.set(settings(changed, &args.registry, &own));
+        reloaded_mirror.set(mirror_settings(changed, args));
+    };
     let cri = file.cri_endpoint.clone().unwrap_or_else(|| context.containerd_address().into());
     let containerd = context.containerd_address().into();
     let doors = Doors { pulls, socket, containerd, cri, mirror };
-    app::run(doors, Notify::from_environment(), signals, || reload(context, &settings, &mut now, &reloaded)).await?;
+    app::run(doors, Notify::from_environment(), signals, || reload(context, &set, &mut now)).await?;
     Ok(())
 }
 
@@ -116,7 +119,7 @@ fn held_where_configured(listener: &UnixListener, path: &Path) -> Result<(), Con
 async fn mirror(
     context: &Context,
     args: &ServeArgs,
-    engine: &Engine,
+    (engine, metrics): (&Engine, &Metrics),
     inherited: Vec<TcpListener>,
 ) -> Result<(Mirror, Vec<tokio::net::TcpListener>), Failure> {
     let file = &context.file;
@@ -139,22 +142,34 @@ async fn mirror(
     let listeners = app::listeners(addresses, inherited).await?;
     let places = context.place_defaults(&ContainerdFlags::default());
     let state = places.staging.as_deref().and_then(Path::parent).unwrap_or(Path::new(STATE));
-    let mut settings = mirror::Settings::new(state.join("mirror"));
-    settings.hosts = context.host_options(&args.registry);
-    settings.listen = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    settings.allow = file.mirror_allow.clone().unwrap_or_default();
-    if let Some(upstream) = args.mirror_upstream.as_ref().or(file.mirror_upstream.as_ref()) {
-        settings.upstream.clone_from(upstream);
-        // Whoever names it vouches for it.
-        settings.allow.push(upstream.clone());
-    }
     let mut stores: Vec<Arc<dyn Store>> = Vec::new();
     let namespaces: BTreeSet<&str> = std::iter::once(places.namespace.as_str()).chain(NAMESPACES).collect();
     for namespace in namespaces {
         let place = Place { namespace: Some(namespace.into()), snapshotter: None };
         stores.push(Arc::new(Containerd::later(&places.address, places.options(&place))?));
     }
-    Ok((Mirror::new(engine, settings, stores), listeners))
+    let home = mirror::Home {
+        listen: listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+        cache: state.join("mirror"),
+        stores,
+        meter: Arc::new(MirrorMeter::new(metrics)),
+    };
+    Ok((Mirror::new(engine, home, mirror_settings(context, args)), listeners))
+}
+
+fn mirror_settings(context: &Context, args: &ServeArgs) -> mirror::Settings {
+    let file = &context.file;
+    let mut settings = mirror::Settings {
+        hosts: context.host_options(&args.registry),
+        allow: file.mirror_allow.clone().unwrap_or_default(),
+        ..mirror::Settings::default()
+    };
+    if let Some(upstream) = args.mirror_upstream.as_ref().or(file.mirror_upstream.as_ref()) {
+        settings.upstream.clone_from(upstream);
+        // Whoever names it vouches for it.
+        settings.allow.push(upstream.clone());
+    }
+    settings
 }
 
 fn settings(context: &Context, args: &RegistryArgs, own: &[SocketAddr]) -> Settings {
@@ -169,12 +184,12 @@ fn settings(context: &Context, args: &RegistryArgs, own: &[SocketAddr]) -> Setti
 }
 
 /// Takes over what the file says now; a file with mistakes changes nothing.
-fn reload(context: &Context, settings: &dyn Fn(&Context) -> Settings, now: &mut FileConfig, pulls: &Pulls) {
+fn reload(context: &Context, set: &dyn Fn(&Context), now: &mut FileConfig) {
     let read = FileConfig::load(context.global.config.as_deref()).map_err(Failure::from);
     let applied = read.map(|file| {
         let changes = config::changes(now, &file);
         let changed = Context { file: changes.apply(now, &file), ..context.clone() };
-        pulls.set(settings(&changed));
+        set(&changed);
         changed.logging.set_level(changed.global.log_level(&changed.file, LEVEL));
         (changed.file, changes)
     });
@@ -210,6 +225,8 @@ mod tests {
         let [without, with] = [FileConfig::default(), FileConfig::defaults()].map(|file| {
             let (context, args) = context(file);
             let settings = settings(&context, &args.registry, &[]);
+            let mirror = mirror_settings(&context, &args);
+            assert_eq!(mirror.upstream, "docker.io");
             let places = context.place_defaults(&ContainerdFlags::default());
             let limits = context::limits(&context, None, None, None);
             format!("{settings:#?} {places:#?} {limits:#?}")

@@ -368,13 +368,20 @@ pub static KEYS: &[Key] = &[
         accepts: Accepts::Registry,
         default: Fallback::Value("\"docker.io\""),
         example: "\"docker.io\"",
+        change: Change::Now,
         ..key("mirror", "upstream", "the registry that is meant where a client names none", field!(mirror_upstream))
     },
     Key {
         accepts: Accepts::Registries,
         default: Fallback::Value("[]"),
         example: "[\"registry.internal:5000\"]",
-        ..key("mirror", "allow", "registries at private addresses that clients may name", field!(mirror_allow))
+        change: Change::Now,
+        ..key(
+            "mirror",
+            "allow",
+            "registries at private addresses, or on this node, that clients may name",
+            field!(mirror_allow),
+        )
     },
     Key {
         accepts: Accepts::Socket,

@@ -75,6 +75,9 @@ pub struct Limits {
     /// Bytes of broken-off downloads kept in one staging directory: two of the largest images
     /// in common use, and little of a node's disk.
     pub staging_bytes: u64,
+    /// Files kept in one staging directory, two for each download: ext4 has an inode for every
+    /// 16 KiB of a disk, so that these are few of them on any disk that holds the bytes.
+    pub staging_files: u64,
     /// Bytes that one layer may inflate to while we look for a file in it. Deflate shrinks at
     /// most 1:1032, so a bomb costs time only; the largest layers in public images are below.
     pub layer_inflated_bytes: u64,
@@ -126,6 +129,7 @@ impl Default for Limits {
             stall_window: Duration::from_secs(10),
             staging_age_seconds: 7 * 24 * 60 * 60,
             staging_bytes: 20 * 1024 * 1024 * 1024,
+            staging_files: 100_000,
             layer_inflated_bytes: 64 * 1024 * 1024 * 1024,
             tar_name_bytes: 4096,
             tar_pax_bytes: 1024 * 1024,

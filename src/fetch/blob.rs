@@ -1,7 +1,6 @@
 //! One blob into a store, for one caller: it may be there, be fetched, or be on its way already.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -9,7 +8,7 @@ use crate::core::descriptor::Descriptor;
 use crate::core::digest::{Digest, Verified};
 use crate::core::limits::Limits;
 use crate::core::reference::Reference;
-use crate::store::staging::{Staged, Staging};
+use crate::store::staging::{Quota, Staged, Staging};
 use crate::store::{Belongs, Lease, Store, StoreError};
 
 use super::Fetcher;
@@ -172,10 +171,9 @@ impl Fetcher {
 
 /// Sweeps, and finds out how much space is free and how much each blob still needs.
 fn room(staging: &Staging, (digests, sizes): (&[Digest], &[u64]), limits: &Limits) -> (u64, Vec<u64>) {
-    let age = Duration::from_secs(limits.staging_age_seconds);
-    match staging.sweep(digests, limits.staging_bytes, age) {
-        Ok(0) => {}
-        Ok(freed) => tracing::info!(bytes = freed, "removed what was left of old downloads"),
+    match staging.sweep(digests, &Quota::of(limits)) {
+        Ok(swept) if swept.freed.bytes == 0 => {}
+        Ok(swept) => tracing::info!(bytes = swept.freed.bytes, "removed what was left of old downloads"),
         // Whether it is in the way is seen next.
         Err(error) => tracing::warn!(%error, "old downloads cannot be removed"),
     }

@@ -103,7 +103,7 @@ pub enum Reason {
         problem: &'static str,
     },
     /// The host, or whoever it sends us to, is not where a stranger may send us.
-    #[error("{place} is not a public address, and the registry is not listed")]
+    #[error("{place} is not a public address of another machine, and the registry is not listed")]
     NotPublic {
         /// The address, with its name where it was resolved.
         place: String,

@@ -35,6 +35,7 @@ mod error;
 pub mod hosts;
 mod listing;
 mod pace;
+mod plain;
 mod reach;
 mod reply;
 mod secret;

@@ -12,7 +12,7 @@
 //! Requests to loopback hosts do not go through a proxy, as in Go programs. Every hop has to
 //! be within the [`Reach`] of the host that was asked, token servers included.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +28,7 @@ use super::dial;
 use super::error::{Reason, RegistryError, Stage};
 use super::hosts::{Host, Scheme, is_loopback};
 use super::pace::Pace;
+use super::plain::PlainHosts;
 use super::reach::{NotPublic, PublicNames, Reach};
 use super::reply;
 use super::tls::{TlsFactory, TlsSettings};
@@ -105,21 +106,20 @@ struct Key {
 pub(super) struct Transport {
     factory: TlsFactory,
     clients: Mutex<HashMap<Key, reqwest::Client>>,
-    /// Authorities that may speak either and turned out to speak plain http.
-    plain: Mutex<HashSet<String>>,
+    /// Of those that may speak either.
+    plain: PlainHosts,
     redirects: usize,
 }
 
 impl Transport {
     pub(super) fn new(redirects: usize) -> Self {
-        let (clients, plain) = (Mutex::default(), Mutex::default());
-        Self { factory: TlsFactory::new(), clients, plain, redirects }
+        Self { factory: TlsFactory::new(), clients: Mutex::default(), plain: PlainHosts::default(), redirects }
     }
 
     /// The scheme that `host` is spoken to with, as far as is known.
     pub(super) fn scheme(&self, host: &Host) -> &'static str {
-        let found = || lock(&self.plain).contains(&host.authority);
-        if host.scheme == Scheme::HttpsThenHttp && found() { "http" } else { host.scheme.as_str() }
+        let is_plain = host.scheme == Scheme::HttpsThenHttp && self.plain.knows(&host.authority);
+        if is_plain { "http" } else { host.scheme.as_str() }
     }
 
     /// Sends a request to its host, in plain text if that is all the host speaks and it may.
@@ -132,7 +132,7 @@ impl Transport {
         {
             return result;
         }
-        lock(&self.plain).insert(outgoing.host.authority.clone());
+        self.plain.note(&outgoing.host.authority);
         let mut url = outgoing.url.clone();
         if url.set_scheme("http").is_err() {
             return result;
@@ -177,7 +177,8 @@ impl Transport {
     async fn one(&self, outgoing: &Outgoing<'_>, url: &Url, strange: bool) -> Result<Response, RegistryError> {
         let from = authority(url);
         let failed = |stage, reason| RegistryError::new(&from, outgoing.subject, stage, reason);
-        outgoing.host.reach.check(url).map_err(|barred| failed(Stage::Setup, Reason::NotPublic { place: barred.0 }))?;
+        let barred = |barred: NotPublic| failed(Stage::Setup, Reason::NotPublic { place: barred.0 });
+        outgoing.host.reach.judge(url).await.map_err(barred)?;
         let key = self.key(outgoing, url, strange);
         let connect = key.dial;
         let client = self.client(key).map_err(|reason| failed(Stage::Setup, reason))?;
@@ -209,7 +210,8 @@ impl Transport {
     }
 
     fn client(&self, key: Key) -> Result<reqwest::Client, Reason> {
-        let mut clients = lock(&self.clients);
+        // Whole after any panic: every change is one insertion.
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
@@ -287,11 +289,6 @@ pub(super) fn authority(url: &Url) -> String {
 
 fn is_local(url: &Url) -> bool {
     url.host_str().is_some_and(is_loopback)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // The maps are whole after any panic: every change is one insertion.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Up to `limit` bytes of a body that only serves a message, or as much as comes in time.

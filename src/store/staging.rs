@@ -43,7 +43,7 @@ use journal::Journal;
 pub use follow::{Extent, FollowError, Follower};
 pub use mark::Mark;
 pub use partial::{Partial, PartialError, Staged};
-pub use quota::{enough, sweep_all};
+pub use quota::{Quota, Swept, Usage, enough, sweep_all};
 pub use suspect::{Culprit, Suspect};
 
 /// A staging directory.
@@ -125,8 +125,7 @@ impl Staging {
     /// Bytes of the disk that are taken already by what is staged of a blob.
     #[must_use]
     pub fn held(&self, digest: &Digest) -> u64 {
-        // The unit of `st_blocks`, whatever the file system's own.
-        std::fs::symlink_metadata(self.path_of(digest)).map_or(0, |found| found.blocks().saturating_mul(512))
+        std::fs::symlink_metadata(self.path_of(digest)).map_or(0, |found| quota::takes(&found).bytes)
     }
 
     /// Removes the directory if nothing is in it.

@@ -52,6 +52,8 @@ struct Inner {
     pulls: Family<Labels<2>, Counter>,
     in_flight: Family<Labels<1>, Gauge>,
     phases: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    mirror_requests: Family<Labels<2>, Counter>,
+    mirror_bytes: Family<Labels<1>, Counter>,
     watched: Arc<Watched>,
 }
 
@@ -59,6 +61,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let pulls = Family::default();
         let in_flight = Family::default();
+        let (mirror_requests, mirror_bytes) = (Family::default(), Family::default());
         let phases: Family<Labels<1>, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
         let watched = Arc::new(Watched::default());
@@ -79,8 +82,20 @@ impl Default for Metrics {
             Unit::Seconds,
             Family::clone(&phases),
         );
+        registry.register(
+            "mirror_requests",
+            "Requests to the mirror that ended, by what they were for and how they ended",
+            Family::clone(&mirror_requests),
+        );
+        registry.register_with_unit(
+            "mirror_content",
+            "Content of images that the mirror gave to its clients, by where this node had it from",
+            Unit::Bytes,
+            Family::clone(&mirror_bytes),
+        );
         registry.register_collector(Box::new(Arc::clone(&watched)));
-        Self(Arc::new(Inner { registry, pulls, in_flight, phases, watched }))
+        let inner = Inner { registry, pulls, in_flight, phases, mirror_requests, mirror_bytes, watched };
+        Self(Arc::new(inner))
     }
 }
 
@@ -88,6 +103,16 @@ impl Metrics {
     /// Shows what this engine does. There is one per process; its clones are the same one.
     pub fn watch_engine(&self, engine: &Engine) {
         self.0.watched.engine(engine);
+    }
+
+    /// A request to the mirror for `kind` of thing has ended with `result`.
+    pub fn mirror_answered(&self, kind: &'static str, result: &'static str) {
+        self.0.mirror_requests.get_or_create(&[("kind", kind), ("result", result)]).inc();
+    }
+
+    /// The mirror gave so many bytes to a client that came from `source`.
+    pub fn mirror_sent(&self, source: &'static str, bytes: u64) {
+        self.0.mirror_bytes.get_or_create(&[("source", source)]).inc_by(bytes);
     }
 }
 

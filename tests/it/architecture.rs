@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 15] = [
     &["core"],
     &["cpu", "grpc"],
-    &["host", "registry", "store"],
+    &["host", "loopback", "registry", "store"],
     &["fetch"],
     &["resolve"],
     &["unpack"],

@@ -29,6 +29,7 @@ mod interrupt;
 mod logs;
 #[cfg(feature = "containerd")]
 mod metrics;
+#[cfg(feature = "containerd")]
 mod mirror;
 mod node;
 #[cfg(feature = "containerd")]

@@ -1,10 +1,11 @@
-//! The mirror as its clients see it: what it answers, whom it lets read what, and when.
+//! The mirror of a real daemon as its clients see it: what it answers, whom it lets read what, and when.
 
 mod arrival;
-#[cfg(feature = "containerd")]
 mod clients;
+mod crowd;
 mod protocol;
 mod reach;
+mod reload;
 mod rights;
 
 use crate::support::fixture::{Blob, Image, Tree, noise, platform};

@@ -1,5 +1,8 @@
 //! Blobs: from a store of this node, or from upstream while they arrive.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, Method};
@@ -8,6 +11,7 @@ use tokio_util::io::ReaderStream;
 use super::Inner;
 use super::body::{Arriving, CHUNK};
 use super::manifests::{on_disk, unreadable};
+use super::meter::Source;
 use super::refusal::{Code, Refusal};
 use super::reply::Part;
 use super::upstream::Upstream;
@@ -15,6 +19,7 @@ use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::error::{Classify, Kind};
 use crate::fetch::Endpoint;
+use crate::fetch::progress::{Event, Observer};
 use crate::service::status::http_status;
 
 impl Inner {
@@ -31,11 +36,16 @@ impl Inner {
         if is_head || part.length() == 0 {
             return Ok(part.answer(digest, Body::empty()));
         }
-        if let Some(body) = self.stored(upstream, &blob, &part).await {
-            return Ok(part.answer(digest, body));
-        }
-        let arriving = self.arriving(upstream, &blob, &part).await?;
-        Ok(part.answer(digest, Body::from_stream(arriving.stream())))
+        let (body, source) = match self.stored(upstream, &blob, &part).await {
+            Some(body) => (body, Source::Store),
+            None => {
+                let (arriving, source) = self.arriving(upstream, &blob, &part).await?;
+                (Body::from_stream(arriving.stream()), source)
+            }
+        };
+        let mut response = part.answer(digest, body);
+        response.extensions_mut().insert(source);
+        Ok(response)
     }
 
     /// From a store that has it from this registry.
@@ -47,17 +57,24 @@ impl Inner {
     }
 
     /// From upstream, or what is kept of it.
-    async fn arriving(&self, upstream: &Upstream, blob: &Descriptor, part: &Part) -> Result<Arriving, Refusal> {
+    async fn arriving(
+        &self,
+        upstream: &Upstream,
+        blob: &Descriptor,
+        part: &Part,
+    ) -> Result<(Arriving, Source), Refusal> {
         let staging = self.cache.of(upstream.reference.registry());
         let (cache, place, wanted) = (self.cache.clone(), staging.clone(), blob.clone());
         on_disk(move || cache.make_room(&place, &wanted)).await.map_err(|error| {
             Refusal::local(&error, "the mirror has no room for this blob").with_status(http_status(error.kind()))
         })?;
+        let found = Arc::<Found>::default();
+        let content = upstream.content.with_observer(found.clone());
         let mut is_again = false;
         loop {
-            let reading = upstream.content.read(&upstream.reference, blob, &staging);
+            let reading = content.read(&upstream.reference, blob, &staging);
             match Arriving::begin(reading, part.start..part.end, blob.size).await {
-                Ok(arriving) => return Ok(arriving),
+                Ok(arriving) => return Ok((arriving, found.source())),
                 // Perhaps it was the credentials of another caller that upstream did not take any more.
                 Err(error) if !is_again && matches!(error.kind(), Kind::Unauthenticated | Kind::PermissionDenied) => {
                     is_again = true;
@@ -67,6 +84,26 @@ impl Inner {
                     return Err(upstream.refusal(&error, Code::BlobUnknown));
                 }
             }
+        }
+    }
+}
+
+/// Hears whether a blob was whole here when a reader came.
+#[derive(Debug, Default)]
+struct Found {
+    is_whole: AtomicBool,
+}
+
+impl Found {
+    fn source(&self) -> Source {
+        if self.is_whole.load(Ordering::Relaxed) { Source::Cache } else { Source::Upstream }
+    }
+}
+
+impl Observer for Found {
+    fn notify(&self, event: Event<'_>) {
+        if let Event::Started { blob, offset } = event {
+            self.is_whole.store(offset == blob.size, Ordering::Relaxed);
         }
     }
 }

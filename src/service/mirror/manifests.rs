@@ -10,6 +10,7 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use super::Inner;
+use super::meter::Source;
 use super::refusal::{Code, Refusal};
 use super::reply::describe;
 use super::route::Which;
@@ -32,12 +33,19 @@ impl Inner {
             Which::Tag(tag) => self.tagged(upstream, tag).await?,
             Which::Digest(digest) => (self.grant(upstream, Endpoint::Manifests, digest).await?, None),
         };
-        let body = match (is_head, sent) {
-            (true, _) => Body::empty(),
-            (false, Some(bytes)) => Body::from(bytes),
-            (false, None) => Body::from(self.document(upstream, &descriptor).await?),
+        let (body, source) = match (is_head, sent) {
+            (true, _) => (Body::empty(), None),
+            (false, Some(bytes)) => (Body::from(bytes), Some(Source::Upstream)),
+            (false, None) => {
+                let (bytes, source) = self.document(upstream, &descriptor).await?;
+                (Body::from(bytes), Some(source))
+            }
         };
-        Ok(describe(body, &descriptor.digest, descriptor.media_type.as_str(), descriptor.size))
+        let mut response = describe(body, &descriptor.digest, descriptor.media_type.as_str(), descriptor.size);
+        if let Some(source) = source {
+            response.extensions_mut().insert(source);
+        }
+        Ok(response)
     }
 
     /// What a tag stands for, and the document where upstream sent it already.
@@ -51,7 +59,7 @@ impl Inner {
     }
 
     /// The bytes of a document that this caller may read.
-    async fn document(&self, upstream: &Upstream, descriptor: &Descriptor) -> Result<Bytes, Refusal> {
+    async fn document(&self, upstream: &Upstream, descriptor: &Descriptor) -> Result<(Bytes, Source), Refusal> {
         let registry = upstream.reference.registry();
         if let Some(kept) = self.kept(upstream, descriptor).await {
             return Ok(kept);
@@ -60,22 +68,22 @@ impl Inner {
         let fetched = upstream.in_time(fetching).await?;
         let document = fetched.map_err(|error| upstream.refusal(&error, Code::ManifestUnknown))?;
         self.keep(registry, &document).await;
-        Ok(document.into_content())
+        Ok((document.into_content(), Source::Upstream))
     }
 
     /// A document that this node has from that registry.
-    async fn kept(&self, upstream: &Upstream, descriptor: &Descriptor) -> Option<Bytes> {
+    async fn kept(&self, upstream: &Upstream, descriptor: &Descriptor) -> Option<(Bytes, Source)> {
         let (staging, wanted) = (self.cache.of(upstream.reference.registry()), descriptor.clone());
         let cached = on_disk(move || staging.document(&wanted)).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the mirror cannot read what it has kept");
             None
         });
         if let Some(cached) = cached {
-            return Some(cached.into_content());
+            return Some((cached.into_content(), Source::Cache));
         }
         let store = self.store_with(upstream, descriptor).await?;
         let found = store.document(descriptor).await.unwrap_or_else(|error| unreadable(&**store, &error));
-        found.map(Verified::into_content)
+        found.map(|document| (document.into_content(), Source::Store))
     }
 
     /// A store that has something from the registry that is asked.
@@ -85,7 +93,7 @@ impl Inner {
         if !upstream.is_vouched_for && upstream.reference.registry().contains(':') {
             return None;
         }
-        for store in &self.stores {
+        for store in &self.home.stores {
             let is_from = store.is_from(&upstream.reference, what).await;
             if is_from.unwrap_or_else(|error| unreadable(&**store, &error)) {
                 return Some(store);

@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use super::reply::insert;
 use crate::core::error::{Classify, Kind};
 use crate::fetch::FetchError;
+use crate::loopback::Unheard;
 use crate::service::status::http_status;
 
 /// Error codes of the specification that this registry uses.
@@ -103,8 +104,7 @@ impl Refusal {
     /// Credentials for `registry` are asked for. Basic, whatever the registry itself wants:
     /// clients then repeat the request with what they were given for it.
     pub(super) fn challenge(registry: &str, message: impl Into<String>) -> Self {
-        let refusal = Self::new(Code::Unauthorized, message);
-        refusal.with(header::WWW_AUTHENTICATE, &format!("Basic realm=\"{registry}\""))
+        Self::new(Code::Unauthorized, message).with(header::WWW_AUTHENTICATE, &basic(registry))
     }
 
     /// Something of this node does not work. What it is, is for the log.
@@ -158,6 +158,19 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
+}
+
+impl From<Unheard> for Refusal {
+    fn from(unheard: Unheard) -> Self {
+        let code = if unheard == Unheard::Busy { Code::TooManyRequests } else { Code::Denied };
+        Self::new(code, unheard.to_string()).with_status(unheard.status())
+    }
+}
+
+/// The challenge that asks for a name and a password for a registry.
+pub(super) fn basic(registry: &str) -> String {
+    // A well-formed name has neither; another one is not to end the quotation.
+    format!("Basic realm=\"{}\"", registry.replace(['"', '\\'], ""))
 }
 
 impl From<Refusal> for Response {

@@ -63,6 +63,11 @@ impl Rights {
         self.lock().remove(right);
     }
 
+    /// Nothing was granted.
+    pub(super) fn forget(&self) {
+        self.lock().clear();
+    }
+
     fn note_until(&self, right: Right, what: Descriptor, until: Instant) {
         let mut grants = self.lock();
         if grants.len() >= MOST {

@@ -6,6 +6,7 @@ use std::fmt;
 
 use http::Method;
 
+use super::meter::Asked;
 use super::refusal::{Code, Refusal};
 use crate::core::digest::{Digest, DigestError};
 use crate::core::reference::Reference;
@@ -22,6 +23,19 @@ pub(super) enum Route {
         /// What of it.
         target: Target,
     },
+}
+
+impl Route {
+    /// As what it is counted.
+    pub(super) fn asked(&self) -> Asked {
+        match self {
+            Self::Base => Asked::Base,
+            Self::Of { target: Target::Manifest(_), .. } => Asked::Manifest,
+            Self::Of { target: Target::Blob(_), .. } => Asked::Blob,
+            Self::Of { target: Target::Tags, .. } => Asked::Tags,
+            Self::Of { target: Target::Referrers(_), .. } => Asked::Referrers,
+        }
+    }
 }
 
 /// Something of a repository.

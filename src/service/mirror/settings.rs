@@ -2,15 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::meter::Meter;
 use crate::registry::HostOptions;
+use crate::store::Store;
 
 /// The registry of requests that name none: docker's `registry-mirrors` is for this one only.
 const DOCKER: &str = "docker.io";
-/// Connections at a time; each holds a buffer of [`super::body::CHUNK`] and what HTTP reads ahead.
-const CONNECTIONS: usize = 256;
 
-/// Settings of the mirror.
+/// What can be changed while the mirror runs. A request goes by what was set when it came.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The registry of requests without `?ns=`.
@@ -21,28 +22,28 @@ pub struct Settings {
     /// How the hosts of a registry are found. A client certificate in it is not used: it is
     /// the node's, and not the caller's.
     pub hosts: HostOptions,
-    /// Where the mirror listens: `Host` headers may name it, and no hosts.toml leads us there.
+}
+
+/// What stays as it is for as long as the mirror runs.
+#[derive(Debug)]
+pub struct Home {
+    /// Where the mirror listens: no hosts.toml leads it there.
     pub listen: Vec<SocketAddr>,
     /// Where blobs are kept that came through the mirror; a directory of its own.
     pub cache: PathBuf,
-    /// Connections at a time.
-    pub connections: usize,
+    /// What content is served from as well, as far as it is known to be from the registry asked.
+    pub stores: Vec<Arc<dyn Store>>,
+    /// Who counts.
+    pub meter: Arc<dyn Meter>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { upstream: DOCKER.into(), allow: Vec::new(), hosts: HostOptions::default() }
+    }
 }
 
 impl Settings {
-    /// The defaults, with blobs kept in `cache`.
-    #[must_use]
-    pub fn new(cache: PathBuf) -> Self {
-        Self {
-            upstream: DOCKER.into(),
-            allow: Vec::new(),
-            hosts: HostOptions::default(),
-            listen: Vec::new(),
-            cache,
-            connections: CONNECTIONS,
-        }
-    }
-
     pub(super) fn without_identity(mut self) -> Self {
         self.hosts.client = None;
         self

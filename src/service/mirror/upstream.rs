@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::header::{HeaderValue, VIA};
+use http::header::VIA;
 
 use super::asker::{Asker, Login};
 use super::refusal::{Code, Refusal};
 use super::rights::Right;
-use super::{Inner, Settings};
+use super::{Inner, Settings, via};
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::error::{Classify, Kind};
@@ -79,7 +79,12 @@ impl Engines {
 
 impl Inner {
     /// The repository `name` of the registry that the asker names.
-    pub(super) fn upstream(&self, name: &str, asker: Asker) -> Result<Upstream, Refusal> {
+    pub(super) async fn upstream(
+        &self,
+        name: &str,
+        asker: Asker,
+        settings: Arc<Settings>,
+    ) -> Result<Upstream, Refusal> {
         let registry = &asker.registry;
         let reference: Option<Reference> = format!("{registry}/{name}").parse().ok();
         // Parsing could take the name's first component for a registry, or give docker.io its other names.
@@ -89,7 +94,7 @@ impl Inner {
                 format!("{registry:?} is not the name of a registry, or {name:?} not one of a repository"),
             )
         })?;
-        let hosts = self.hosts(&reference, &asker)?;
+        let hosts = self.hosts(&reference, &asker, settings).await?;
         // A mirror's word is not the registry's, unless there is nobody else to ask.
         let can_grant = |host: &&Host| host.is_upstream() && host.can(Operation::Resolve);
         let own: Vec<Host> = hosts.iter().filter(can_grant).cloned().collect();
@@ -107,14 +112,16 @@ impl Inner {
         })
     }
 
-    fn hosts(&self, reference: &Reference, asker: &Asker) -> Result<Vec<Host>, Refusal> {
-        let Settings { listen, allow, hosts: options, .. } = &self.settings;
-        let found = hosts_for(reference, options)
+    async fn hosts(&self, reference: &Reference, asker: &Asker, settings: Arc<Settings>) -> Result<Vec<Host>, Refusal> {
+        let is_listed = settings.allow.iter().any(|listed| listed == reference.registry());
+        let wanted = reference.clone();
+        // It reads files.
+        let found = tokio::task::spawn_blocking(move || hosts_for(&wanted, &settings.hosts)).await;
+        let found = found
+            .map_err(|error| Refusal::local(&error, "the hosts of this registry cannot be looked up"))?
             .map_err(|error| Refusal::local(&error, "the hosts of this registry are not configured well"))?;
-        let is_listed = allow.iter().any(|listed| listed == reference.registry());
-        let comma = if asker.via.is_empty() { "" } else { ", " };
-        let via = HeaderValue::from_str(&format!("{}{comma}1.1 {}", asker.via, self.pseudonym)).ok();
-        let hosts = found.into_iter().filter(|host| !host.is_at(listen)).map(|mut host| {
+        let via = via::onward(&asker.via, &self.pseudonym);
+        let hosts = found.into_iter().filter(|host| !host.is_at(&self.home.listen)).map(|mut host| {
             host.reach = if host.is_configured || is_listed { Reach::Anywhere } else { Reach::Public };
             // What the operator's files say of a host may be the node's own login.
             host.headers.clear();

@@ -110,3 +110,34 @@ fn refuses_directories_that_are_something_else() {
     std::fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("writes");
     assert!(Layout::open_or_create(folder.path()).is_ok());
 }
+
+#[tokio::test]
+async fn a_blob_is_from_the_registries_whose_names_lead_to_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let layout = Layout::open_or_create(folder.path()).expect("opens");
+    let reference = reference();
+    let belongs = Belongs { role: Role::Config, source: &reference };
+    let lease = layout.lease().await.expect("leases");
+    let [config, layer] = [descriptor(b"config"), descriptor(b"cargo")];
+    let entry = |blob: &Descriptor, media_type: &str| serde_json::json!({"mediaType": media_type, "digest": blob.digest.to_string(), "size": blob.size});
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": entry(&config, "application/vnd.oci.image.config.v1+json"),
+        "layers": [entry(&layer, "application/vnd.oci.image.layer.v1.tar")],
+    });
+    let manifest = Bytes::from(manifest.to_string());
+    layout.adopt(&lease, &stage(&layout, b"cargo").await, belongs).await.expect("adopts");
+    layout.put(&lease, Verified::seal(manifest.clone()), belongs).await.expect("puts");
+    layout.name(&lease, &record(&manifest, None)).await.expect("names");
+    let elsewhere: Reference = "quay.io/library/busybox:1".parse().expect("parses");
+    for (blob, source, expected) in [
+        (&layer, &reference, true),
+        (&descriptor(&manifest), &reference, true),
+        (&layer, &elsewhere, false),
+        // It is named, and not here.
+        (&config, &reference, false),
+    ] {
+        assert_eq!(layout.is_from(source, blob).await.expect("looks"), expected, "{} of {source}", blob.digest);
+    }
+}

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
     use crate::core::digest::Digest;
     use crate::store::staging::tests::{begin, descriptor};
-    use crate::store::staging::{journal_of, sweep_all};
+    use crate::store::staging::{Quota, journal_of, sweep_all};
     use std::time::Duration;
 
     fn document(text: &'static str) -> Verified<Bytes> {
@@ -128,7 +128,8 @@ mod tests {
         }
         drop(begin(&one, &blobs[0]));
         // Two of 64 KiB fit.
-        sweep_all(&[one.clone(), other.clone()], &[], 150_000, Duration::MAX).expect("sweeps");
+        let quota = Quota { bytes: 150_000, files: u64::MAX, age: Duration::MAX };
+        sweep_all(&[one.clone(), other.clone()], &[], &quota).expect("sweeps");
         let there = |staging: &Staging, digest: &Digest| staging.path_of(digest).exists();
         assert!(there(&one, &blobs[0].digest), "it was the oldest until it was used");
         assert!(!there(&other, &blobs[1].digest) && !journal_of(&other.path_of(&blobs[1].digest)).exists());

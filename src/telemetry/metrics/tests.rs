@@ -16,8 +16,8 @@ use crate::fetch::progress::Event;
 use crate::registry::{Client, Credentials};
 use exposition::Exposition;
 
-async fn get(metrics: &Metrics, path: &str, host: &str) -> (StatusCode, String, String) {
-    let request = Request::get(path).header(header::HOST, host).body(Body::empty()).expect("a request");
+async fn get(metrics: &Metrics, path: &str) -> (StatusCode, String, String) {
+    let request = Request::get(path).body(Body::empty()).expect("a request");
     let response = router(metrics).oneshot(request).await.expect("answers");
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (status, kind) = (response.status(), kind.to_owned());
@@ -26,7 +26,7 @@ async fn get(metrics: &Metrics, path: &str, host: &str) -> (StatusCode, String, 
 }
 
 async fn scrape(metrics: &Metrics) -> Exposition {
-    let (status, kind, body) = get(metrics, "/metrics", "127.0.0.1:9465").await;
+    let (status, kind, body) = get(metrics, "/metrics").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
     Exposition::parse(&body).unwrap_or_else(|error| panic!("{error} in\n{body}"))
@@ -106,16 +106,24 @@ async fn the_engine_and_the_staging_directories_are_asked() {
 }
 
 #[tokio::test]
-async fn strangers_and_other_paths_are_refused() {
+async fn what_the_mirror_does_is_counted() {
     let metrics = Metrics::default();
-    for path in ["/metrics", "/healthz"] {
-        assert_eq!(get(&metrics, path, "evil.example").await.0, StatusCode::MISDIRECTED_REQUEST, "{path}");
-    }
-    let (status, kind, body) = get(&metrics, "/healthz", "localhost").await;
+    metrics.mirror_answered("blob", "done");
+    metrics.mirror_answered("blob", "done");
+    metrics.mirror_answered("manifest", "unknown");
+    metrics.mirror_sent("cache", 700);
+    metrics.mirror_sent("cache", 300);
+    let page = scrape(&metrics).await;
+    let requests = |kind, result| page.value("lighterman_mirror_requests_total", &[("kind", kind), ("result", result)]);
+    assert_eq!((requests("blob", "done"), requests("manifest", "unknown")), (Some(2.0), Some(1.0)));
+    assert_eq!(page.value("lighterman_mirror_content_bytes_total", &[("source", "cache")]), Some(1000.0));
+}
+
+#[tokio::test]
+async fn other_paths_are_not_there() {
+    let metrics = Metrics::default();
+    let (status, kind, body) = get(&metrics, "/healthz").await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, "ok\n"));
     assert!(kind.starts_with("text/plain"), "{kind}");
-    assert_eq!(get(&metrics, "/", "localhost").await.0, StatusCode::NOT_FOUND);
-    let nameless = Request::get("/metrics").body(Body::empty()).expect("a request");
-    let response = router(&metrics).oneshot(nameless).await.expect("answers");
-    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(get(&metrics, "/").await.0, StatusCode::NOT_FOUND);
 }

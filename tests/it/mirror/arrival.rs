@@ -3,7 +3,7 @@
 use super::{blob_path, image, layer};
 use crate::support::fixture::{Blob, Image};
 use crate::support::liar::{At, Liar, Reply, When, sent};
-use crate::support::mirror::MirrorServer;
+use crate::support::mirror::{MirrorServer, Setup};
 
 /// What the mirror holds back.
 const CHUNK: usize = 64 * 1024;
@@ -103,8 +103,7 @@ fn wrong_bytes_that_nobody_has_seen_are_fetched_elsewhere() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     crate::support::mirror::lead(folder.path(), &bed.registry.address(), &[&other.address()]);
     other.always(&bed.asked(), Reply::Flipped(10));
-    let dirs = vec![folder.path().to_owned()];
-    let mirror = MirrorServer::start(|settings| settings.hosts.hosts_dirs = dirs, Vec::new());
+    let mirror = MirrorServer::start(&Setup::hosts_dir(folder.path()));
     let answer = mirror.get(&bed.path(), &[]);
     assert_eq!(answer.status, 200);
     assert!(answer.body == bed.blob().bytes);

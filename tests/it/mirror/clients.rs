@@ -1,20 +1,19 @@
 //! Real clients through the mirror: containerd by hosts.toml, with and without CRI, and skopeo.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
-use lighterman::store::Store;
-use lighterman::store::containerd::{Containerd, ContainerdOptions, Handover};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::{blob_path, image, layer};
 use crate::support::containerd::ContainerdDaemon;
 use crate::support::cri::CriImages;
-use crate::support::fixture::base64;
+use crate::support::fixture::{Image, base64};
 use crate::support::liar::{Liar, Reply};
-use crate::support::mirror::MirrorServer;
+use crate::support::mirror::{MirrorServer, Setup};
 use crate::support::registry::{PASSWORD, Registry, USER};
+use crate::support::token::docker_auth;
 use crate::support::{succeed, tool};
 
 /// A port where nobody listens.
@@ -107,31 +106,113 @@ fn kubernetes_pulls_a_private_image_with_its_pull_secret() {
     });
 }
 
+/// A user of skopeo with settings of his own.
+struct Skopeo {
+    home: TempDir,
+}
+
+impl Skopeo {
+    fn new() -> Self {
+        Self { home: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// Makes `registry` be looked for at the mirror first.
+    fn with_mirror(self, registry: &str, mirror: &MirrorServer) -> Self {
+        let toml = format!(
+            "[[registry]]\nlocation = \"{registry}\"\ninsecure = true\n[[registry.mirror]]\nlocation = \"{}\"\n\
+             insecure = true\n",
+            mirror.address()
+        );
+        std::fs::write(self.path("registries.conf"), toml).expect("a writable temporary folder");
+        self
+    }
+
+    /// Stores credentials, as `skopeo login` does.
+    fn with_login(self, server: &str) -> Self {
+        std::fs::write(self.path("auth.json"), docker_auth(server, USER, PASSWORD).to_string())
+            .expect("a writable temporary folder");
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(tool("skopeo", "skopeo"));
+        if self.path("registries.conf").exists() {
+            command.arg("--registries-conf").arg(self.path("registries.conf"));
+        }
+        command.arg("--insecure-policy").args(arguments).env_clear();
+        command
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.home.path())
+            .env("REGISTRY_AUTH_FILE", self.path("auth.json"));
+        command
+    }
+
+    /// Copies an image, or says what it said; whether the layer of `image` arrived.
+    fn copy(&self, source: &str, more: &[&str], image: &Image) -> Result<bool, String> {
+        let (from, to) = (format!("docker://{source}"), self.path("copy"));
+        let to = format!("oci:{}:1", to.display());
+        let copy = ["copy", "--preserve-digests", "--src-tls-verify=false"];
+        let output = self.command(&[&copy, more, &[&from, &to]].concat()).output().expect("skopeo starts");
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let copied = std::fs::read(self.path("copy/blobs/sha256").join(layer(image).hex()));
+        Ok(copied.is_ok_and(|bytes| bytes == layer(image).bytes))
+    }
+}
+
+/// A mirror that stands for a registry where a client names none.
+fn mirror_of(registry: &Registry) -> MirrorServer {
+    MirrorServer::start(&Setup { upstream: Some(registry.address().into()), ..Setup::default() })
+}
+
 #[test]
 fn skopeo_copies_through_the_mirror() {
     let registry = Registry::plain();
     let image = image(14, 1 << 20);
     registry.push(&image, "team/app:1");
-    let address = registry.address().to_owned();
-    let change = |settings: &mut lighterman::service::mirror::Settings| {
-        (settings.upstream, settings.allow) = (address.clone(), vec![address.clone()]);
-    };
-    let mirror = MirrorServer::start(change, Vec::new());
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let source = format!("docker://{}/team/app", mirror.address());
-    let skopeo = |arguments: &[&str]| {
-        let mut command = Command::new(tool("skopeo", "skopeo"));
-        command.arg("--insecure-policy").args(arguments);
-        command
-    };
-    let copy = folder.path().join("copy");
-    let (from, to) = (format!("{source}:1"), format!("oci:{}:1", copy.display()));
-    succeed(&mut skopeo(&["copy", "--preserve-digests", "--src-tls-verify=false", &from, &to]));
-    let copied = copy.join("blobs/sha256").join(layer(&image).hex());
-    assert!(std::fs::read(copied).expect("skopeo wrote a layout") == layer(&image).bytes);
-    let tags = succeed(&mut skopeo(&["list-tags", "--tls-verify=false", &source]));
+    let mirror = mirror_of(&registry);
+    let skopeo = Skopeo::new();
+    let source = format!("{}/team/app", mirror.address());
+    assert_eq!(skopeo.copy(&format!("{source}:1"), &[], &image), Ok(true));
+    let tags = succeed(&mut skopeo.command(&["list-tags", "--tls-verify=false", &format!("docker://{source}")]));
     let tags: serde_json::Value = serde_json::from_slice(&tags.stdout).expect("JSON");
     assert_eq!(tags["Tags"], serde_json::json!(["1"]));
+}
+
+#[test]
+fn skopeo_copies_a_private_image_with_its_credentials_for_the_mirror() {
+    let registry = Registry::basic();
+    let image = image(16, 1 << 20);
+    registry.push(&image, "private/app:1");
+    let mirror = mirror_of(&registry);
+    let source = format!("{}/private/app:1", mirror.address());
+    let own = format!("--src-creds={USER}:{PASSWORD}");
+    Skopeo::new().copy(&source, &[], &image).expect_err("nobody is let in without credentials");
+    Skopeo::new().copy(&source, &["--src-creds=mallory:guess"], &image).expect_err("nor with wrong ones");
+    assert_eq!(Skopeo::new().copy(&source, &[&own], &image), Ok(true));
+    let stored = Skopeo::new().with_login(&mirror.address());
+    assert_eq!(stored.copy(&source, &[], &image), Ok(true));
+    // All of it is kept by now, and opens for nobody else.
+    Skopeo::new().copy(&source, &[], &image).expect_err("nobody is let in without credentials");
+}
+
+#[test]
+fn skopeo_asks_a_mirror_of_registries_conf_with_its_credentials() {
+    let registry = Registry::basic();
+    let image = image(17, 1 << 20);
+    let reference = registry.push(&image, "private/app:1");
+    let mirror = mirror_of(&registry);
+    let stranger = Skopeo::new().with_mirror(registry.address(), &mirror);
+    stranger.copy(&reference, &[], &image).expect_err("nobody is let in without credentials");
+    // skopeo keeps --src-creds from mirrors; it is a login there that opens.
+    let stored = Skopeo::new().with_mirror(registry.address(), &mirror).with_login(&mirror.address());
+    assert_eq!(stored.copy(&reference, &[], &image), Ok(true), "it needs no login at the registry itself");
+    assert_eq!(registry.stop().count("GET", "/blobs/"), 2, "config and layer, once each");
 }
 
 #[test]
@@ -141,22 +222,12 @@ fn what_containerd_has_from_a_registry_is_served_for_that_registry() {
     let reference = registry.push(&image, "team/app:1");
     let containerd = ContainerdDaemon::start();
     containerd.ctr_prints(&["images", "pull", "--plain-http", &reference]);
-    let runtime = Runtime::new().expect("a runtime");
-    let options = ContainerdOptions {
-        namespace: "default".into(),
-        snapshotter: "overlayfs".into(),
-        staging: Some(containerd.folder().join("staging")),
-        content: Handover::Write,
-    };
-    let store = runtime.block_on(Containerd::connect(&containerd.address(), options)).expect("containerd answers");
-    let store: Arc<dyn Store> = Arc::new(store);
     let address = registry.address().to_owned();
     // Somebody else's registry says that it has the same blobs, and can only send others.
     let mallory = Liar::serving(&image, "team/app:1");
     mallory.always("GET /v2/team/app/blobs/", Reply::FlippedInBlob(7));
     let elsewhere = mallory.address().replace("127.0.0.1", "localhost");
-    let allow = vec![address, elsewhere.clone()];
-    let mirror = MirrorServer::start(|settings| settings.allow = allow, vec![store]);
+    let mirror = MirrorServer::beside(&containerd, &Setup::allowing(&[&address, &elsewhere]));
     let path = blob_path("team/app", layer(&image), registry.address());
     let whole = mirror.get(&path, &[]);
     assert!(whole.body == layer(&image).bytes);
@@ -170,5 +241,4 @@ fn what_containerd_has_from_a_registry_is_served_for_that_registry() {
     let log = registry.stop();
     // What containerd fetched itself is all that was fetched.
     assert_eq!((log.count("GET", "/blobs/"), log.count("GET", "/manifests/")), (2, 1));
-    runtime.shutdown_background();
 }

@@ -3,7 +3,7 @@
 use super::{blob_path, image, layer};
 use crate::support::fixture::Image;
 use crate::support::liar::{Liar, Reply};
-use crate::support::mirror::{Answer, MirrorServer};
+use crate::support::mirror::{Answer, MirrorServer, Setup};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
@@ -36,6 +36,8 @@ fn says_that_it_is_a_registry() {
     for path in ["/v2/", "/v2"] {
         let answer = mirror.get(path, &[]);
         assert_eq!((answer.status, answer.field("docker-distribution-api-version")), (200, "registry/2.0"));
+        // Clients such as skopeo keep their credentials to themselves where nobody says that.
+        assert_eq!(answer.field("www-authenticate"), "Basic realm=\"docker.io\"");
     }
 }
 
@@ -225,10 +227,6 @@ fn a_request_that_names_no_registry_means_the_default_one() {
     let image = image(2, 1000);
     let registry = Liar::serving(&image, "app:1");
     let address = registry.address();
-    let change = |settings: &mut lighterman::service::mirror::Settings| {
-        settings.upstream = address.clone();
-        settings.allow = vec![address.clone()];
-    };
-    let mirror = MirrorServer::start(change, Vec::new());
+    let mirror = MirrorServer::start(&Setup { upstream: Some(address), ..Setup::default() });
     assert_eq!(mirror.get("/v2/app/manifests/1", &[]).status, 200);
 }

@@ -1,12 +1,15 @@
 //! Where the mirror goes for a stranger, and whom it hears.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 
 use super::{blob_path, image, layer};
+use crate::support::daemon::Daemon;
 use crate::support::liar::Liar;
-use crate::support::mirror::{MirrorServer, lead};
+use crate::support::lighterman::Lighterman;
+use crate::support::mirror::{Client, LISTEN, MirrorServer, Setup, lead};
+use crate::support::sandbox::Sandbox;
 
 #[test]
 fn a_name_that_nobody_listed_leads_to_no_private_address() {
@@ -42,8 +45,7 @@ fn a_registry_of_a_hosts_file_is_listed_by_that() {
     let registry = Liar::serving(&image(4, 1000), "app:1");
     let folder = tempfile::tempdir().expect("a temporary folder");
     lead(folder.path(), &registry.address(), &[]);
-    let dirs = vec![folder.path().to_owned()];
-    let mirror = MirrorServer::start(|settings| settings.hosts.hosts_dirs = dirs, Vec::new());
+    let mirror = MirrorServer::start(&Setup::hosts_dir(folder.path()));
     assert_eq!(mirror.get(&format!("/v2/app/manifests/1?ns={}", registry.address()), &[]).status, 200);
 }
 
@@ -52,8 +54,7 @@ fn a_hosts_file_that_leads_to_the_mirror_itself_is_no_loop() {
     let image = image(5, 1000);
     let registry = Liar::serving(&image, "app:1");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let dirs = vec![folder.path().to_owned()];
-    let mirror = MirrorServer::start(|settings| settings.hosts.hosts_dirs = dirs, Vec::new());
+    let mirror = MirrorServer::start(&Setup::hosts_dir(folder.path()));
     lead(folder.path(), &registry.address(), &[&mirror.address()]);
     let path = blob_path("app", layer(&image), &registry.address());
     assert!(mirror.get(&path, &[]).is_whole());
@@ -64,10 +65,7 @@ fn a_hosts_file_that_leads_to_the_mirror_itself_is_no_loop() {
 fn a_way_back_to_the_mirror_that_no_file_shows_is_seen_by_the_request() {
     // Two mirrors, each of which is told to ask the other.
     let folders = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
-    let mirrors = [0, 1].map(|number: usize| {
-        let dirs = vec![folders[number].path().to_owned()];
-        MirrorServer::start(|settings| settings.hosts.hosts_dirs = dirs, Vec::new())
-    });
+    let mirrors = [0, 1].map(|number: usize| MirrorServer::start(&Setup::hosts_dir(folders[number].path())));
     for (number, folder) in folders.iter().enumerate() {
         let dir = folder.path().join("images.example");
         std::fs::create_dir_all(&dir).expect("a writable folder");
@@ -111,22 +109,6 @@ fn requests_are_bounded() {
 }
 
 #[test]
-fn of_more_connections_than_may_be_the_last_ones_wait() {
-    let mirror = MirrorServer::start(|settings| settings.connections = 1, Vec::new());
-    let first = TcpStream::connect(mirror.address()).expect("it listens");
-    let mut second = TcpStream::connect(mirror.address()).expect("it listens");
-    second.write_all(b"GET /v2/ HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("is written");
-    let mut start = [0; 12];
-    second.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket option");
-    let waits = second.read(&mut start).map_err(|error| error.kind());
-    assert_eq!(waits, Err(ErrorKind::WouldBlock));
-    drop(first);
-    second.set_read_timeout(None).expect("a socket option");
-    second.read_exact(&mut start).expect("its turn has come");
-    assert_eq!(&start, b"HTTP/1.1 200");
-}
-
-#[test]
 fn a_redirect_of_a_listed_registry_is_followed_and_carries_no_secrets() {
     let image = image(7, 1000);
     let (registry, storage) = (Liar::serving(&image, "app:1"), Liar::serving(&image, "app:1"));
@@ -136,4 +118,48 @@ fn a_redirect_of_a_listed_registry_is_followed_and_carries_no_secrets() {
     assert!(answer.body == layer(&image).bytes);
     assert!(!storage.requests().is_empty());
     assert!(storage.requests().iter().all(|request| request.header("authorization").is_none()));
+}
+
+/// A proxy that has nothing, and what it was asked.
+fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let heard = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines().map_while(Result::ok);
+            heard.lock().expect("no panic").extend(lines.next());
+            let _ = lines.find(String::is_empty);
+            // Who does not wait for it does not want it.
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn a_proxy_is_not_asked_for_names_that_lead_to_private_addresses() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let hosts = folder.path().join("hosts");
+    let own =
+        "127.0.0.1 localhost\n10.9.8.7 private.example\n169.254.169.254 metadata.example\n1.1.1.1 public.example\n";
+    std::fs::write(&hosts, own).expect("a writable folder");
+    let sandbox = Sandbox::with_hosts(&hosts);
+    let (address, asked) = proxy();
+    let node = Lighterman::inside(&sandbox).with("http_proxy", &format!("http://{address}"));
+    let nowhere = std::path::Path::new("/nowhere/containerd.sock");
+    let daemon = Daemon::start_with(node, nowhere, "plain-http = true", &LISTEN);
+    let mirror = Client::of_mirror(&daemon);
+    for name in ["private.example", "metadata.example", "10.9.8.7", "169.254.169.254", &address] {
+        let answer = mirror.get(&format!("/v2/app/manifests/1?ns={name}"), &[]);
+        assert_eq!((answer.status, &*answer.code()), (400, "DENIED"), "{name}: {answer:?}");
+    }
+    assert_eq!(*asked.lock().expect("no panic"), [] as [String; 0]);
+    // What this node cannot resolve, the proxy has to judge.
+    for name in ["public.example", "unknown.invalid"] {
+        assert_eq!(mirror.get(&format!("/v2/app/manifests/1?ns={name}"), &[]).status, 404, "{name}");
+        let line = format!("HEAD http://{name}/v2/app/manifests/1 HTTP/1.1");
+        assert!(asked.lock().expect("no panic").contains(&line), "{line}: {asked:?}");
+    }
 }

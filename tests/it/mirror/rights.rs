@@ -1,15 +1,11 @@
 //! Who may read what.
 
-use std::sync::Arc;
-
-use lighterman::registry::{Credentials, Secret};
-use lighterman::store::Store;
-use lighterman::store::layout::Layout;
-
 use super::{blob_path, image, layer};
 use crate::support::fixture::{Image, base64};
 use crate::support::liar::{At, Liar, Reply};
-use crate::support::mirror::{MirrorServer, lead};
+use crate::support::lighterman::Lighterman;
+use crate::support::mirror::{MirrorServer, Setup, lead};
+use crate::support::token::docker_auth;
 
 /// A registry that only lets alice in, and the mirror.
 struct Bed {
@@ -112,8 +108,7 @@ fn credentials_go_to_the_registry_and_to_nobody_else() {
     let cache = Liar::serving(&bed.image, "private/app:1");
     let folder = tempfile::tempdir().expect("a temporary folder");
     lead(folder.path(), &bed.registry.address(), &[&cache.address()]);
-    let dirs = vec![folder.path().to_owned()];
-    let mirror = MirrorServer::start(|settings| settings.hosts.hosts_dirs = dirs, Vec::new());
+    let mirror = MirrorServer::start(&Setup::hosts_dir(folder.path()));
     let alice = basic("alice:s3cret");
     assert!(mirror.get(&bed.blob(), &[("authorization", &alice)]).is_whole());
     assert!(!cache.requests_for("GET /v2/private/app/blobs/").is_empty(), "the mirror's mirror has the bytes");
@@ -126,9 +121,9 @@ fn credentials_go_to_the_registry_and_to_nobody_else() {
 #[test]
 fn the_credentials_of_the_node_are_not_the_callers() {
     let bed = Bed::new();
-    let node = Credentials::anonymous().with_login("alice", Secret::new("s3cret"));
     let address = bed.registry.address();
-    let mirror = MirrorServer::start_as(node, |settings| settings.allow = vec![address], Vec::new());
+    let node = Lighterman::new().with_docker_config(&docker_auth(&address, "alice", "s3cret"));
+    let mirror = MirrorServer::start_as(node, &Setup::allowing(&[&address]));
     assert_eq!(mirror.get(&bed.blob(), &[]).status, 401);
     assert!(bed.registry.requests().iter().all(|request| request.header("authorization").is_none()));
 }
@@ -143,8 +138,7 @@ fn the_login_that_hosts_toml_gives_the_node_is_not_the_callers() {
     let login = basic("alice:s3cret");
     let toml = format!("server = \"http://{address}\"\n[header]\nAuthorization = \"{login}\"\n");
     std::fs::write(dir.join("hosts.toml"), toml).expect("a writable temporary folder");
-    let dirs = vec![folder.path().to_owned()];
-    let mirror = MirrorServer::start(|settings| settings.hosts.hosts_dirs = dirs, Vec::new());
+    let mirror = MirrorServer::start(&Setup::hosts_dir(folder.path()));
     assert_eq!(mirror.get(&bed.blob(), &[]).status, 401);
     assert_eq!(mirror.get(&bed.manifest(), &[]).status, 401);
     assert!(bed.registry.requests().iter().all(|request| request.header("authorization").is_none()));
@@ -165,23 +159,4 @@ fn what_was_granted_before_is_served_while_upstream_is_away() {
         assert!(bed.mirror.get(path, &[]).status >= 400, "{path}");
     }
     assert_eq!(bed.mirror.get(&tag, &alice).status, 502, "what a tag stands for is not guessed");
-}
-
-#[test]
-fn what_a_layout_has_from_a_registry_is_served_for_that_registry_alone() {
-    let image = image(9, 100_000);
-    let (registry, mallory) = (Liar::serving(&image, "team/app:1"), Liar::serving(&image, "team/app:1"));
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    image.write_layout(folder.path(), &registry.reference("team/app:1"));
-    let layout: Arc<dyn Store> = Arc::new(Layout::open(folder.path()).expect("a layout"));
-    let allow = vec![registry.address(), mallory.address()];
-    let mirror = MirrorServer::start(|settings| settings.allow = allow, vec![layout]);
-    let manifest = |ns: &Liar| format!("/v2/team/app/manifests/1?ns={}", ns.address());
-    for ns in [&registry, &mallory] {
-        assert!(mirror.get(&manifest(ns), &[]).body == image.root.bytes);
-        let part = mirror.get(&blob_path("team/app", layer(&image), &ns.address()), &[("range", "bytes=500-999")]);
-        assert!(part.body == layer(&image).bytes[500..1000]);
-    }
-    assert!(registry.requests_for("GET ").is_empty(), "{:?}", registry.requests_for("GET "));
-    assert_eq!(mallory.requests_for("GET ").len(), 2, "its own bytes are asked of it");
 }

@@ -15,6 +15,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// A running daemon; killed when dropped. Its user is whoever administers the node.
 pub(crate) struct Daemon<'a> {
     administrator: Lighterman<'a>,
+    flags: Vec<String>,
     running: Option<Running>,
 }
 
@@ -38,7 +39,13 @@ impl<'a> Daemon<'a> {
 
     /// The same before a socket where nobody need be.
     pub(crate) fn start_at(administrator: Lighterman<'a>, containerd: &Path, lines: &str) -> Self {
-        let mut daemon = Self { administrator, running: None };
+        Self::start_with(administrator, containerd, lines, &[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_with(administrator: Lighterman<'a>, containerd: &Path, lines: &str, flags: &[&str]) -> Self {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut daemon = Self { administrator, flags, running: None };
         daemon.write_configuration(containerd, lines);
         daemon.restart();
         daemon
@@ -61,6 +68,7 @@ impl<'a> Daemon<'a> {
         let [config, socket] = [&config, &socket].map(|path| path.to_str().expect("UTF-8"));
         let args = ["--config", config, "--log-level", "info", "serve", "--listen", socket];
         let mut command = self.administrator.command(&args);
+        command.args(&self.flags);
         // The daemon finds containerd by its configuration.
         let log = std::fs::File::create(self.administrator.path("log")).expect("a writable home");
         command.env_remove("CONTAINERD_ADDRESS").stdout(std::process::Stdio::null()).stderr(log);
@@ -94,6 +102,26 @@ impl<'a> Daemon<'a> {
     /// Waits until it has logged something.
     pub(crate) fn wait_for_log(&self, part: &str) {
         while !self.log().contains(part) {
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// The address in the line that says `part`.
+    pub(crate) fn logged_address(&self, part: &str) -> std::net::SocketAddr {
+        self.wait_for_log(part);
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains(part)).expect("it was logged");
+        let address = line.split("address=Some(").nth(1).and_then(|rest| rest.split(')').next()?.parse().ok());
+        address.unwrap_or_else(|| panic!("no address in {line:?}"))
+    }
+
+    /// Makes it read another configuration, and waits until it has.
+    pub(crate) fn reload(&mut self, containerd: &Path, lines: &str) {
+        const READ: &str = "the configuration was read again";
+        let before = self.log().matches(READ).count();
+        self.write_configuration(containerd, lines);
+        self.process().signal(nix::sys::signal::Signal::SIGHUP);
+        while self.log().matches(READ).count() == before {
             std::thread::sleep(LOOK);
         }
     }

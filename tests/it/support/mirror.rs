@@ -1,77 +1,127 @@
-//! The mirror on a free port, and a client that says exactly what it is told to.
+//! The mirror of a real daemon on a free port, and a client that says exactly what it is told to.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use lighterman::core::limits::Limits;
-use lighterman::cpu::Cpu;
-use lighterman::fetch::Engine;
-use lighterman::registry::{Client, Credentials};
-use lighterman::service::mirror::{Mirror, Settings, serve};
-use lighterman::store::Store;
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use super::containerd::ContainerdDaemon;
+use super::daemon::Daemon;
+use super::lighterman::Lighterman;
 
-/// A running mirror; it ends when this is dropped.
+/// The flags with which a daemon has a mirror, on a port that it logs.
+pub(crate) const LISTEN: [&str; 2] = ["--mirror-listen", "127.0.0.1:0"];
+
+/// A daemon with a mirror; it ends when this is dropped. What it says as a [`Client`] goes to the mirror.
 pub(crate) struct MirrorServer {
-    address: SocketAddr,
-    folder: TempDir,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    daemon: Daemon<'static>,
+    containerd: PathBuf,
+    client: Client,
+}
+
+/// Settings of a mirror, as its configuration has them.
+#[derive(Default)]
+pub(crate) struct Setup {
+    /// Lines at the top of the file.
+    pub(crate) top: String,
+    /// `mirror.allow`.
+    pub(crate) allow: Vec<String>,
+    /// `mirror.upstream`.
+    pub(crate) upstream: Option<String>,
+    /// `mirror.listen`, in whose place a flag has another.
+    pub(crate) listen: Option<String>,
+}
+
+impl Setup {
+    /// These registries may be reached although they are on loopback.
+    pub(crate) fn allowing(registries: &[&str]) -> Self {
+        Self { allow: registries.iter().map(|registry| (*registry).to_owned()).collect(), ..Self::default() }
+    }
+
+    /// The hosts.toml files of registries are here.
+    pub(crate) fn hosts_dir(dir: &Path) -> Self {
+        Self { top: format!("hosts-dir = {dir:?}"), ..Self::default() }
+    }
+
+    fn lines(&self) -> String {
+        let line = |name: &str, value: &Option<String>| match value {
+            Some(value) => format!("{name} = {value:?}\n"),
+            None => String::new(),
+        };
+        let (upstream, listen) = (line("upstream", &self.upstream), line("listen", &self.listen));
+        format!("{}\n[mirror]\nallow = {:?}\n{upstream}{listen}", self.top, self.allow)
+    }
 }
 
 impl MirrorServer {
     /// A mirror that may reach these registries although they are on loopback.
     pub(crate) fn allowing(registries: &[&str]) -> Self {
-        let registries: Vec<String> = registries.iter().map(|registry| (*registry).to_owned()).collect();
-        Self::start(|settings| settings.allow = registries, Vec::new())
+        Self::start(&Setup::allowing(registries))
     }
 
-    /// A mirror with other settings than the defaults.
-    pub(crate) fn start(change: impl FnOnce(&mut Settings), stores: Vec<Arc<dyn Store>>) -> Self {
-        Self::start_as(Credentials::anonymous(), change, stores)
+    /// A mirror with these settings, on a node without containerd.
+    pub(crate) fn start(setup: &Setup) -> Self {
+        Self::start_as(Lighterman::new(), setup)
     }
 
-    /// A mirror on a node that has credentials of its own.
-    pub(crate) fn start_as(node: Credentials, change: impl FnOnce(&mut Settings), stores: Vec<Arc<dyn Store>>) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a socket option");
-        let address = listener.local_addr().expect("a bound address");
-        let mut settings = Settings::new(folder.path().join("cache"));
-        settings.listen = vec![address];
-        change(&mut settings);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-            runtime.block_on(async {
-                let limits = Limits::default();
-                let client = Client::new(node, limits).expect("a client");
-                let engine = Engine::new(client, Cpu::new(), limits);
-                let mirror = Mirror::new(&engine, settings, stores);
-                let listener = TcpListener::from_std(listener).expect("a listening socket");
-                let stopped = async { drop(stopped.await) };
-                tokio::select! {
-                    () = serve(listener, mirror, std::future::pending()) => {}
-                    () = stopped => {}
-                }
-            });
-            runtime.shutdown_background();
-        });
-        Self { address, folder, stop: Some(stop), thread: Some(thread) }
+    /// The same on the node of this administrator.
+    pub(crate) fn start_as(administrator: Lighterman<'static>, setup: &Setup) -> Self {
+        Self::start_at(administrator, Path::new("/nowhere/containerd.sock"), setup)
     }
 
-    /// `host:port`.
-    pub(crate) fn address(&self) -> String {
-        self.address.to_string()
+    /// A mirror next to `containerd`.
+    pub(crate) fn beside(containerd: &ContainerdDaemon, setup: &Setup) -> Self {
+        Self::start_at(Lighterman::new(), &containerd.address(), setup)
+    }
+
+    fn start_at(administrator: Lighterman<'static>, containerd: &Path, setup: &Setup) -> Self {
+        let daemon = Daemon::start_with(administrator, containerd, &setup.lines(), &LISTEN);
+        let client = Client::of_mirror(&daemon);
+        Self { daemon, containerd: containerd.into(), client }
+    }
+
+    /// Makes it go by other settings, in what can be changed while it runs.
+    pub(crate) fn reload(&mut self, setup: &Setup) {
+        self.daemon.reload(&self.containerd, &setup.lines());
+    }
+
+    /// The daemon.
+    pub(crate) fn daemon(&mut self) -> &mut Daemon<'static> {
+        &mut self.daemon
     }
 
     /// Where it keeps blobs.
     pub(crate) fn cache(&self) -> PathBuf {
-        self.folder.path().join("cache")
+        self.daemon.staging().with_file_name("mirror")
+    }
+}
+
+impl Deref for MirrorServer {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// A client of HTTP that says exactly what it is told to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client(SocketAddr);
+
+impl Client {
+    /// One of the mirror of a daemon that was started with [`LISTEN`].
+    pub(crate) fn of_mirror(daemon: &Daemon<'_>) -> Self {
+        Self(daemon.logged_address("serving the mirror"))
+    }
+
+    /// One of whoever listens there.
+    pub(crate) fn of(address: SocketAddr) -> Self {
+        Self(address)
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> String {
+        self.0.to_string()
     }
 
     /// A GET with these headers, to its end.
@@ -88,7 +138,7 @@ impl MirrorServer {
     pub(crate) fn open(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Open {
         let mut text = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-            text += &format!("host: {}\r\n", self.address);
+            text += &format!("host: {}\r\n", self.0);
         }
         for (name, value) in headers {
             text += &format!("{name}: {value}\r\n");
@@ -98,7 +148,7 @@ impl MirrorServer {
 
     /// Sends a text and reads the head of the answer.
     pub(crate) fn say(&self, method: &str, text: &str) -> Open {
-        let mut stream = TcpStream::connect(self.address).expect("the mirror listens");
+        let mut stream = TcpStream::connect(self.0).expect("the mirror listens");
         // A mirror that has heard enough may hang up while it is still spoken to.
         let _ = stream.write_all(text.as_bytes());
         let mut reader = BufReader::new(stream);
@@ -114,15 +164,6 @@ impl MirrorServer {
         let pair = |line: &String| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
         let headers = lines.iter().skip(1).filter_map(pair).collect();
         Open { answer: Answer { status, headers, body: Vec::new() }, is_head: method == "HEAD", reader }
-    }
-}
-
-impl Drop for MirrorServer {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

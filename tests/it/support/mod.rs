@@ -14,6 +14,7 @@ pub(crate) mod daemon;
 pub(crate) mod fixture;
 pub(crate) mod liar;
 pub(crate) mod lighterman;
+#[cfg(feature = "containerd")]
 pub(crate) mod mirror;
 pub(crate) mod odd;
 pub(crate) mod registry;

@@ -53,6 +53,12 @@ impl Sandbox {
         ))
     }
 
+    /// `file` says which names lead where.
+    #[cfg(feature = "containerd")]
+    pub(crate) fn with_hosts(file: &Path) -> Self {
+        Self::must(&format!("mount --bind '{}' /etc/hosts", file.display()))
+    }
+
     /// No emulator is to be seen, whatever is registered on this machine.
     pub(crate) fn without_emulators() -> Self {
         Self::must(&format!("mount -t tmpfs lighterman-test {BINFMT}"))

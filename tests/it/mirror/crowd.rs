@@ -1,0 +1,90 @@
+//! More clients than the mirror has places for, and what is counted of them all.
+
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use super::{blob_path, image, layer};
+use crate::support::liar::Liar;
+use crate::support::mirror::{Client, MirrorServer, Setup};
+
+/// How often it is looked whether something that is waited for is so.
+const LOOK: Duration = Duration::from_millis(5);
+
+#[test]
+fn three_hundred_who_stall_keep_nobody_waiting() {
+    // More than the kernel takes for a client that reads nothing.
+    let image = image(20, 4 << 20);
+    let registry = Liar::serving(&image, "app:1");
+    let mirror = MirrorServer::allowing(&[&registry.address()]);
+    let path = blob_path("app", layer(&image), &registry.address());
+    assert!(mirror.get(&path, &[]).is_whole());
+    let stall = |number: usize| {
+        let mut stream = TcpStream::connect(mirror.address()).expect("it accepts");
+        // Some take nothing of what they have asked for, the others do not even ask.
+        if number.is_multiple_of(2) {
+            let host = mirror.address();
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").expect("is written");
+        }
+        stream
+    };
+    let stalled: Vec<TcpStream> = (0..300).map(stall).collect();
+    for _ in 0..20 {
+        let answer = mirror.get("/v2/", &[]);
+        assert_eq!((answer.status, &*answer.code()), (503, "TOOMANYREQUESTS"), "{answer:?}");
+        assert_eq!(answer.field("retry-after"), "30");
+    }
+    drop(stalled);
+    while mirror.get("/v2/", &[]).status == 503 {
+        std::thread::sleep(LOOK);
+    }
+    assert!(mirror.get(&path, &[]).is_whole());
+}
+
+#[test]
+fn requests_are_counted_by_kind_and_result_and_bytes_by_their_source() {
+    let image = image(21, 300_000);
+    let registry = Liar::serving(&image, "app:1");
+    let metrics = free_address();
+    let top = format!("[metrics]\nlisten = \"{metrics}\"");
+    let mirror = MirrorServer::start(&Setup { top, ..Setup::allowing(&[&registry.address()]) });
+    let metrics = Client::of(metrics);
+    let value = |sample: &str| -> f64 {
+        let page = String::from_utf8(metrics.get("/metrics", &[]).body).expect("UTF-8");
+        let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok());
+        line.unwrap_or_default()
+    };
+    let bytes = |source: &str| value(&format!("lighterman_mirror_content_bytes_total{{source=\"{source}\"}}"));
+    let requests = |kind: &str, result: &str| {
+        value(&format!("lighterman_mirror_requests_total{{kind=\"{kind}\",result=\"{result}\"}}"))
+    };
+    let (blob, ns) = (blob_path("app", layer(&image), &registry.address()), registry.address());
+    assert!(mirror.get(&format!("/v2/app/manifests/1?ns={ns}"), &[]).is_whole());
+    for _ in 0..3 {
+        assert!(mirror.get(&blob, &[]).is_whole());
+    }
+    assert_eq!(mirror.get(&format!("/v2/app/manifests/2?ns={ns}"), &[]).status, 404);
+    assert_eq!(mirror.get("/v2/app/manifests/1?ns=127.0.0.1:1", &[]).status, 400);
+    assert_eq!(mirror.get("/v2/", &[("origin", "null")]).status, 403);
+    // An answer ends a moment after its client has it.
+    while requests("blob", "done") < 3.0 {
+        std::thread::sleep(LOOK);
+    }
+    let size = layer(&image).bytes.len();
+    let of_upstream = (size + image.root.bytes.len()) as f64;
+    assert_eq!((bytes("upstream"), bytes("cache"), bytes("store")), (of_upstream, (2 * size) as f64, 0.0));
+    assert_eq!((requests("manifest", "done"), requests("manifest", "unknown")), (1.0, 1.0));
+    assert_eq!((requests("manifest", "invalid"), requests("other", "denied")), (1.0, 1.0));
+    // The same strangers are kept from the metrics.
+    for (header, status) in
+        [(("origin", "null"), 403), (("sec-fetch-site", "same-site"), 403), (("host", "evil.example"), 421)]
+    {
+        assert_eq!(metrics.get("/metrics", &[header]).status, status, "{header:?}");
+    }
+}
+
+/// An address that was free a moment ago.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound address")
+}
