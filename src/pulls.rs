@@ -1,19 +1,30 @@
 //! Every pull of a daemon: one engine, one containerd, many callers.
 //!
 //! A [`Pulls`] is what all doors of the service share. It opens places in containerd once
-//! (`places`), keeps the list of what is under way (`running`), lets one pull at a time land
-//! a given image while the others watch it (`landings`), and bounds how many land at once. How
-//! an image is pulled is [`crate::pull`]'s affair, and who may ask for it is the door's.
+//! (`places`), keeps the list of what is under way (`running`, `account`), lets one pull at a time land
+//! a given image while the others watch it (`landings`), and bounds how many resolve and land at
+//! once (`turns`). How an image is pulled is [`crate::pull`]'s affair, and who may ask for it is
+//! the door's.
+//!
+//! The bound is one for each registry. Bytes arrive and are unpacked at the same time, so a turn
+//! is held for as long as blobs take to come; with turns for all together, a few pulls from a
+//! registry that is slow or silent would keep everybody from every other one. What is here
+//! already takes no turn at all.
 //!
 //! Every caller's reference is resolved for himself, with his own credentials, even where all
 //! content is here already: that is the check that he may have it.
 
+mod account;
 mod error;
+mod host;
 mod landings;
 mod listener;
 mod meter;
+mod order;
 mod places;
+mod pulling;
 mod running;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -21,40 +32,39 @@ mod tests;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::Instrument as _;
 
-use crate::core::error::Classify;
-use crate::core::limits::Limits;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
-use crate::core::trace::TraceContext;
 use crate::fetch::progress::{Observer, Silent};
 use crate::fetch::{Engine, Fetcher};
-use crate::host::{LocalHost, System};
-use crate::pull::{Brought, Caller, Planned, Platforms, PullError, PullRequest, Pulled, Puller, tell};
+use crate::host::LocalHost;
 use crate::registry::{Credentials, HostOptions, hosts_for};
-use crate::resolve::choice::{self, Level, OnMismatch, Wish};
+use crate::resolve::choice::Wish;
 use crate::resolve::resolution::Resolution;
-use crate::resolve::{Reading, ResolveError, Resolver};
-use crate::store::{Store, StoreError};
-use crate::unpack::Unpack;
+use crate::resolve::{ResolveError, Resolver};
+use crate::store::StoreError;
 use crate::unpack::containerd::{Application, Applied, ApplyError};
 use crate::unpack::options::Options;
 
 pub use error::PullsError;
-use landings::{Key, Landings};
+pub use host::HostView;
+use landings::Landings;
 pub use listener::Listener;
 pub use meter::{Meter, Metered};
+pub use order::{Done, Order, Question};
 use places::Places;
 pub use places::{Place, PlaceDefaults};
+use running::Running;
 pub use running::{Door, Phase, RunningPull};
-use running::{Entry, Running};
+use turns::Turns;
 
-/// How long containerd may take to say what it matches with; alive, it takes milliseconds.
-const HOST_PATIENCE: Duration = Duration::from_secs(2);
+/// References at one registry that are resolved at a time. Each takes a connection and some
+/// memory; more of them are answered no sooner.
+const RESOLVES: usize = 128;
 
 /// What can be changed while the daemon runs. A pull goes by what was set when it began.
 #[derive(Debug, Clone)]
@@ -63,52 +73,10 @@ pub struct Settings {
     pub hosts: HostOptions,
     /// How layers are unpacked.
     pub unpack: Options,
-    /// How long a pull may go without any progress before it is given up.
+    /// How long a pull may ask hosts without any progress before it is given up.
     pub progress_timeout: Duration,
     /// Whether CRI's pulls are finished by containerd's own, once everything is here.
     pub delegate: bool,
-}
-
-/// One caller's wish.
-#[derive(Debug, Clone)]
-pub struct Order {
-    /// The image.
-    pub reference: Reference,
-    /// For which platforms, as they were written; this node's where there is none.
-    pub platforms: Vec<String>,
-    /// Every manifest of the image, whatever `platforms` says.
-    pub all_platforms: bool,
-    /// Which level of the CPU counts.
-    pub level: Level,
-    /// What to do with an image that is for another platform.
-    pub on_mismatch: OnMismatch,
-    /// Where to in containerd; the daemon's defaults where nothing is said.
-    pub place: Place,
-    /// Whether to make it ready to run.
-    pub unpack: bool,
-    /// The caller's own; those of the node where he brings none.
-    pub credentials: Option<Credentials>,
-    /// The door that he came through.
-    pub door: Door,
-    /// What his wish is part of, if he said so.
-    pub trace: Option<TraceContext>,
-}
-
-/// A question about a reference, without a pull.
-#[derive(Debug, Clone)]
-pub struct Question {
-    /// The image.
-    pub reference: Reference,
-    /// As it was written; this node's where there is none.
-    pub platform: Option<String>,
-    /// Which level of the CPU counts.
-    pub level: Level,
-    /// What to do with an image that is for another platform.
-    pub on_mismatch: OnMismatch,
-    /// Explain the answer.
-    pub explain: bool,
-    /// The caller's own; those of the node where he brings none.
-    pub credentials: Option<Credentials>,
 }
 
 /// The pulls of one daemon; clones share them.
@@ -123,34 +91,17 @@ struct Shared {
     host: OnceCell<LocalHost>,
     running: Running,
     landings: Landings,
-    turns: Semaphore,
+    resolving: Turns,
+    landing: Turns,
     tasks: TaskTracker,
     meter: Arc<dyn Meter>,
     /// Cancelled once what is under way has had its time.
     end: CancellationToken,
 }
 
-/// A pull that is done.
-#[derive(Debug)]
-pub struct Done {
-    /// What was planned.
-    pub planned: Planned,
-    /// What came of it.
-    pub pulled: Pulled,
-    /// Digest of the first image's config: the image ID of CRI.
-    pub image_id: Option<crate::core::digest::Digest>,
-    /// Where it is, for a person.
-    pub destination: String,
-}
-
-impl Brought for Done {
-    fn brought(&self) -> (&Planned, &Pulled) {
-        (&self.planned, &self.pulled)
-    }
-}
-
 impl Pulls {
-    /// Pulls with `engine` into the containerd of `defaults`, at most `at_once` landing at a time.
+    /// Pulls with `engine` into the containerd of `defaults`, at most `at_once` of one registry landing
+    /// at a time.
     #[must_use]
     pub fn new(
         engine: Engine,
@@ -166,7 +117,8 @@ impl Pulls {
             host: OnceCell::new(),
             running: Running::default(),
             landings: Landings::default(),
-            turns: Semaphore::new(at_once),
+            resolving: Turns::new(RESOLVES),
+            landing: Turns::new(at_once),
             tasks: TaskTracker::new(),
             meter,
             end: CancellationToken::new(),
@@ -203,49 +155,22 @@ impl Pulls {
         self.0.running.cancel(id)
     }
 
-    /// This node. Until containerd has said what it matches with, it is asked each time.
-    pub async fn host(&self) -> HostView<'_> {
-        if let Some(known) = self.0.host.get() {
-            return HostView::Known(known);
-        }
-        let host = LocalHost::new(Box::new(System::default()));
-        // Everybody asks for himself, so that nobody waits for more than his own question.
-        match tokio::time::timeout(HOST_PATIENCE, self.0.places.platform()).await {
-            Ok(Ok(platform)) => {
-                let told = match platform {
-                    Some(platform) => host.with_containerd(platform),
-                    None => host,
-                };
-                HostView::Known(self.0.host.get_or_init(|| async { told }).await)
-            }
-            Ok(Err(error)) => {
-                tracing::info!("containerd could not be asked what it matches with: {error}");
-                HostView::Guessed(Box::new(host))
-            }
-            Err(_) => {
-                tracing::info!("containerd does not say what it matches with");
-                HostView::Guessed(Box::new(host))
-            }
-        }
-    }
-
     /// Says what a reference stands for. A refusal is the second value.
     ///
     /// # Errors
     /// [`PullsError`] where the image cannot be read at all.
     pub async fn resolve(&self, question: &Question) -> Result<(Resolution, Option<ResolveError>), PullsError> {
         let host = self.host().await;
-        let platform = question.platform.as_deref().map(|text| parse(text, &host)).transpose()?;
+        let own = || host.report().matching_platform();
+        let platform = question.platform.as_deref().map(|text| Platform::parse(text, &own())).transpose()?;
         let wish = Wish { platform, level: question.level, on_mismatch: question.on_mismatch };
-        let credentials = question.credentials.as_ref();
-        let fetcher = self.fetcher(&question.reference, credentials, Arc::new(Silent))?;
-        let resolver = Resolver { fetcher: &fetcher, store: None, check_access: true, limits: *self.limits() };
-        let matcher = wish.matcher(&host);
-        let reading = if question.explain { Reading::Everything } else { Reading::Deciding(&matcher) };
-        let image = resolver.image(&question.reference, reading).await?;
-        let outcome = choice::choose(&image, &wish, &host);
-        let explanation = question.explain.then(|| choice::explain(&image, &wish, &host, outcome.as_ref().ok()));
-        Ok((Resolution::new(&image, outcome.as_ref().ok(), explanation.as_ref()), outcome.err()))
+        let (reference, hosts) = (&question.reference, self.settings().hosts);
+        let silent: Arc<dyn Observer> = Arc::new(Silent);
+        let fetcher = self.fetcher(reference, (question.credentials.as_ref(), &hosts), &silent)?;
+        let limits = *self.engine().limits();
+        let resolver = Resolver { fetcher: &fetcher, store: None, check_access: true, limits };
+        let _turn = self.0.resolving.at(reference.registry()).await;
+        Ok(resolver.resolution(reference, &wish, &host, question.explain).await?)
     }
 
     /// Pulls an image. Dropping this, or cancelling `cancel`, ends the pull in good order: nothing
@@ -301,146 +226,18 @@ impl Pulls {
         self.0.end.cancel();
     }
 
-    /// Pulls, and lets the log and the meter know.
-    async fn pull_told(
-        &self,
-        order: &Order,
-        listener: Arc<dyn Listener>,
-        cancel: CancellationToken,
-    ) -> Result<Done, PullsError> {
-        let metered = self.0.meter.begin(order.door);
-        let caller = Caller { reference: &order.reference, door: order.door.name(), trace: order.trace.as_ref() };
-        let done = tell(&caller, self.pull_watched(order, (listener, Arc::clone(&metered)), cancel)).await;
-        metered.end(done.as_ref().err().map(Classify::kind));
-        done
-    }
-
-    async fn pull_watched(
-        &self,
-        order: &Order,
-        (listener, metered): (Arc<dyn Listener>, Arc<dyn Metered>),
-        cancel: CancellationToken,
-    ) -> Result<Done, PullsError> {
-        let place = self.0.places.complete(&order.place);
-        let entry = self.0.running.enter(&order.reference, &place, order.door, cancel);
-        listener.began(entry.id());
-        let observer: Arc<dyn Observer> = entry.observe(Arc::clone(&listener), metered);
-        let timeout = self.settings().progress_timeout;
-        let mut pulling = std::pin::pin!(self.pull_as(order, &place, (&entry, &listener, observer)));
-        tokio::select! {
-            done = &mut pulling => return done,
-            () = entry.stuck(timeout) => entry.token().cancel(),
-        }
-        match pulling.await {
-            Err(PullsError::Pull(PullError::Cancelled)) => Err(PullsError::NoProgress { after: timeout }),
-            done => done,
-        }
-    }
-
-    async fn pull_as(
-        &self,
-        order: &Order,
-        place: &Place,
-        (entry, listener, observer): (&Entry, &Arc<dyn Listener>, Arc<dyn Observer>),
-    ) -> Result<Done, PullsError> {
-        let cancel = entry.token();
-        let host = unless(&cancel, self.host()).await?;
-        let store = unless(&cancel, self.0.places.open(place)).await??;
-        self.0.meter.stages(&store.staging());
-        let unpacker = self.0.places.unpacker(&store, &self.0.engine, self.settings().unpack);
-        let request = request(order, &host)?;
-        let fetcher = self.fetcher(&order.reference, order.credentials.as_ref(), Arc::clone(&observer))?;
-        let puller = Puller {
-            fetcher: &fetcher,
-            store: &store,
-            unpacker: order.unpack.then_some(&unpacker as &dyn Unpack),
-            check_access: true,
-            host: &host,
-            limits: *self.limits(),
-            observer: observer.as_ref(),
-        };
-        let plan = unless(&cancel, Box::pin(puller.plan(&request))).await??;
-        let planned = plan.told();
-        entry.planned(&planned);
-        listener.planned(&planned);
-        let key = Key {
-            place: place.clone(),
-            registry: order.reference.registry().to_owned(),
-            manifests: planned.images.iter().map(|(digest, _)| digest.clone()).collect(),
-        };
-        let mut landing = self.0.landings.join(key, &observer);
-        unless(&cancel, landing.turn()).await?;
-        // It is never closed.
-        let _turn = unless(&cancel, self.0.turns.acquire()).await?;
-        entry.landing();
-        let shared = landing.audience();
-        let fetcher = fetcher.with_observer(Arc::clone(&shared));
-        let puller = Puller { fetcher: &fetcher, observer: shared.as_ref(), ..puller };
-        let pulled = puller.land(&plan, &cancel).await?;
-        let image_id = plan.parts.first().map(|part| part.manifest.config.digest.clone());
-        Ok(Done { planned, pulled, image_id, destination: store.describe() })
-    }
-
+    /// Asks `hosts` for this caller.
     fn fetcher(
         &self,
         reference: &Reference,
-        credentials: Option<&Credentials>,
-        observer: Arc<dyn Observer>,
+        (credentials, hosts): (Option<&Credentials>, &HostOptions),
+        observer: &Arc<dyn Observer>,
     ) -> Result<Fetcher, PullsError> {
-        let settings = self.settings();
-        let hosts = hosts_for(reference, &settings.hosts)?;
+        let hosts = hosts_for(reference, hosts)?;
         let engine = match credentials {
             Some(own) => self.0.engine.with_credentials(own.clone()),
             None => self.0.engine.clone(),
         };
-        Ok(Fetcher::new(engine, hosts, observer))
+        Ok(Fetcher::new(engine, hosts, Arc::clone(observer)))
     }
-
-    fn limits(&self) -> &Limits {
-        self.0.engine.limits()
-    }
-}
-
-/// What comes of `work`, unless the pull is cancelled before.
-async fn unless<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Result<T, PullError> {
-    cancel.run_until_cancelled(work).await.ok_or(PullError::Cancelled)
-}
-
-/// This node, as far as it is known.
-#[derive(Debug)]
-pub enum HostView<'a> {
-    /// With containerd's own view.
-    Known(&'a LocalHost),
-    /// Without it, since it does not answer.
-    Guessed(Box<LocalHost>),
-}
-
-impl std::ops::Deref for HostView<'_> {
-    type Target = LocalHost;
-
-    fn deref(&self) -> &LocalHost {
-        match self {
-            Self::Known(host) => host,
-            Self::Guessed(host) => host,
-        }
-    }
-}
-
-fn parse(text: &str, host: &LocalHost) -> Result<Platform, PullsError> {
-    Ok(Platform::parse(text, &host.report().matching_platform())?)
-}
-
-fn request(order: &Order, host: &LocalHost) -> Result<PullRequest, PullsError> {
-    let listed = order.platforms.iter().map(|text| parse(text, host)).collect::<Result<Vec<_>, _>>()?;
-    let platforms = match (order.all_platforms, listed.is_empty()) {
-        (true, _) => Platforms::All,
-        (false, true) => Platforms::Host,
-        (false, false) => Platforms::Listed(listed),
-    };
-    Ok(PullRequest {
-        reference: order.reference.clone(),
-        platforms,
-        level: order.level,
-        on_mismatch: order.on_mismatch,
-    })
 }

@@ -30,7 +30,8 @@ use super::{Failure, daemon};
 pub(super) const LEVEL: LevelFilter = LevelFilter::INFO;
 /// The group whose members may use the socket.
 const GROUP: &str = "lighterman";
-/// Whole pulls at a time. Each has blobs of its own to wait for, and they share the CPUs anyway.
+/// Pulls from one registry at a time. Each has blobs of its own to wait for, and they share the CPUs
+/// and connections anyway.
 const PULLS: usize = 16;
 /// As long as containerd's own `image_pull_progress_timeout`.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5 * 60);

@@ -339,7 +339,12 @@ pub static KEYS: &[Key] = &[
         accepts: Accepts::Count,
         default: Fallback::Value("16"),
         example: "8",
-        ..key("serve", "max-pulls", "whole pulls at a time; more wait in line", field!(max_pulls))
+        ..key(
+            "serve",
+            "max-pulls",
+            "pulls that bring something from one registry at a time; more wait in line",
+            field!(max_pulls),
+        )
     },
     Key {
         accepts: Accepts::Duration,
@@ -349,7 +354,7 @@ pub static KEYS: &[Key] = &[
         ..key(
             "serve",
             "pull-progress-timeout",
-            "a pull that brings nothing for so long ends; \"0s\" is never",
+            "a pull that asks hosts in vain for so long ends; \"0s\" is never",
             field!(pull_progress_timeout),
         )
     },

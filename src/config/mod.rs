@@ -88,7 +88,7 @@ pub struct FileConfig {
     pub serve_listen: Option<PathBuf>,
     /// `serve.group`, a name or number.
     pub serve_group: Option<String>,
-    /// `serve.max-pulls`, at least 1.
+    /// `serve.max-pulls` of one registry, at least 1.
     pub max_pulls: Option<usize>,
     /// `serve.pull-progress-timeout`; zero is never.
     pub pull_progress_timeout: Option<Duration>,

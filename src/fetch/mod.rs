@@ -6,8 +6,8 @@
 //! disk stay and the next attempt goes on behind them.
 //!
 //! What all downloads share is the [`Engine`]'s: connections (`lanes`), memory (`budget`,
-//! `documents`), bandwidth, what is known of hosts (`health`), the downloads themselves (`flight`), and the
-//! numbers of it all (`ledger`).
+//! `documents`), bandwidth, what is known of hosts (`health`), the downloads themselves
+//! (`flight`), and the numbers of it all (`ledger`).
 //!
 //! This room decides nothing about images: which blobs are wanted is the caller's affair.
 

@@ -1,5 +1,6 @@
 //! Why a daemon did not pull.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::error::{Attempt, Blame, Classify, Kind};
@@ -24,9 +25,9 @@ pub enum PullsError {
     /// containerd cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The pull itself.
+    /// The pull itself. Shared, since all who waited for it hear of it.
     #[error(transparent)]
-    Pull(#[from] PullError),
+    Pull(Arc<PullError>),
     /// Every attempt was still being made, and nothing came of them.
     #[error("the pull made no progress for {} s and was given up; what was downloaded is kept", .after.as_secs())]
     NoProgress {
@@ -35,14 +36,34 @@ pub enum PullsError {
     },
 }
 
+impl From<PullError> for PullsError {
+    fn from(error: PullError) -> Self {
+        Self::Pull(Arc::new(error))
+    }
+}
+
 impl PullsError {
+    /// The same for those who waited for a pull; `None` where it says nothing about theirs.
+    pub(super) fn shared(&self) -> Option<Self> {
+        match self {
+            Self::Pull(error) if !matches!(**error, PullError::Cancelled) => Some(Self::Pull(Arc::clone(error))),
+            Self::NoProgress { after } => Some(Self::NoProgress { after: *after }),
+            _ => None,
+        }
+    }
+
+    /// Whoever does not unpack would not have met with it.
+    pub(super) fn is_about_unpacking(&self) -> bool {
+        matches!(self, Self::Pull(error) if matches!(**error, PullError::Unpack(_)))
+    }
+
     fn inner(&self) -> Option<&dyn Classify> {
         match self {
             Self::Platform(error) => Some(error),
             Self::Hosts(error) => Some(error),
             Self::Resolve(error) => Some(error),
             Self::Store(error) => Some(error),
-            Self::Pull(error) => Some(error),
+            Self::Pull(error) => Some(&**error),
             Self::NoProgress { .. } => None,
         }
     }

@@ -1,13 +1,20 @@
 //! One pull at a time lands an image in a place. Others who want the same wait for it and hear
-//! what it hears; when their turn comes, all is there, or they go on where it stopped.
+//! what it hears; when their turn comes, all is there.
+//!
+//! Where it failed, those who waited fail with it instead of trying the same again one after the
+//! other, and who comes after that starts afresh. Where it was cancelled, the next in line goes
+//! on where it stopped. A failure that another caller need not have in common, since he asks for
+//! himself with other rights, is not his: he tries.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::OwnedMutexGuard;
 
+use super::error::PullsError;
 use super::places::Place;
 use crate::core::digest::Digest;
+use crate::core::error::{Classify as _, Kind};
 use crate::fetch::progress::{Event, Observer};
 
 /// What is the same landing: the same manifests in the same place, from the same registry. One
@@ -19,6 +26,17 @@ pub(super) struct Key {
     pub(super) manifests: BTreeSet<Digest>,
 }
 
+/// What of a caller decides whether another one's failure would be his as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Way {
+    /// The repository that he asks for blobs.
+    pub(super) repository: String,
+    /// Whose credentials he has, by [`Engine::asker`](crate::fetch::Engine::asker).
+    pub(super) asker: Option<Digest>,
+    /// He wants it unpacked.
+    pub(super) unpacks: bool,
+}
+
 /// Every landing that somebody does or waits for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Landings(Arc<Mutex<HashMap<Key, Arc<Landing>>>>);
@@ -27,6 +45,14 @@ pub(super) struct Landings(Arc<Mutex<HashMap<Key, Arc<Landing>>>>);
 struct Landing {
     turn: Arc<tokio::sync::Mutex<()>>,
     audience: Arc<Audience>,
+    failure: OnceLock<Failure>,
+}
+
+/// How a landing ended that nobody can join any more.
+#[derive(Debug)]
+struct Failure {
+    error: PullsError,
+    way: Way,
 }
 
 /// Everybody who wants one image, whoever is landing it.
@@ -38,16 +64,41 @@ struct Audience(Mutex<Vec<Weak<dyn Observer>>>);
 pub(super) struct Part {
     landings: Landings,
     key: Key,
+    way: Way,
+    observer: Arc<dyn Observer>,
     landing: Arc<Landing>,
     turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Landings {
-    /// Joins whoever lands this already; `observer` hears of it from here on, for as long as it lives.
-    pub(super) fn join(&self, key: Key, observer: &Arc<dyn Observer>) -> Part {
+    /// Joins whoever lands this already; `observer` hears of it from here on.
+    pub(super) fn join(&self, key: Key, way: Way, observer: &Arc<dyn Observer>) -> Part {
+        let landing = self.landing(&key, observer);
+        Part { landings: self.clone(), key, way, observer: Arc::clone(observer), landing, turn: None }
+    }
+
+    fn landing(&self, key: &Key, observer: &Arc<dyn Observer>) -> Arc<Landing> {
         let landing = Arc::clone(self.lock().entry(key.clone()).or_default());
         landing.audience.lock().push(Arc::downgrade(observer));
-        Part { landings: self.clone(), key, landing, turn: None }
+        landing
+    }
+
+    /// Lets later callers start anew.
+    fn forget(&self, key: &Key, landing: &Arc<Landing>) {
+        let mut landings = self.lock();
+        if landings.get(key).is_some_and(|known| Arc::ptr_eq(known, landing)) {
+            landings.remove(key);
+        }
+    }
+
+    /// Gives up a share in a landing. One that nobody has part in is forgotten.
+    fn leave(&self, key: &Key, landing: Arc<Landing>) {
+        let mut landings = self.lock();
+        // Under the lock, so that of several who leave the last one finds that he is.
+        drop(landing);
+        if landings.get(key).is_some_and(|known| Arc::strong_count(known) == 1) {
+            landings.remove(key);
+        }
     }
 
     #[cfg(test)]
@@ -63,26 +114,59 @@ impl Landings {
 
 impl Part {
     /// Waits until nobody else lands the image.
-    pub(super) async fn turn(&mut self) {
-        if self.turn.is_none() {
-            self.turn = Some(Arc::clone(&self.landing.turn).lock_owned().await);
+    ///
+    /// # Errors
+    /// The failure of who landed it meanwhile.
+    pub(super) async fn turn(&mut self) -> Result<(), PullsError> {
+        while self.turn.is_none() {
+            let turn = Arc::clone(&self.landing.turn).lock_owned().await;
+            match self.landing.failure.get() {
+                None => self.turn = Some(turn),
+                Some(failure) => {
+                    if let Some(error) = failure.of(&self.way) {
+                        return Err(error);
+                    }
+                    self.landing = self.landings.landing(&self.key, &self.observer);
+                }
+            }
         }
+        Ok(())
     }
 
     /// Tells everybody who wants the image.
     pub(super) fn audience(&self) -> Arc<dyn Observer> {
         Arc::<Audience>::clone(&self.landing.audience)
     }
+
+    /// Ends the landing for everybody who waits, unless it was only cancelled. Gives the error back.
+    pub(super) fn failed(&self, error: PullsError) -> PullsError {
+        if let (Some(shared), Some(_)) = (error.shared(), &self.turn) {
+            // Before anybody hears, so that nobody joins a failure.
+            self.landings.forget(&self.key, &self.landing);
+            // There is no other: only one has the turn, and nobody gets it after a failure.
+            let _ = self.landing.failure.set(Failure { error: shared, way: self.way.clone() });
+        }
+        error
+    }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
         self.turn = None;
-        let mut landings = self.landings.lock();
-        // The map's and ours: nobody else has part in it, and nobody can join meanwhile.
-        if Arc::strong_count(&self.landing) == 2 {
-            landings.remove(&self.key);
-        }
+        self.landings.leave(&self.key, std::mem::take(&mut self.landing));
+    }
+}
+
+impl Failure {
+    /// The error for another caller, where it is his as well.
+    fn of(&self, other: &Way) -> Option<PullsError> {
+        let is_about_rights = matches!(
+            self.error.kind(),
+            Kind::Unauthenticated | Kind::PermissionDenied | Kind::NotFound | Kind::RateLimited
+        );
+        let same_rights = (&self.way.repository, &self.way.asker) == (&other.repository, &other.asker);
+        let same_work = other.unpacks || !self.error.is_about_unpacking();
+        self.error.shared().filter(|_| same_work && (same_rights || !is_about_rights))
     }
 }
 

@@ -1,20 +1,19 @@
 //! The list of pulls that are under way, each with how far it is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::account::Account;
+use super::error::PullsError;
 use super::listener::Listener;
 use super::places::Place;
-use crate::core::descriptor::Descriptor;
-use crate::core::digest::Digest;
 use crate::core::reference::Reference;
 use crate::fetch::progress::{Event, Observer};
-use crate::pull::Planned;
+use crate::pull::{Planned, PullError};
 
 /// The door that a caller came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +40,7 @@ impl Door {
 pub enum Phase {
     /// It is being found out what the reference stands for.
     Resolving,
-    /// It waits for its turn, or for another pull of the same image.
+    /// It waits for its turn at the registry, or for another pull of the same image.
     Queued,
     /// Blobs are fetched, unpacked and named.
     Landing,
@@ -97,16 +96,7 @@ struct Progress {
     door: Door,
     started: SystemTime,
     cancel: CancellationToken,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    phase: Phase,
-    bytes_total: u64,
-    blobs: HashMap<Digest, u64>,
-    layers: (usize, usize),
-    last_event: Instant,
+    account: Mutex<Account>,
 }
 
 /// Keeps the account of a pull, and passes on what is told of it.
@@ -120,13 +110,6 @@ struct Watched {
 impl Running {
     pub(super) fn enter(&self, reference: &Reference, place: &Place, door: Door, cancel: CancellationToken) -> Entry {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed) + 1;
-        let state = State {
-            phase: Phase::Resolving,
-            bytes_total: 0,
-            blobs: HashMap::new(),
-            layers: (0, 0),
-            last_event: Instant::now(),
-        };
         let progress = Arc::new(Progress {
             id,
             reference: reference.clone(),
@@ -134,7 +117,7 @@ impl Running {
             door,
             started: SystemTime::now(),
             cancel,
-            state: Mutex::new(state),
+            account: Mutex::new(Account::new()),
         });
         self.lock().insert(id, Arc::clone(&progress));
         Entry { table: self.clone(), progress }
@@ -170,16 +153,22 @@ impl Entry {
         self.progress.cancel.clone()
     }
 
-    pub(super) fn planned(&self, planned: &Planned) {
-        let mut state = self.progress.lock();
-        state.bytes_total = planned.bytes;
-        state.phase = Phase::Queued;
+    /// It is being found out what the reference stands for: hosts are asked, unless somebody
+    /// says [`Event::Held`] of it.
+    pub(super) fn resolving(&self) {
+        self.progress.lock().begin(Phase::Resolving, [self.progress.reference.familiar()]);
     }
 
+    /// The manifests are chosen; whatever comes next is waited for.
+    pub(super) fn planned(&self, planned: &Planned) {
+        let mut account = self.progress.lock();
+        account.bytes_total = planned.bytes;
+        account.begin(Phase::Queued, []);
+    }
+
+    /// It is its own turn to land.
     pub(super) fn landing(&self) {
-        let mut state = self.progress.lock();
-        state.phase = Phase::Landing;
-        state.last_event = Instant::now();
+        self.progress.lock().begin(Phase::Landing, []);
     }
 
     /// An observer that keeps this entry's account and tells `listener` and `metered`.
@@ -187,88 +176,56 @@ impl Entry {
         Arc::new(Watched { progress: Arc::clone(&self.progress), listener, metered })
     }
 
-    /// Comes back once nothing has happened for `timeout` while there was something to wait for
-    /// from a registry. Whoever waits for his turn, or for the disk, is not stuck.
+    /// Does a part of the pull, and gives it up where nothing comes of it for `timeout`, not
+    /// counting the time in which no host was asked.
+    pub(super) async fn watched<T>(
+        &self,
+        timeout: Duration,
+        work: impl Future<Output = Result<T, PullError>>,
+    ) -> Result<T, PullsError> {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            done = &mut work => return Ok(done?),
+            () = self.stuck(timeout) => self.progress.cancel.cancel(),
+        }
+        match work.await {
+            Err(PullError::Cancelled) => Err(PullsError::NoProgress { after: timeout }),
+            done => Ok(done?),
+        }
+    }
+
+    /// Comes back once hosts were asked for `timeout` in all since the pull last came further.
+    /// Whoever waits for his turn, for others or for the disk is not stuck.
     pub(super) async fn stuck(&self, timeout: Duration) {
         loop {
-            let since = self.progress.lock().waiting_since();
-            match since.map(|since| since + timeout) {
-                Some(deadline) if deadline <= Instant::now() => return,
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => tokio::time::sleep(timeout).await,
+            let stands = self.progress.lock().standstill();
+            match timeout.saturating_sub(stands) {
+                Duration::ZERO => return,
+                left => tokio::time::sleep(left).await,
             }
         }
     }
 }
 
 impl Progress {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Account> {
         // Whole after any panic: counts only.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn told(&self) -> RunningPull {
-        let state = self.lock();
+        let account = self.lock();
         RunningPull {
             id: self.id,
             reference: self.reference.clone(),
             place: self.place.clone(),
             door: self.door,
             started: self.started,
-            phase: state.phase,
-            bytes_done: state.bytes_done(),
-            bytes_total: state.bytes_total,
-            layers_done: state.layers.0,
-            layers_total: state.layers.1,
-        }
-    }
-}
-
-impl State {
-    fn bytes_done(&self) -> u64 {
-        self.blobs.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes))
-    }
-
-    fn waiting_since(&self) -> Option<Instant> {
-        let waits = match self.phase {
-            Phase::Resolving => true,
-            Phase::Queued => false,
-            Phase::Landing => self.bytes_done() < self.bytes_total,
-        };
-        waits.then_some(self.last_event)
-    }
-
-    fn whole(&mut self, blob: &Descriptor) -> bool {
-        self.blobs.insert(blob.digest.clone(), blob.size) == Some(blob.size)
-    }
-
-    /// Takes an event into the account; false for one that tells nothing new.
-    fn take(&mut self, event: &Event<'_>) -> bool {
-        // Only what brings the pull further: attempts may fail for ever.
-        if !matches!(event, Event::NextHost { .. } | Event::Waiting { .. } | Event::Blamed { .. }) {
-            self.last_event = Instant::now();
-        }
-        match event {
-            // Said again by our own turn, after another pull had brought it.
-            Event::Present(blob) => !self.whole(blob),
-            Event::Finished(blob) => {
-                self.whole(blob);
-                true
-            }
-            Event::Started { blob, offset } => {
-                self.blobs.insert(blob.digest.clone(), *offset);
-                true
-            }
-            Event::Advanced { digest, bytes } => {
-                let held = self.blobs.entry((*digest).clone()).or_default();
-                *held = held.saturating_add(*bytes);
-                true
-            }
-            Event::Unpacked { done, total } => {
-                self.layers = (*done, *total);
-                true
-            }
-            _ => true,
+            phase: account.phase,
+            bytes_done: account.bytes_done(),
+            bytes_total: account.bytes_total,
+            layers_done: account.layers.0,
+            layers_total: account.layers.1,
         }
     }
 }

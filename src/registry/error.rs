@@ -249,6 +249,15 @@ fn deepest<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'stat
     error
 }
 
+#[cfg(all(test, feature = "containerd"))]
+impl RegistryError {
+    /// A host that answered with this status.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        let reason = Reason::Status { status, message: None, retry_after: None };
+        Self::new("registry.example", "a blob", Stage::Request, reason)
+    }
+}
+
 impl RegistryError {
     /// `host` failed to give `subject`.
     pub(super) fn new(host: impl fmt::Display, subject: &str, stage: Stage, reason: Reason) -> Self {

@@ -32,6 +32,8 @@ mod node;
 #[cfg(feature = "containerd")]
 mod plugins;
 mod pull_layout;
+#[cfg(feature = "containerd")]
+mod pulls;
 mod resolve;
 mod skopeo;
 mod support;
