@@ -20,7 +20,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::layer::{self, Layer, LayerError, Order, Source};
+use super::layer::{self, Layer, LayerError, Order, Source, Unproven};
 use super::options::{Durability, Extractor, Options, Start};
 use super::plan::{Step, plan};
 use super::tree::Whiteouts;
@@ -29,12 +29,12 @@ use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable};
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::manifest::{ImageConfig, Manifest};
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Priority};
 use crate::fetch::{Arrival, Engine};
 use crate::store::containerd::{Containerd, labels};
 use crate::store::error::RemoteCode;
 use crate::store::staging::FollowError;
-use crate::store::{Lease, Store, StoreError};
+use crate::store::{BlobReader, Lease, Store, StoreError};
 pub use differ::{Application, Applied, ApplyError};
 use landing::{Quay, wait_until_present};
 use overlay::Ground;
@@ -203,11 +203,18 @@ impl Unpacker {
                     _ => {
                         // Before the store begins to send.
                         let buffers = budget.reserve(layer::most_buffers()).await;
-                        (Source::Stored(self.store.open(blob).await?.ok_or_else(|| lost(&blob.digest))?), buffers)
+                        (Source::Stored(self.open(blob).await?), buffers)
                     }
                 };
+                let is_stored = matches!(source, Source::Stored(_));
                 let scratch = workspace.scratch().map_err(|error| StoreError::io("create", workspace.root(), error))?;
-                layer::grow(self.engine.cpu(), source, order.clone(), scratch).await
+                let grown = layer::grow(self.engine.cpu(), source, order.clone(), scratch).await;
+                if is_stored && grown.as_ref().is_err_and(LayerError::depends_on_the_bytes) {
+                    // They were right when they went in; disks forget.
+                    let again = Source::Unproven(Unproven::stream(self.open(blob).await?, blob));
+                    self.engine.cpu().spawn(Priority::HASH, again.verdict()).await?;
+                }
+                grown
             };
             match grown.await {
                 // Wrong bytes, or a download that another one takes up.
@@ -217,6 +224,10 @@ impl Unpacker {
                 grown => return grown,
             }
         }
+    }
+
+    async fn open(&self, blob: &Descriptor) -> Result<BlobReader, StoreError> {
+        self.store.open(blob).await?.ok_or_else(|| lost(&blob.digest))
     }
 
     /// Says of every blob which tar is in it, now that it is proven.

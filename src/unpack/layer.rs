@@ -7,15 +7,16 @@
 //! [`grow`] only returns once blob digest and diffID both held.
 
 mod check;
+mod inflating;
+mod source;
 mod unproven;
 
 use std::path::Path;
 
-use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::archive::{Archive, ArchiveError};
-use super::inflate::{self, InflateError, Inflater, Progress};
+use super::inflate::{self, InflateError, Inflater};
 use super::tree::{Grown, Tree, TreeError, Whiteouts};
 use super::workspace::Scratch;
 use crate::core::descriptor::MediaType;
@@ -24,9 +25,11 @@ use crate::core::error::{Classify, Kind};
 use crate::core::limits::Limits;
 use crate::cpu::{self, Cpu, Priority};
 use crate::fetch::Budget;
+use crate::store::StoreError;
 use crate::store::staging::{FollowError, Follower};
-use crate::store::{BlobReader, StoreError};
 pub use check::check;
+use inflating::read_and_inflate;
+pub use source::Source;
 pub use unproven::Unproven;
 
 /// Bytes read at a time; smaller ones slow the decoders down.
@@ -60,16 +63,6 @@ pub fn most_buffers() -> u32 {
 
 fn with_window(window: usize) -> u32 {
     u32::try_from(INPUT + BUFFER * BUFFERS + (1 << 20) + window).unwrap_or(u32::MAX)
-}
-
-/// Where the bytes of a layer come from.
-pub enum Source {
-    /// Staging, where they may still be arriving.
-    Arriving(Follower),
-    /// A store that had the blob before.
-    Stored(BlobReader),
-    /// Somewhere that nobody vouches for.
-    Unproven(Unproven),
 }
 
 /// What is to be made of a layer.
@@ -151,23 +144,24 @@ where
     P: AsRef<Path> + Send + 'static,
 {
     let priority = Priority::layer(order.index);
-    let mut verdict = match &source {
-        Source::Arriving(follower) => Some(follower.clone()),
-        // What a store has was verified when it went in, and the other proves itself.
-        Source::Stored(_) | Source::Unproven(_) => None,
-    };
     let (outlet, inlet) = between();
     let inflating = cpu.spawn(priority, read_and_inflate(source, Inflater::new(&order.media_type), outlet));
     let writing = cpu.spawn(priority, write(order, scratch, inlet));
-    let grown = both(tokio::join!(inflating, writing));
-    // What makes no sense may be the publisher's, or never have been published: the digest
-    // tells, and where it does not hold the right bytes are still to come.
-    if let Some(verdict) = &mut verdict
-        && grown.as_ref().err().is_none_or(LayerError::depends_on_the_bytes)
-    {
-        verdict.verified().await?;
+    let ((source, inflated), written) = tokio::join!(inflating, writing);
+    judged(cpu, priority, source, both((inflated, written))).await
+}
+
+/// What came of a layer, once it is known whether that was due to its bytes and those are right.
+async fn judged<T>(
+    cpu: &Cpu,
+    priority: Priority,
+    source: Source,
+    outcome: Result<T, LayerError>,
+) -> Result<T, LayerError> {
+    if outcome.as_ref().err().is_none_or(LayerError::depends_on_the_bytes) {
+        cpu.spawn(priority, source.verdict()).await?;
     }
-    grown
+    outcome
 }
 
 impl LayerError {
@@ -192,8 +186,9 @@ impl LayerError {
         }
     }
 
-    /// Other bytes might have gone well. What is this node's own fault is known at once.
-    fn depends_on_the_bytes(&self) -> bool {
+    /// Whether other bytes might have gone well. What is this node's own fault is known at once.
+    #[must_use]
+    pub fn depends_on_the_bytes(&self) -> bool {
         match self {
             Self::Inflate(_) | Self::Archive(ArchiveError::Archive(_)) | Self::DiffId { .. } => true,
             Self::Archive(ArchiveError::Sink(error)) | Self::Tree(error) => {
@@ -227,52 +222,19 @@ fn between() -> (Outlet, Inlet) {
     (Outlet { pieces: sender, spare }, Inlet { pieces, returned })
 }
 
-/// What came of both stages: the error that came first, where there are two.
+/// What came of both stages: of two errors the one that explains the other.
 fn both<T>(outcome: (Result<(), LayerError>, Result<T, LayerError>)) -> Result<T, LayerError> {
     match outcome {
-        (Err(error), Err(LayerError::CutOff)) | (_, Err(error)) | (Err(error), _) => Err(error),
+        (Err(error), Err(LayerError::CutOff)) => Err(error),
+        // The bytes themselves are lost or wrong, so it says nothing what was made of them.
+        (Err(error @ (LayerError::Follow(_) | LayerError::Read(_) | LayerError::Store(_))), Err(made))
+            if made.depends_on_the_bytes() =>
+        {
+            Err(error)
+        }
+        (_, Err(error)) | (Err(error), _) => Err(error),
         (Ok(()), Ok(made)) => Ok(made),
     }
-}
-
-/// The first stage: reads and inflates.
-async fn read_and_inflate(mut source: Source, mut inflater: Inflater, outlet: Outlet) -> Result<(), LayerError> {
-    let Outlet { pieces, mut spare } = outlet;
-    let mut input = vec![0; INPUT];
-    let mut output = next(&mut spare).await?;
-    let mut filled = 0;
-    loop {
-        let count = source.read(&mut input).await?;
-        if count == 0 {
-            inflater.end_of_input()?;
-        }
-        let mut rest = &input[..count];
-        loop {
-            let progress = inflater.step(rest, &mut output[filled..])?;
-            rest = &rest[progress.consumed..];
-            filled += progress.produced;
-            if filled == output.len() {
-                let full = std::mem::take(&mut output);
-                pieces.send(Piece::Bytes(full)).await.map_err(|_| LayerError::CutOff)?;
-                output = next(&mut spare).await?;
-                filled = 0;
-            } else if progress == Progress::NONE {
-                break;
-            }
-        }
-        if count == 0 {
-            break;
-        }
-        cpu::yield_now().await;
-    }
-    inflater.finish()?;
-    output.truncate(filled);
-    pieces.send(Piece::Bytes(output)).await.map_err(|_| LayerError::CutOff)?;
-    pieces.send(Piece::End).await.map_err(|_| LayerError::CutOff)
-}
-
-async fn next(spare: &mut Receiver<Vec<u8>>) -> Result<Vec<u8>, LayerError> {
-    spare.recv().await.ok_or(LayerError::CutOff)
 }
 
 /// The second stage: hashes the tar and writes the files.
@@ -300,26 +262,6 @@ async fn write<P: AsRef<Path>>(order: Order, scratch: P, inlet: Inlet) -> Result
         cpu::yield_now().await;
     }
     Err(LayerError::CutOff)
-}
-
-impl Source {
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, LayerError> {
-        match self {
-            Self::Arriving(follower) => Ok(follower.read(buffer).await?),
-            Self::Stored(reader) => reader.read(buffer).await.map_err(LayerError::Read),
-            Self::Unproven(bytes) => bytes.read(buffer).await,
-        }
-    }
-}
-
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Arriving(_) => "Arriving",
-            Self::Stored(_) => "Stored",
-            Self::Unproven(_) => "Unproven",
-        })
-    }
 }
 
 #[cfg(test)]

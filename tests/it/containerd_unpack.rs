@@ -1,5 +1,6 @@
 //! Layers that are unpacked while they arrive, into a real containerd.
 
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -131,6 +132,29 @@ fn a_mirror_whose_bytes_do_not_even_inflate_is_left_for_the_registry() {
     assert!(outcome.stderr.contains(&mirror.address()), "nobody is told who sent wrong bytes: {outcome:?}");
     assert_eq!(bed.liar.requests_for(&bed.request).len(), 1, "the registry was not asked once");
     bed.runs("right");
+}
+
+#[test]
+fn bytes_that_the_store_has_lost_are_not_the_images_fault() {
+    // Compresses well, so that it does not even inflate.
+    let (image, request) = image(&b"from the ship to the quay ".repeat(500_000));
+    let bed = Bed::of(&image, ContainerdDaemon::start());
+    let user = Lighterman::new();
+    user.run(&text(&bed.args(&["--no-unpack"]))).succeeds();
+    let (_, hex) = request.rsplit_once(':').expect("a digest");
+    let stored = std::fs::OpenOptions::new().read(true).write(true).open(bed.daemon.blobs().join(hex));
+    let stored = stored.expect("root may");
+    let flip = || {
+        let mut byte = [0];
+        stored.read_exact_at(&mut byte, 5000).expect("reads");
+        stored.write_all_at(&[!byte[0]], 5000).expect("writes");
+    };
+    flip();
+    let refused = user.run(&text(&bed.args(&[]))).fails(exit::LOCAL_IO);
+    refused.says(&["content in the store is damaged", "blame: this node"]);
+    flip();
+    user.run(&text(&bed.args(&[]))).succeeds();
+    bed.runs("mended");
 }
 
 #[test]

@@ -6,11 +6,13 @@
 //! that another differ can do what this one could not, and a directory that is not empty
 //! is not touched at all.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use containerd_client::types::Mount;
+use rustix::fs::{Mode, OFlags};
 
 use super::super::archive::ArchiveError;
 use super::super::layer::{self, Layer, LayerError, Order, Source, Unproven};
@@ -52,6 +54,12 @@ pub enum ApplyError {
     /// Nothing that this differ does. The mounts are as they were, for another to try.
     #[error("lighterman leaves this layer to others: {0}")]
     NotTaken(String),
+    /// Somebody else has layers extracted into the same place, which no other differ must join.
+    #[error("another layer is being extracted into {}", dir.display())]
+    Taken {
+        /// Where.
+        dir: PathBuf,
+    },
     /// The layer, or the place for it, is no good.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
@@ -73,6 +81,7 @@ impl Classify for ApplyError {
     fn kind(&self) -> Kind {
         match self {
             Self::NotTaken(_) => Kind::Unsupported,
+            Self::Taken { .. } => Kind::StoreInvalid,
             Self::Unpack(error) => error.kind(),
         }
     }
@@ -80,6 +89,7 @@ impl Classify for ApplyError {
     fn blame(&self) -> Blame {
         match self {
             Self::NotTaken(_) => self.kind().blame(),
+            Self::Taken { .. } => Blame::Caller,
             Self::Unpack(error) => error.blame(),
         }
     }
@@ -87,6 +97,7 @@ impl Classify for ApplyError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NotTaken(_) => Some("name containerd's own differ \"walking\" after this one".into()),
+            Self::Taken { .. } => Some("prepare a snapshot for each layer".into()),
             Self::Unpack(error) => error.hint(),
         }
     }
@@ -150,11 +161,14 @@ async fn open(store: &Containerd, blob: &Descriptor) -> Result<Unproven, String>
     }
 }
 
-/// A directory that is filled. What is in it goes when this is dropped, unless it is kept.
+/// A directory that is filled by nobody else. What is in it goes when this is dropped, unless it
+/// is kept.
 #[derive(Debug)]
 struct Target {
     site: Site,
     is_kept: bool,
+    /// Locked until all of that is over.
+    folder: File,
 }
 
 impl Target {
@@ -166,17 +180,25 @@ impl Target {
         // containerd may see another file system than we do, and everybody else should see none.
         let around = site.dir.parent().ok_or_else(|| odd("it is the root"))?;
         overlay::check_owner(around).map_err(|error| odd(&format!("the folder around it: {error}")))?;
+        let folder = open_dir(&site.dir).map_err(|error| odd(&error.to_string()))?;
+        match folder.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(ApplyError::Taken { dir: site.dir }),
+            Err(TryLockError::Error(error)) => return Err(odd(&error.to_string())),
+        }
         if !is_empty(&site.dir).map_err(|error| odd(&error.to_string()))? {
             return Err(odd("it is not empty"));
         }
-        Ok(Self { site, is_kept: false })
+        Ok(Self { site, is_kept: false, folder })
     }
 }
 
+fn open_dir(dir: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(dir, flags, Mode::empty())?.into())
+}
+
 fn is_empty(dir: &Path) -> io::Result<bool> {
-    if !std::fs::symlink_metadata(dir)?.is_dir() {
-        return Err(io::ErrorKind::NotADirectory.into());
-    }
     Ok(std::fs::read_dir(dir)?.next().is_none())
 }
 
@@ -205,8 +227,7 @@ fn finish(layer: Layer<Target>, durability: Durability) -> Result<Applied, Layer
     let base = RootMeta { mode: made.mode() & 0o7777, uid: made.uid(), gid: made.gid() };
     tree::settle(dir, &grown, &target.site.lowers, base)?;
     if durability == Durability::Synced {
-        let open = std::fs::File::open(dir).map_err(|error| failed("sync", error))?;
-        rustix::fs::syncfs(&open).map_err(|errno| failed("sync", errno.into()))?;
+        rustix::fs::syncfs(&target.folder).map_err(|errno| failed("sync", errno.into()))?;
     }
     target.is_kept = true;
     Ok(Applied { diff_id, size: tar_bytes })
@@ -263,6 +284,21 @@ mod tests {
         let refused = Target::open(site.clone()).expect_err("somebody else's work is in it");
         assert!(matches!(refused, ApplyError::NotTaken(_)), "{refused}");
         assert!(site.dir.join("file").exists());
+    }
+
+    #[test]
+    fn nobody_else_fills_it_meanwhile() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let site = site_in(folder.path());
+        let target = Target::open(site.clone()).expect("is empty and ours");
+        let refused = Target::open(site.clone()).expect_err("it is being filled");
+        assert!(matches!(refused, ApplyError::Taken { .. }), "{refused}");
+        assert_eq!((refused.kind(), refused.blame()), (Kind::StoreInvalid, Blame::Caller));
+        std::fs::write(site.dir.join("file"), "x").expect("writes");
+        let refused = Target::open(site.clone()).expect_err("it is still being filled");
+        assert!(matches!(refused, ApplyError::Taken { .. }), "no other differ may be let at it: {refused}");
+        drop(target);
+        Target::open(site).expect("is free again");
     }
 
     #[test]

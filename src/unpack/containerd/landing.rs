@@ -6,7 +6,7 @@ use std::path::Path;
 use containerd_client::types::Mount;
 use tokio::sync::watch;
 
-use super::super::layer::{self, Layer, Source};
+use super::super::layer::{self, Layer, Source, Unproven};
 use super::super::plan::Step;
 use super::super::{Outcome, UnpackError};
 use super::diff;
@@ -121,7 +121,8 @@ impl Landing<'_> {
         // Before the store begins to send.
         let _buffers = engine.budget().reserve(layer::most_buffers()).await;
         let Ok(Some(reader)) = self.quay.snapshots.store.open(layer).await else { return false };
-        let read = layer::check(engine.cpu(), Source::Stored(reader), &layer.media_type, engine.limits()).await;
+        let source = Source::Unproven(Unproven::stream(reader, layer));
+        let read = layer::check(engine.cpu(), source, &layer.media_type, engine.limits()).await;
         read.is_err_and(|error| error.is_damage())
     }
 }

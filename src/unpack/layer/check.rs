@@ -1,6 +1,6 @@
 //! Reading a layer without making anything of it.
 
-use super::{Inlet, LayerError, Piece, Source, between, both, read_and_inflate};
+use super::{Inlet, LayerError, Piece, Source, between, both, judged, read_and_inflate};
 use crate::core::descriptor::MediaType;
 use crate::core::limits::Limits;
 use crate::cpu::{self, Cpu, Priority};
@@ -16,7 +16,8 @@ pub async fn check(cpu: &Cpu, source: Source, media_type: &MediaType, limits: &L
     let (outlet, inlet) = between();
     let inflating = cpu.spawn(Priority::TIDY, read_and_inflate(source, Inflater::new(media_type), outlet));
     let reading = cpu.spawn(Priority::TIDY, read(Archive::new(limits), inlet));
-    both(tokio::join!(inflating, reading))
+    let ((source, inflated), read) = tokio::join!(inflating, reading);
+    judged(cpu, Priority::TIDY, source, both((inflated, read))).await
 }
 
 async fn read(mut archive: Archive, inlet: Inlet) -> Result<(), LayerError> {

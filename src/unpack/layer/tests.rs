@@ -251,8 +251,12 @@ async fn bytes_of_no_repute_prove_themselves_at_their_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let workspace = Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens");
     let path = folder.path().join("blob");
-    std::fs::write(&path, &blob).expect("writes");
-    for (descriptor, is_right) in [(whole, true), (longer, false), (shorter, false), (other, false)] {
+    let mut lost = blob.clone();
+    lost[20] ^= 0xff;
+    let cases = [(&blob, whole.clone(), true), (&blob, longer, false), (&blob, shorter, false), (&blob, other, false)];
+    // It does not even inflate, and that is due to whoever kept it.
+    for (blob, descriptor, is_right) in cases.into_iter().chain([(&lost, whole, false)]) {
+        std::fs::write(&path, blob).expect("writes");
         let file = Unproven::file(File::open(&path).expect("opens"), &descriptor);
         let stream = Unproven::stream(Box::pin(std::io::Cursor::new(blob.clone())), &descriptor);
         for bytes in [file, stream] {

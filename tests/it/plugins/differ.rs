@@ -149,20 +149,41 @@ fn a_layer_that_fails_leaves_nothing_behind() {
 #[test]
 fn wrong_bytes_in_the_store_are_found() {
     let bed = Bed::new("overlayfs");
-    let layer = plain("file", &[b'a'; 500_000]);
+    let content = [b'a'; 500_000];
+    let (tar, gzip) = (plain("file", &content), blob(Tree::new().file("file", 0o644, &content)));
+    // In a file, in what a tar says of it, and in what does not even inflate.
+    for (case, (layer, at)) in [(&tar, 400_000), (&tar, 150), (&gzip, 100)].into_iter().enumerate() {
+        bed.hands.put(layer);
+        let mounts = bed.hands.prepare(&format!("top {case}"), "");
+        let stored = bed.containerd.blobs().join(layer.hex());
+        let file = std::fs::OpenOptions::new().write(true).open(&stored).expect("root may");
+        file.write_all_at(&[!layer.bytes[at]], at as u64).expect("writes");
+        // Not the image's fault, but that of the disk.
+        let refused = bed.hands.apply(&bed.daemon.socket(), application(layer, &mounts)).expect_err("is damaged");
+        assert_eq!(refused.code(), Code::Internal, "{case}: {refused}");
+        assert!(refused.message().contains("does not match its digest"), "{case}: {refused}");
+        assert_eq!(names(&directory(&mounts)), [""; 0]);
+        file.write_all_at(&[layer.bytes[at]], at as u64).expect("writes");
+        assert_eq!(bed.code(application(layer, &mounts)), Code::Ok);
+        assert_eq!(std::fs::read(directory(&mounts).join("file")).expect("reads"), content);
+    }
+}
+
+#[test]
+fn a_place_that_is_being_filled_is_left_to_who_fills_it() {
+    let bed = Bed::new("overlayfs");
+    let layer = blob(Tree::new().file("file", 0o644, b"content"));
     bed.hands.put(&layer);
     let mounts = bed.hands.prepare("top", "");
-    let stored = bed.containerd.blobs().join(layer.hex());
-    let file = std::fs::OpenOptions::new().write(true).open(&stored).expect("root may");
-    file.write_all_at(b"b", 400_000).expect("writes");
-    // Not the image's fault, but that of the disk.
-    let refused = bed.hands.apply(&bed.daemon.socket(), application(&layer, &mounts)).expect_err("is damaged");
-    assert_eq!(refused.code(), Code::Internal, "{refused}");
-    assert!(refused.message().contains("does not match its digest"), "{refused}");
-    assert_eq!(names(&directory(&mounts)), [""; 0]);
-    file.write_all_at(b"a", 400_000).expect("writes");
+    let dir = directory(&mounts);
+    let folder = std::fs::File::open(&dir).expect("opens");
+    folder.try_lock().expect("nobody has it");
+    // Not UNIMPLEMENTED, with which containerd would go on to its own differ.
+    assert_eq!(bed.code(application(&layer, &mounts)), Code::FailedPrecondition);
+    assert_eq!(names(&dir), [""; 0]);
+    drop(folder);
     assert_eq!(bed.code(application(&layer, &mounts)), Code::Ok);
-    assert_eq!(std::fs::read(directory(&mounts).join("file")).expect("reads"), [b'a'; 500_000]);
+    assert_eq!(names(&dir), ["file"]);
 }
 
 #[test]
