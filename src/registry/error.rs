@@ -249,7 +249,7 @@ fn deepest<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'stat
     error
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "containerd"))]
 impl RegistryError {
     /// A host that answered with this status.
     pub(crate) fn of_status(status: StatusCode) -> Self {
