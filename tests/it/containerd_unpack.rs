@@ -70,7 +70,7 @@ fn manifest(cargo: Layer) -> Manifest {
 /// The type of a layer that only containerd may know how to unpack, and how it is told.
 const ENCRYPTED: &str = "application/vnd.oci.image.layer.v1.tar+encrypted";
 const PROCESSOR: &str = r#"
-[stream_processors."of-a-test"]
+[stream_processors."io.containerd.ocicrypt.decoder.v1.tar"]
   accepts = ["application/vnd.oci.image.layer.v1.tar+encrypted"]
   returns = "application/vnd.oci.image.layer.v1.tar"
   path = "base64"
