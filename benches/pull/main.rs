@@ -29,6 +29,7 @@
 mod arguments;
 mod content;
 mod daemon;
+mod differ;
 mod disk;
 mod image;
 mod measure;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::arguments::Arguments;
 use super::daemon::Containerd;
+use super::differ;
 use super::disk::{Disk, Speed, touch_memory};
 use super::image::{Image, Recipe};
 use super::measure::{self, loopback_bytes};
@@ -31,6 +32,8 @@ enum Kind {
     Pull(Recipe, Pace, Goal, f64),
     /// The same of an image that is there.
     Again(Recipe, f64),
+    /// One layer that containerd has, extracted by its own differ and by ours.
+    Differ(Recipe),
     /// Our peak memory as a layer grows; MiB at the most, and MiB that it may grow.
     Memory { small: Recipe, large: Recipe, peak: f64, growth: f64 },
     /// Our own part of resolving a reference.
@@ -45,7 +48,7 @@ const LARGE: Recipe = Recipe::Filled { layers: 1, compressed: 249 * MB, largest:
 const SMALL: Recipe = Recipe::Filled { layers: 40, compressed: MB / 5, largest: MB / 10 };
 
 /// Every row.
-pub(crate) const ALL: [Row; 9] = [
+pub(crate) const ALL: [Row; 10] = [
     Row {
         name: "five",
         title: "pull and unpack, 5 layers of many files",
@@ -76,6 +79,7 @@ pub(crate) const ALL: [Row; 9] = [
         title: "fetch 5 layers into an OCI layout (skopeo)",
         kind: Kind::Pull(FIVE, Pace::Free, Goal::Layout, 2.0),
     },
+    Row { name: "differ", title: "apply one large layer as a differ", kind: Kind::Differ(LARGE) },
     Row { name: "present", title: "pull of 5 layers that are there", kind: Kind::Again(FIVE, 3.0) },
     Row {
         name: "memory",
@@ -134,6 +138,17 @@ impl Bench<'_> {
                 let line = Line::ratio(row.title, [&ours, &peer], (Turn::wall, self.target(times)));
                 (vec![line], json!({"image": image.made, "ours": ours.as_json(), "peer": peer.as_json()}))
             }
+            Kind::Differ(recipe) => {
+                let (image, registry) = self.serve(recipe, Pace::Free);
+                let [mut ours, mut peer] = <[Turns; 2]>::default();
+                for _ in 0..self.arguments.turns() {
+                    for (puller, turns) in [(self.ours(), &mut ours), (self.peer(), &mut peer)] {
+                        turns.0.push(self.fresh(&puller, (&image, &registry), Goal::Content, &differ::apply));
+                    }
+                }
+                let line = Line::ratio(row.title, [&ours, &peer], (Turn::wall, Target::None("s")));
+                (vec![line], json!({"image": image.made, "ours": ours.as_json(), "peer": peer.as_json()}))
+            }
             Kind::Memory { small, large, peak, growth } => {
                 let (mut lines, mut details) = (Vec::new(), Vec::new());
                 for (speed, kind) in [(Speed::Cached, ""), (Speed::Synchronous, ", slow disk")] {
@@ -189,16 +204,27 @@ impl Bench<'_> {
             // Only unpacking makes trees, and an earlier lighterman stands for one kind of them.
             let syncs = goal == Goal::Unpacked && self.arguments.before.is_none();
             for (puller, turns) in sides.into_iter().filter(|(p, _)| syncs || *p != syncing) {
-                touch_memory(self.scratch, 2 * (image.made.bytes + image.made.compressed));
-                let landing = self.landing(goal, Disk::fresh(self.scratch, self.disks, Speed::Cached));
-                let reference = Image::reference(registry);
-                let task = Task { reference: &reference, goal, landing: &landing, scratch: self.scratch };
-                let turn = pull(&puller, &task, registry);
-                report::turn(&puller, &turn);
-                turns.0.push(turn);
+                let one = |puller: &Puller, task: &Task<'_>| pull(puller, task, registry);
+                turns.0.push(self.fresh(&puller, (image, registry), goal, &one));
             }
         }
         [ours, synced, peer]
+    }
+
+    /// One turn on a disk of its own.
+    fn fresh(
+        &self,
+        puller: &Puller,
+        (image, registry): (&Image, &Registry),
+        goal: Goal,
+        one: &dyn Fn(&Puller, &Task<'_>) -> Turn,
+    ) -> Turn {
+        touch_memory(self.scratch, 2 * (image.made.bytes + image.made.compressed));
+        let landing = self.landing(goal, Disk::fresh(self.scratch, self.disks, Speed::Cached));
+        let reference = Image::reference(registry);
+        let turn = one(puller, &Task { reference: &reference, goal, landing: &landing, scratch: self.scratch });
+        report::turn(puller, &turn);
+        turn
     }
 
     /// One side again and again, on one disk.
