@@ -22,13 +22,15 @@ pub struct Priority(u32);
 impl Priority {
     /// Hashing: everything else waits for its verdict in the end, and it costs least.
     pub const HASH: Self = Self(0);
+    /// Work before its turn, for a thread that would have nothing to do.
+    pub const SPARE: Self = Self(u32::MAX - 1);
     /// Removing what nobody wants any more.
     pub const TIDY: Self = Self(u32::MAX);
 
     /// Unpacking layer `index`, counted from the bottom, which all others stand on.
     #[must_use]
     pub fn layer(index: usize) -> Self {
-        Self(u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1))
+        Self(u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1).min(Self::SPARE.0 - 1))
     }
 }
 
@@ -36,7 +38,7 @@ impl Priority {
 #[derive(Debug, Clone)]
 pub struct Cpu {
     queue: Arc<Queue>,
-    _owner: Arc<Owner>,
+    owner: Arc<Owner>,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +78,8 @@ impl Cpu {
         Self::with_threads(cores)
     }
 
-    fn with_threads(count: usize) -> Self {
+    /// The same with so many threads.
+    pub(crate) fn with_threads(count: usize) -> Self {
         let queue = Arc::new(Queue::default());
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
@@ -91,7 +94,7 @@ impl Cpu {
                 }
             }
         }
-        Self { _owner: Arc::new(Owner { queue: Arc::clone(&queue), threads }), queue }
+        Self { owner: Arc::new(Owner { queue: Arc::clone(&queue), threads }), queue }
     }
 
     /// Starts a task. Dropping what is returned cancels it at its next wait; awaiting it
@@ -105,6 +108,12 @@ impl Cpu {
         let (runnable, task) = prepare(&self.downgrade(), priority, future);
         runnable.schedule();
         task
+    }
+
+    /// How many tasks can run at a time.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.owner.threads.len()
     }
 
     /// A way to the pool that does not keep it alive.

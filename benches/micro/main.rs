@@ -1,14 +1,15 @@
 //! The pieces that a pull is made of, one at a time: digests, inflating, writing files,
-//! planning, choosing.
+//! members of one gzip side by side, planning, choosing.
 //!
 //! ```text
-//! cargo bench --bench micro                    all of them, in a minute or two
+//! cargo bench --bench micro                    all of them, in some minutes
 //! cargo bench --bench micro -- inflate         one
 //! ```
 //!
 //! Data is what the machine has: programs and texts of `/usr`. Compare figures of one run, on
 //! one machine; `benches/README.md` has more.
 
+mod members;
 mod unpack;
 
 use std::hint::black_box;
@@ -33,26 +34,27 @@ const DATA: usize = 32 << 20;
 fn main() {
     let times = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
     let mut criterion = times.sample_size(20).configure_from_args();
-    let data = data();
+    let data = data(DATA);
     digests(&mut criterion, &data);
     unpack::inflate(&mut criterion, &data);
     unpack::untar(&mut criterion, &data);
+    members::members(&mut criterion);
     planning(&mut criterion);
     selection(&mut criterion);
     criterion.final_summary();
 }
 
-/// What layers are made of.
-fn data() -> Vec<u8> {
-    let mut data = Vec::with_capacity(DATA);
+/// So many bytes of what layers are made of.
+fn data(length: usize) -> Vec<u8> {
+    let mut data = Vec::with_capacity(length);
     let mut pending = vec![std::path::PathBuf::from("/usr/lib"), "/usr/share".into(), "/usr/bin".into()];
     while let Some(folder) = pending.pop()
-        && data.len() < DATA
+        && data.len() < length
     {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => pending.push(entry.path()),
-                Ok(kind) if kind.is_file() && data.len() < DATA => {
+                Ok(kind) if kind.is_file() && data.len() < length => {
                     // What cannot be read is left out.
                     let _ =
                         std::fs::File::open(entry.path()).and_then(|file| file.take(1 << 20).read_to_end(&mut data));
@@ -61,7 +63,7 @@ fn data() -> Vec<u8> {
             }
         }
     }
-    data.truncate(DATA);
+    data.truncate(length);
     data
 }
 

@@ -61,6 +61,12 @@ impl Budget {
         self.buffers.wait(bytes).await
     }
 
+    /// The same where it is to be had at once, for who can do without.
+    #[must_use]
+    pub fn try_reserve(&self, bytes: u32) -> Option<Reservation> {
+        Some(Reservation { _share: Some(self.buffers.take(bytes)?) })
+    }
+
     /// Memory for what is remembered, of which nothing is taken yet.
     #[must_use]
     pub fn memory(&self) -> Memory {
@@ -165,11 +171,15 @@ mod tests {
         assert!((&mut second).now_or_never().is_none(), "5 are left");
         let mut small = Box::pin(budget.reserve(5));
         assert!((&mut small).now_or_never().is_none(), "it came later");
+        assert!(budget.try_reserve(5).is_none(), "others wait for it");
         let connection = budget.try_for_connection(100).expect("the other half is free");
         assert!(budget.try_for_connection(1).is_none());
         drop(large);
         let held = (second.await, small.await);
-        drop((connection, held));
+        let spare = budget.try_reserve(10).expect("nobody waits");
+        assert!(budget.try_reserve(1).is_none());
+        drop((connection, held, spare));
+        assert_eq!(budget.used(), 0);
         assert!(budget.try_for_connection(100).is_some());
     }
 

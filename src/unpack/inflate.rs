@@ -97,8 +97,10 @@ impl Format {
 /// A layer being inflated.
 pub struct Inflater {
     state: State,
-    /// The first bytes of the layer, which have been looked at and not been decoded.
+    /// The first bytes of the layer, which are looked at before they are decoded.
     peeked: Vec<u8>,
+    /// How many of them have been decoded.
+    decoded: usize,
 }
 
 enum State {
@@ -109,6 +111,8 @@ enum State {
         decoder: Box<Decompress>,
         /// At the end of a member: the input may end here.
         between: bool,
+        /// A second member has begun.
+        is_row: bool,
     },
     Zstd {
         decoder: Box<Decoder<'static>>,
@@ -127,7 +131,43 @@ impl Inflater {
     #[must_use]
     pub fn new(media_type: &MediaType) -> Self {
         let state = if is_plain(media_type) { State::Plain } else { State::Undecided };
-        Self { state, peeked: Vec::new() }
+        Self { state, peeked: Vec::new(), decoded: 0 }
+    }
+
+    /// A decoder for what begins with a member of a gzip, wherever in a layer that is.
+    #[must_use]
+    pub fn at_member() -> Self {
+        Self { state: State::gzip(), peeked: Vec::new(), decoded: 0 }
+    }
+
+    /// How the first member begins of a gzip that has several.
+    #[must_use]
+    pub fn row(&self) -> Option<&[u8]> {
+        matches!(self.state, State::Gzip { is_row: true, .. }).then_some(&self.peeked)
+    }
+
+    /// Whether a member of a gzip has ended, so that another has to follow if anything does.
+    #[must_use]
+    pub fn is_between_members(&self) -> bool {
+        matches!(self.state, State::Gzip { between: true, .. })
+    }
+
+    /// Decodes until the output is full or the input used up, of which the rest is left in
+    /// `input`. Returns the bytes of output that were filled.
+    ///
+    /// # Errors
+    /// [`InflateError`] as of [`Inflater::step`].
+    pub fn fill(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<usize, InflateError> {
+        let mut filled = 0;
+        while filled < output.len() {
+            let progress = self.step(input, &mut output[filled..])?;
+            *input = &input[progress.consumed..];
+            filled += progress.produced;
+            if progress == Progress::NONE {
+                break;
+            }
+        }
+        Ok(filled)
     }
 
     /// Decodes as much as fits. Call it with the rest of the input, and with an empty one
@@ -146,11 +186,11 @@ impl Inflater {
             self.state = State::of(&self.peeked)?;
         }
         let mut produced = 0;
-        if !self.peeked.is_empty() {
-            let progress = self.state.step(&self.peeked, output)?;
-            self.peeked.drain(..progress.consumed);
+        if self.decoded < self.peeked.len() {
+            let progress = self.state.step(&self.peeked[self.decoded..], output)?;
+            self.decoded += progress.consumed;
             produced = progress.produced;
-            if !self.peeked.is_empty() {
+            if self.decoded < self.peeked.len() {
                 return Ok(Progress { consumed, produced });
             }
         }
@@ -186,7 +226,7 @@ impl State {
     fn of(peeked: &[u8]) -> Result<Self, InflateError> {
         Ok(match Format::of(peeked) {
             Format::Plain => Self::Plain,
-            Format::Gzip => Self::Gzip { decoder: Box::new(Decompress::new_gzip(GZIP_WINDOW_BITS)), between: false },
+            Format::Gzip => Self::gzip(),
             Format::Zstd => {
                 let mut decoder = Decoder::new().map_err(|error| corrupt("zstd", &error))?;
                 decoder
@@ -197,6 +237,11 @@ impl State {
         })
     }
 
+    fn gzip() -> Self {
+        let decoder = Box::new(Decompress::new_gzip(GZIP_WINDOW_BITS));
+        Self::Gzip { decoder, between: false, is_row: false }
+    }
+
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Progress, InflateError> {
         match self {
             Self::Undecided => Ok(Progress::NONE),
@@ -205,7 +250,10 @@ impl State {
                 output[..length].copy_from_slice(&input[..length]);
                 Ok(Progress { consumed: length, produced: length })
             }
-            Self::Gzip { decoder, between } => gunzip(decoder, between, input, output),
+            Self::Gzip { decoder, between, is_row } => {
+                *is_row |= *between && !input.is_empty();
+                gunzip(decoder, between, input, output)
+            }
             Self::Zstd { decoder, between } => unzstd(decoder, between, input, output),
         }
     }

@@ -3,9 +3,11 @@
 //! Two stages on the CPU pool, so that a single large layer has two cores: one inflates
 //! behind the frontier of the download, the other hashes the tar for its diffID and writes
 //! the files. A few buffers go round between them, and neither stage holds a thread while
-//! it waits. Nothing that is made here has a name that a container could use, and
-//! [`grow`] only returns once blob digest and diffID both held.
+//! it waits. A gzip of many members has more cores where nobody else wants them (`ahead`).
+//! Nothing that is made here has a name that a container could use, and [`grow`] only
+//! returns once blob digest and diffID both held.
 
+mod ahead;
 mod check;
 mod inflating;
 mod source;
@@ -16,7 +18,7 @@ use std::path::Path;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::archive::{Archive, ArchiveError};
-use super::inflate::{self, InflateError, Inflater};
+use super::inflate::{self, InflateError};
 use super::tree::{Grown, Tree, TreeError, Whiteouts};
 use super::workspace::Scratch;
 use crate::core::descriptor::MediaType;
@@ -27,6 +29,7 @@ use crate::cpu::{self, Cpu, Priority};
 use crate::fetch::Budget;
 use crate::store::StoreError;
 use crate::store::staging::{FollowError, Follower};
+use ahead::Helpers;
 pub use check::check;
 use inflating::read_and_inflate;
 pub use source::Source;
@@ -145,7 +148,8 @@ where
 {
     let priority = Priority::layer(order.index);
     let (outlet, inlet) = between();
-    let inflating = cpu.spawn(priority, read_and_inflate(source, Inflater::new(&order.media_type), outlet));
+    let helpers = Helpers::new(cpu, &order.budget);
+    let inflating = cpu.spawn(priority, read_and_inflate(source, order.media_type.clone(), outlet, helpers));
     let writing = cpu.spawn(priority, write(order, scratch, inlet));
     let ((source, inflated), written) = tokio::join!(inflating, writing);
     judged(cpu, priority, source, both((inflated, written))).await
@@ -203,6 +207,20 @@ impl LayerError {
 struct Outlet {
     pieces: Sender<Piece>,
     spare: Receiver<Vec<u8>>,
+}
+
+impl Outlet {
+    /// Waits for an empty buffer.
+    async fn spare(&mut self) -> Result<Vec<u8>, LayerError> {
+        let mut buffer = self.spare.recv().await.ok_or(LayerError::CutOff)?;
+        // It may come back from the end of something.
+        buffer.resize(BUFFER, 0);
+        Ok(buffer)
+    }
+
+    async fn send(&self, piece: Piece) -> Result<(), LayerError> {
+        self.pieces.send(piece).await.map_err(|_| LayerError::CutOff)
+    }
 }
 
 /// Where the second stage takes it from, and gives the buffers back.

@@ -122,7 +122,7 @@ impl Landing<'_> {
         let _buffers = engine.budget().reserve(layer::most_buffers()).await;
         let Ok(Some(reader)) = self.quay.snapshots.store.open(layer).await else { return false };
         let source = Source::Unproven(Unproven::stream(reader, layer));
-        let read = layer::check(engine.cpu(), source, &layer.media_type, engine.limits()).await;
+        let read = layer::check(engine.cpu(), source, &layer.media_type, engine.limits(), engine.budget()).await;
         read.is_err_and(|error| error.is_damage())
     }
 }

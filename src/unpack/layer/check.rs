@@ -1,20 +1,27 @@
 //! Reading a layer without making anything of it.
 
-use super::{Inlet, LayerError, Piece, Source, between, both, judged, read_and_inflate};
+use super::{Helpers, Inlet, LayerError, Piece, Source, between, both, judged, read_and_inflate};
 use crate::core::descriptor::MediaType;
 use crate::core::limits::Limits;
 use crate::cpu::{self, Cpu, Priority};
+use crate::fetch::Budget;
 use crate::unpack::archive::{Archive, ArchiveError, Entry, Sink};
-use crate::unpack::inflate::Inflater;
 use crate::unpack::tree::TreeError;
 
 /// Reads a layer to its end, to find out whether it is an archive at all.
 ///
 /// # Errors
 /// [`LayerError`]; [`LayerError::is_damage`] where it is none.
-pub async fn check(cpu: &Cpu, source: Source, media_type: &MediaType, limits: &Limits) -> Result<(), LayerError> {
+pub async fn check(
+    cpu: &Cpu,
+    source: Source,
+    media_type: &MediaType,
+    limits: &Limits,
+    budget: &Budget,
+) -> Result<(), LayerError> {
     let (outlet, inlet) = between();
-    let inflating = cpu.spawn(Priority::TIDY, read_and_inflate(source, Inflater::new(media_type), outlet));
+    let helpers = Helpers::new(cpu, budget);
+    let inflating = cpu.spawn(Priority::TIDY, read_and_inflate(source, media_type.clone(), outlet, helpers));
     let reading = cpu.spawn(Priority::TIDY, read(Archive::new(limits), inlet));
     let ((source, inflated), read) = tokio::join!(inflating, reading);
     judged(cpu, Priority::TIDY, source, both((inflated, read))).await

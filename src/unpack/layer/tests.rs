@@ -234,7 +234,8 @@ async fn what_is_no_archive_is_known_without_making_anything_of_it() {
     ];
     for (number, (bytes, damaged)) in cases.into_iter().enumerate() {
         let source = Source::Stored(Box::pin(std::io::Cursor::new(bytes)));
-        let checked = check(&Cpu::new(), source, &MediaType::parse(GZIP), &Limits::default()).await;
+        let (limits, budget) = (Limits::default(), Budget::new(Limits::default().buffer_bytes));
+        let checked = check(&Cpu::new(), source, &MediaType::parse(GZIP), &limits, &budget).await;
         assert_eq!(checked.as_ref().is_err_and(LayerError::is_damage), damaged, "case {number}: {checked:?}");
         assert_eq!(checked.is_err(), damaged);
     }
