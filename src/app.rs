@@ -5,7 +5,6 @@
 //! no new work, and what is under way gets its time; on the second the end.
 
 mod calls;
-mod descriptors;
 mod error;
 mod exporter;
 mod health;
@@ -22,13 +21,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
+use crate::accept;
 use crate::node::systemd::Notify;
 use crate::pulls::Pulls;
 use crate::service::mirror::{self, Mirror};
 use crate::service::{api, cri, diff};
 use health::Need;
 
-pub use descriptors::raise_limit;
 pub use error::AppError;
 pub use exporter::{Exporter, MirrorMeter};
 pub use listen::ApiSocket;
@@ -162,7 +161,7 @@ async fn serve_api(
         .add_service(cri::server(pulls, cri))
         .add_service(health)
         .add_service(reflection)
-        .serve_with_incoming_shutdown(descriptors::connections(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(accept::connections(listener), stop.cancelled_owned())
         .await
         .map_err(AppError::Serve)
 }

@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! core       pure values and decisions: references, digests, platforms, selection, retry
+//! accept     connections taken, also where file descriptors have run out
 //! cpu        the pool of threads that hash, inflate and unpack
 //! grpc       channels over Unix sockets
 //! host       what this node can run, and how that is known
@@ -33,6 +34,7 @@
 //! [`Verified`](core::digest::Verified) ones ([`fetch`]), and only those enter a
 //! [`store::Store`], whose last step is the name.
 
+pub mod accept;
 #[cfg(feature = "containerd")]
 pub mod app;
 pub mod cli;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use tracing::level_filters::LevelFilter;
 
+use crate::accept;
 use crate::app::{self, ApiSocket, Doors, Exporter, MirrorMeter, Signals};
 use crate::config::keys::Key;
 use crate::config::{self, ConfigError, FileConfig};
@@ -66,7 +67,7 @@ pub(super) struct ServeArgs {
 pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failure> {
     // First, so that no program that we start inherits them.
     let inherited = Sockets::inherited()?;
-    app::raise_limit();
+    accept::raise_limit();
     // Before the socket is there: whoever starts us may stop us as soon as it is.
     let signals = Signals::new()?;
     let file = &context.file;

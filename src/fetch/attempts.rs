@@ -116,6 +116,28 @@ impl<'a> Attempts<'a> {
         self.policy.patience(window, self.hosts_left(), self.round)
     }
 
+    /// Asks host after host until one answers.
+    ///
+    /// # Errors
+    /// [`FetchError`] with every attempt.
+    pub(super) async fn until_answered<T, Asked>(
+        mut self,
+        ask: impl Fn(Client, &'a Host) -> Asked,
+    ) -> Result<T, FetchError>
+    where
+        Asked: Future<Output = Result<T, Cause>>,
+    {
+        loop {
+            match ask(self.client(), self.host()).await {
+                Ok(answer) => {
+                    self.succeeded();
+                    return Ok(answer);
+                }
+                Err(cause) => self.failed(cause).await?,
+            }
+        }
+    }
+
     /// Who asks that host, with this patience.
     pub(super) fn client(&self) -> Client {
         self.engine.client().patient(self.patience())

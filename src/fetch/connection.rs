@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::task::JoinHandle;
 
 use crate::registry::{BlobSource, BlobStream};
@@ -143,28 +143,19 @@ impl Connection {
     }
 }
 
-/// A piece of a blob on its way to the disk.
-enum Piece {
-    /// As the network library gave it.
-    Came(Bytes),
-    Gathered(Vec<u8>),
-}
-
-/// A piece that is being written, and what came of it.
-type Writing = JoinHandle<(Piece, Result<(), PartialError>)>;
-
 /// Gathers bytes and writes them behind the caller's back.
 struct Writer {
     common: Arc<Common>,
     /// Where in the blob the next piece starts.
     offset: u64,
-    gathered: Vec<u8>,
-    writing: Option<Writing>,
+    gathered: BytesMut,
+    /// A piece that is being written, and what comes of it.
+    writing: Option<JoinHandle<Result<(), PartialError>>>,
 }
 
 impl Writer {
     fn new(common: Arc<Common>, offset: u64) -> Self {
-        Self { common, offset, gathered: Vec::new(), writing: None }
+        Self { common, offset, gathered: BytesMut::new(), writing: None }
     }
 
     async fn take(&mut self, mut bytes: Bytes) -> Result<(), PartialError> {
@@ -172,7 +163,7 @@ impl Writer {
         while !bytes.is_empty() {
             // Copying costs more than a shorter write, unless it is much shorter.
             if self.gathered.is_empty() && bytes.len() >= piece / 4 {
-                return self.write(Piece::Came(bytes)).await;
+                return self.write(bytes).await;
             }
             let now = bytes.split_to(bytes.len().min(piece - self.gathered.len()));
             self.gathered.extend_from_slice(&now);
@@ -185,53 +176,33 @@ impl Writer {
 
     /// Writes what is gathered.
     async fn flush(&mut self) -> Result<(), PartialError> {
-        if self.gathered.is_empty() {
-            return Ok(());
-        }
-        let gathered = std::mem::take(&mut self.gathered);
-        self.write(Piece::Gathered(gathered)).await
+        let gathered = std::mem::take(&mut self.gathered).freeze();
+        if gathered.is_empty() { Ok(()) } else { self.write(gathered).await }
     }
 
     /// Starts writing a piece, once the one before is written.
-    async fn write(&mut self, piece: Piece) -> Result<(), PartialError> {
+    async fn write(&mut self, piece: Bytes) -> Result<(), PartialError> {
         self.settle().await?;
         let (common, offset) = (Arc::clone(&self.common), self.offset);
-        self.offset += piece.bytes().len() as u64;
+        self.offset += piece.len() as u64;
         self.writing = Some(tokio::task::spawn_blocking(move || {
-            let written = common.partial.write_at(offset, piece.bytes(), &common.host);
-            if written.is_ok() {
-                common.flight.advanced(common.partial.written());
-            }
-            (piece, written)
+            common.partial.write_at(offset, &piece, &common.host)?;
+            common.flight.advanced(common.partial.written());
+            Ok(())
         }));
         Ok(())
     }
 
-    /// Waits for the disk; takes back the buffer that was written.
+    /// Waits for the disk.
     async fn settle(&mut self) -> Result<(), PartialError> {
-        let Some(writing) = self.writing.take() else { return Ok(()) };
-        let (piece, written) = writing.await.map_err(|error| StoreError::thread(&error))?;
-        written?;
-        if let Piece::Gathered(mut buffer) = piece
-            && self.gathered.is_empty()
-        {
-            buffer.clear();
-            self.gathered = buffer;
+        match self.writing.take() {
+            Some(writing) => writing.await.map_err(|error| StoreError::thread(&error))?,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn finish(mut self) -> Result<(), PartialError> {
         self.flush().await?;
         self.settle().await
-    }
-}
-
-impl Piece {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Came(bytes) => bytes,
-            Self::Gathered(bytes) => bytes,
-        }
     }
 }

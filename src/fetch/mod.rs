@@ -177,18 +177,13 @@ impl Fetcher {
             let cause = Cause::Document(ManifestError::TooLarge { size: descriptor.size, limit });
             return Err(FetchError::refused(descriptor.digest.to_string(), cause));
         }
-        let mut attempts = self.attempts(descriptor.digest.to_string(), Operation::Pull)?;
-        loop {
-            let client = attempts.client();
-            match document_from(&client, attempts.host(), reference, descriptor, endpoint).await {
-                Ok(document) => {
-                    attempts.succeeded();
-                    self.engine.ledger().received(HostClass::of(attempts.host()), document.size());
-                    return Ok(document);
-                }
-                Err(cause) => attempts.failed(cause).await?,
-            }
-        }
+        let attempts = self.attempts(descriptor.digest.to_string(), Operation::Pull)?;
+        let ask = |client, host| async move {
+            let document = document_from(&client, host, reference, descriptor, endpoint).await?;
+            self.engine.ledger().received(HostClass::of(host), document.size());
+            Ok(document)
+        };
+        Box::pin(attempts.until_answered(ask)).await
     }
 
     /// The hosts that may be asked for `what`, those that failed lately last.
@@ -199,18 +194,10 @@ impl Fetcher {
 }
 
 /// Asks what a reference stands for, by HEAD.
-async fn ask_for(mut attempts: Attempts<'_>, reference: &Reference) -> Result<Option<Descriptor>, FetchError> {
-    let target = reference.target();
-    loop {
-        let client = attempts.client();
-        match client.head_manifest(attempts.host(), reference, &target).await {
-            Ok(descriptor) => {
-                attempts.succeeded();
-                return Ok(descriptor);
-            }
-            Err(error) => attempts.failed(error.into()).await?,
-        }
-    }
+async fn ask_for(attempts: Attempts<'_>, reference: &Reference) -> Result<Option<Descriptor>, FetchError> {
+    let target = &reference.target();
+    let ask = |client: Client, host| async move { Ok(client.head_manifest(host, reference, target).await?) };
+    attempts.until_answered(ask).await
 }
 
 async fn root_from(client: &Client, host: &Host, reference: &Reference, target: &str) -> Result<Document, Cause> {

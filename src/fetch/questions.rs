@@ -2,7 +2,7 @@
 
 use crate::core::digest::Digest;
 use crate::core::reference::Reference;
-use crate::registry::{Listing, Operation};
+use crate::registry::{Client, Listing, Operation};
 
 use super::Fetcher;
 use super::error::FetchError;
@@ -13,17 +13,9 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`] with every attempt.
     pub async fn size_of(&self, reference: &Reference, digest: &Digest) -> Result<u64, FetchError> {
-        let mut attempts = self.attempts(digest.to_string(), Operation::Pull)?;
-        loop {
-            let client = attempts.client();
-            match client.head_blob(attempts.host(), reference, digest).await {
-                Ok(size) => {
-                    attempts.succeeded();
-                    return Ok(size);
-                }
-                Err(error) => attempts.failed(error.into()).await?,
-            }
-        }
+        let attempts = self.attempts(digest.to_string(), Operation::Pull)?;
+        let ask = |client: Client, host| async move { Ok(client.head_blob(host, reference, digest).await?) };
+        attempts.until_answered(ask).await
     }
 
     /// A page of a repository's tags; `query` is the registry's to read.
@@ -31,17 +23,9 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`] with every attempt.
     pub async fn tags(&self, reference: &Reference, query: &[(String, String)]) -> Result<Listing, FetchError> {
-        let mut attempts = self.attempts(format!("the tags of {}", reference.name()), Operation::Resolve)?;
-        loop {
-            let client = attempts.client();
-            match client.tags(attempts.host(), reference, query).await {
-                Ok(listing) => {
-                    attempts.succeeded();
-                    return Ok(listing);
-                }
-                Err(error) => attempts.failed(error.into()).await?,
-            }
-        }
+        let attempts = self.attempts(format!("the tags of {}", reference.name()), Operation::Resolve)?;
+        let ask = |client: Client, host| async move { Ok(client.tags(host, reference, query).await?) };
+        attempts.until_answered(ask).await
     }
 
     /// A page of the manifests that refer to one; `query` is the registry's to read.
@@ -54,16 +38,8 @@ impl Fetcher {
         digest: &Digest,
         query: &[(String, String)],
     ) -> Result<Listing, FetchError> {
-        let mut attempts = self.attempts(format!("what refers to {digest}"), Operation::Referrers)?;
-        loop {
-            let client = attempts.client();
-            match client.referrers(attempts.host(), reference, digest, query).await {
-                Ok(listing) => {
-                    attempts.succeeded();
-                    return Ok(listing);
-                }
-                Err(error) => attempts.failed(error.into()).await?,
-            }
-        }
+        let attempts = self.attempts(format!("what refers to {digest}"), Operation::Referrers)?;
+        let ask = |client: Client, host| async move { Ok(client.referrers(host, reference, digest, query).await?) };
+        attempts.until_answered(ask).await
     }
 }

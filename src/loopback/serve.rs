@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
+use futures_util::{Stream, StreamExt as _};
 use http::header::{HeaderValue, RETRY_AFTER};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,6 +21,7 @@ use tower::ServiceExt as _;
 
 use super::guard::{self, Unheard};
 use super::patient::Patient;
+use crate::accept;
 
 /// Bytes of a request's line and headers: several times what clients send.
 const HEAD: usize = 32 * 1024;
@@ -39,8 +41,6 @@ const LOBBY: usize = 64;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// When they are to come again, in seconds: by then those who stall may have been given up.
 const LATER: HeaderValue = HeaderValue::from_static("30");
-/// Pause after a connection that could not be accepted, mostly for want of file descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How long requests under way may take to end after we were told to stop: clients go on with the
 /// rest elsewhere.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -65,13 +65,8 @@ where
 {
     let (places, lobby) = (Arc::new(Semaphore::new(site.places)), Arc::new(Semaphore::new(LOBBY)));
     let graceful = GracefulShutdown::new();
-    let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener) => accepted,
-            () = &mut shutdown => break,
-        };
-        let Some((stream, own)) = accepted else { continue };
+    let mut connections = Box::pin(connections(listener).take_until(shutdown));
+    while let Some((stream, own)) = connections.next().await {
         // Everybody is accepted at once: in the kernel's line one could only wait.
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             let site = site.clone();
@@ -94,7 +89,8 @@ where
             });
         }
     }
-    drop(listener);
+    // Nobody is to wait in the kernel's line any more.
+    drop(connections);
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
         tracing::info!("clients were left in the middle of an answer");
     }
@@ -125,21 +121,19 @@ fn farewell(refuse: impl Fn(Unheard) -> Response) -> Response {
     response
 }
 
-/// The next connection and our side's address; `None` where it went before it was accepted.
-async fn accept(listener: &TcpListener) -> Option<(TokioIo<Patient<TcpStream>>, SocketAddr)> {
-    match listener.accept().await {
-        Ok((stream, _)) => {
-            // Small replies are not to wait for each other.
-            let _ = stream.set_nodelay(true);
-            let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER);
-            let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-            let own = stream.local_addr().unwrap_or(nobody);
-            Some((TokioIo::new(Patient::new(stream, STALL)), own))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection");
-            tokio::time::sleep(PAUSE).await;
-            None
-        }
-    }
+/// The connections that come, each with our side's address.
+fn connections(listener: TcpListener) -> impl Stream<Item = (TokioIo<Patient<TcpStream>>, SocketAddr)> {
+    let listener = Arc::new(listener);
+    let accepted = accept::patiently(move || {
+        let listener = Arc::clone(&listener);
+        async move { listener.accept().await }
+    });
+    accepted.map(|(stream, _)| {
+        // Small replies are not to wait for each other.
+        let _ = stream.set_nodelay(true);
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SEND_BUFFER);
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let own = stream.local_addr().unwrap_or(nobody);
+        (TokioIo::new(Patient::new(stream, STALL)), own)
+    })
 }

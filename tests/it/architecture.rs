@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// service another.
 const FLOORS: [&[&str]; 15] = [
     &["core"],
-    &["cpu", "grpc"],
+    &["accept", "cpu", "grpc"],
     &["host", "loopback", "registry", "store"],
     &["fetch"],
     &["resolve"],

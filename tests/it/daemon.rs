@@ -11,7 +11,7 @@ use crate::support::fixture::{self, Image, base64, greeting};
 use crate::support::liar::{At, Ending, Liar, Reply};
 use crate::support::lighterman::{Lighterman, Outcome, Running, exit};
 use crate::support::registry::{PASSWORD, Registry, USER};
-use crate::support::{files_below, foreign, host};
+use crate::support::{files_below, foreign, free_address, host};
 
 /// Bytes of the large layer that are sent before the registry falls silent.
 const SENT: usize = 700_000;
@@ -360,10 +360,4 @@ fn its_mirror_serves_other_clients_what_they_may_have() {
     assert_eq!(ask(private.address(), &["-u", "nobody:nothing"]), "403");
     assert_ne!(ask("127.0.0.1:1", &[]), "200");
     assert_eq!(daemon.pulls(), [] as [Value; 0]);
-}
-
-/// An address that was free a moment ago.
-fn free_address() -> std::net::SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound address")
 }

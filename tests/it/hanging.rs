@@ -1,7 +1,6 @@
 //! A store that does not answer any more: it keeps no pull that was cancelled.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
@@ -9,15 +8,9 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use lighterman::core::descriptor::Descriptor;
 use lighterman::core::digest::{Digest, Verified};
-use lighterman::core::limits::Limits;
 use lighterman::core::reference::Reference;
-use lighterman::cpu::Cpu;
-use lighterman::fetch::progress::Silent;
-use lighterman::fetch::{Engine, Fetcher};
 use lighterman::host::{LocalHost, System};
-use lighterman::pull::{Platforms, PullError, PullRequest, Puller};
-use lighterman::registry::{Client, Credentials, HostOptions, hosts_for};
-use lighterman::resolve::choice::{Level, OnMismatch};
+use lighterman::pull::PullError;
 use lighterman::store::layout::Layout;
 use lighterman::store::staging::{Staged, Staging};
 use lighterman::store::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
@@ -25,6 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::faults::image_of;
+use crate::support::engine::{fetcher, puller, request};
 use crate::support::liar::Liar;
 
 /// A call to a store.
@@ -142,23 +136,10 @@ async fn cancelled_at(at: Call, liar: &Liar) -> (Result<(), PullError>, usize) {
     let (hangs, reached) = (AtomicBool::new(false), Notify::new());
     let store = Hanging { layout, at, hangs, reached, released: AtomicUsize::new(0) };
     let reference: Reference = liar.reference("app:1").parse().expect("a reference");
-    let limits = Limits::default();
-    let client = Client::new(Credentials::anonymous(), limits).expect("a client");
-    let hosts = hosts_for(&reference, &HostOptions::default()).expect("hosts");
-    let fetcher = Fetcher::new(Engine::new(client, Cpu::new(), limits), hosts, Arc::new(Silent));
     let host = LocalHost::new(Box::new(System::default()));
-    let puller = Puller {
-        fetcher: &fetcher,
-        store: &store,
-        unpacker: None,
-        check_access: false,
-        host: &host,
-        limits,
-        observer: &Silent,
-    };
-    let (level, on_mismatch) = (Level::Containerd, OnMismatch::Refuse);
-    let request = PullRequest { reference, platforms: Platforms::Host, level, on_mismatch };
-    let plan = puller.plan(&request).await.expect("a plan");
+    let fetcher = fetcher(&reference);
+    let puller = puller(&fetcher, &store, &host);
+    let plan = puller.plan(&request(reference)).await.expect("a plan");
     store.hangs.store(true, Ordering::SeqCst);
     let cancel = CancellationToken::new();
     let cancelling = async {

@@ -1,21 +1,13 @@
 //! Several pulls of the same at the same time: every blob once over the wire.
 
-use std::sync::Arc;
-
-use lighterman::core::limits::Limits;
 use lighterman::core::reference::Reference;
-use lighterman::cpu::Cpu;
-use lighterman::fetch::progress::Silent;
-use lighterman::fetch::{Engine, Fetcher};
 use lighterman::host::{LocalHost, System};
-use lighterman::pull::{Platforms, PullRequest, Puller};
-use lighterman::registry::{Client, Credentials, HostOptions, hosts_for};
-use lighterman::resolve::choice::{Level, OnMismatch};
 use lighterman::store::layout::Layout;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::journalled;
 use super::{LARGE, MIB, Pull, excused, image_of, largest, request_for};
+use crate::support::engine::{fetcher, puller, request};
 use crate::support::fixture::Image;
 use crate::support::liar::{At, Liar, Reply, Request, When, sent};
 
@@ -103,26 +95,12 @@ fn of_two_pulls_in_one_process_one_may_leave_and_nothing_is_fetched_twice() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let reference: Reference = liar.reference("app:1").parse().expect("a reference");
-    let limits = Limits::default();
-    let client = Client::new(Credentials::anonymous(), limits).expect("a client");
-    let engine = Engine::new(client, Cpu::new(), limits);
-    let hosts = hosts_for(&reference, &HostOptions::default()).expect("hosts");
-    let fetchers = [(); 2].map(|()| Fetcher::new(engine.clone(), hosts.clone(), Arc::new(Silent)));
     let layout = Layout::open_or_create(&folder.path().join("layout")).expect("a layout");
     let host = LocalHost::new(Box::new(System::default()));
-    let pullers = [0, 1].map(|i: usize| Puller {
-        fetcher: &fetchers[i],
-        store: &layout,
-        unpacker: None,
-        check_access: false,
-        host: &host,
-        limits,
-        observer: &Silent,
-    });
-    let (level, on_mismatch) = (Level::Containerd, OnMismatch::Refuse);
-    let request = PullRequest { reference, platforms: Platforms::Host, level, on_mismatch };
+    let fetcher = fetcher(&reference);
+    let pullers = [(); 2].map(|()| puller(&fetcher, &layout, &host));
     let pulled = runtime.block_on(async {
-        let plan = pullers[0].plan(&request).await.expect("a plan");
+        let plan = pullers[0].plan(&request(reference)).await.expect("a plan");
         let token = CancellationToken::new();
         let mut leaving = Box::pin(pullers[0].land(&plan, &token));
         let never = CancellationToken::new();

@@ -1,10 +1,11 @@
 //! More clients than the mirror has places for, and what is counted of them all.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use super::{blob_path, image, layer};
+use crate::support::free_address;
 use crate::support::liar::Liar;
 use crate::support::mirror::{Client, MirrorServer, Setup};
 
@@ -81,10 +82,4 @@ fn requests_are_counted_by_kind_and_result_and_bytes_by_their_source() {
     {
         assert_eq!(metrics.get("/metrics", &[header]).status, status, "{header:?}");
     }
-}
-
-/// An address that was free a moment ago.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound address")
 }

@@ -11,6 +11,7 @@ pub(crate) mod containerd;
 pub(crate) mod cri;
 #[cfg(feature = "containerd")]
 pub(crate) mod daemon;
+pub(crate) mod engine;
 pub(crate) mod fixture;
 pub(crate) mod liar;
 pub(crate) mod lighterman;
@@ -25,6 +26,8 @@ pub(crate) mod silent;
 pub(crate) mod snapshots;
 pub(crate) mod token;
 
+#[cfg(feature = "containerd")]
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -40,6 +43,13 @@ pub(crate) fn tool(name: &str, package: &str) -> PathBuf {
                 "{name} is not installed: run `apt-get install {package}`, or `tests/run`, which installs all it needs"
             )
         })
+}
+
+/// An address that was free a moment ago.
+#[cfg(feature = "containerd")]
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound address")
 }
 
 /// Runs a command to its end and fails the test, with all that it said, unless it succeeded.

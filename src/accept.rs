@@ -1,10 +1,11 @@
-//! File descriptors: as many as the kernel gives, and what holds when there are none left.
+//! Taking connections: as many file descriptors as the kernel gives, and patience when there are
+//! none left. What is said on a connection is the affair of whoever takes it.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Instant;
@@ -27,23 +28,25 @@ pub fn raise_limit() {
     }
 }
 
-/// The connections that come to a socket. Where one cannot be taken, the next is waited for with a
-/// pause: the server would ask again at once, and for ever.
-pub(super) fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> {
+/// The connections that come to a socket, as tonic wants them. It would ask again at once, and for
+/// ever, where one cannot be taken.
+pub fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> {
     let listener = Arc::new(listener);
     patiently(move || {
         let listener = Arc::clone(&listener);
         async move { listener.accept().await.map(|(stream, _)| stream) }
     })
+    .map(Ok)
 }
 
-/// What `accept` gives, without its failures: the log tells of the first, and again after a while.
-fn patiently<T, A: Future<Output = io::Result<T>>>(accept: impl Fn() -> A) -> impl Stream<Item = io::Result<T>> {
+/// What `accept` gives, without its failures: after one it pauses, and the log tells of the first,
+/// and again after a while.
+pub fn patiently<T, A: Future<Output = io::Result<T>>>(accept: impl Fn() -> A) -> impl Stream<Item = T> {
     stream::unfold((accept, None), |(accept, mut told): (_, Option<Instant>)| async move {
         let mut failures = 0;
         loop {
             match accept().await {
-                Ok(connection) => return Some((Ok(connection), (accept, told))),
+                Ok(connection) => return Some((connection, (accept, told))),
                 // Whoever it was is gone, and the next one may be there.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
@@ -70,8 +73,6 @@ mod tests {
     use std::cell::Cell;
     use std::future::ready;
 
-    use futures_util::StreamExt as _;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -84,7 +85,7 @@ mod tests {
             ready(if full { Err(rustix::io::Errno::MFILE.into()) } else { Ok("a connection") })
         };
         let taken = std::pin::pin!(patiently(accept)).next().await;
-        assert!(matches!(taken, Some(Ok("a connection"))));
+        assert_eq!(taken, Some("a connection"));
         assert!(tries.get() < 70, "it was tried {} times within a minute", tries.get());
         assert!(began.elapsed() <= minute + LONGEST_PAUSE, "nobody was taken for {:?}", began.elapsed());
     }
@@ -96,7 +97,7 @@ mod tests {
             tries.set(tries.get() + 1);
             ready(if tries.get() < 100 { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) })
         };
-        assert!(std::pin::pin!(patiently(accept)).next().await.is_some_and(|taken| taken.is_ok()));
+        assert_eq!(std::pin::pin!(patiently(accept)).next().await, Some(()));
         assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }
