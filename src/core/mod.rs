@@ -12,6 +12,7 @@ pub mod digest;
 pub mod duration;
 pub mod elf;
 pub mod error;
+pub mod extract;
 pub mod image_name;
 pub mod limits;
 pub mod manifest;

@@ -8,10 +8,14 @@
 //!
 //! All of it blocks on its readers; async callers put it on a blocking thread.
 
+pub mod contents;
 pub mod entrypoint;
 pub mod error;
+pub mod finding;
 pub mod inspect;
 pub mod layer;
+pub mod rootfs;
+pub mod runs;
 #[cfg(test)]
 mod testing;
 pub mod tree;
