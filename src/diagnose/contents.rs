@@ -50,7 +50,7 @@ pub struct Start {
     pub steps: Vec<Step>,
     /// Where the steps end before a binary is reached.
     pub stopped: Option<Stopped>,
-    /// What the shell would run, where the image starts `sh -c`: the command's first word.
+    /// What that is going to start in turn, where it is `sh -c`, `env` or a small init.
     pub shell: Option<Shell>,
     /// The dynamic loader of the binary.
     pub loader: Option<Loader>,
@@ -127,11 +127,13 @@ pub enum Stopped {
     },
 }
 
-/// The command of a shell-form entrypoint.
+/// What a shell, or another program that starts programs, is told to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shell {
-    /// Its first word, where that is a plain word.
+    /// The program, as it is written there.
     pub word: String,
+    /// It is not in the image; all layers were looked through.
+    pub absent: bool,
     /// What was found under it: the same as for a program. Best effort: a shell may do anything.
     pub found: Option<(File, What)>,
 }

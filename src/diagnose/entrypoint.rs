@@ -13,6 +13,8 @@ use crate::core::manifest::ImageConfig;
 
 /// Where runtimes look when the image sets no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Directories of a PATH that are looked into. The longest in public images have about thirty.
+const DIRECTORIES: usize = 256;
 
 /// A program of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,26 +49,35 @@ impl Found {
 /// them; empty where the image names no program.
 #[must_use]
 pub fn candidates(config: &ImageConfig) -> Vec<String> {
-    let Some(program) = config.argv().into_iter().next().filter(|program| !program.is_empty()) else {
-        return Vec::new();
-    };
-    let run = &config.config;
-    let directory = run.working_dir.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
-    if program.starts_with('/') {
-        return vec![program];
+    match config.argv().into_iter().next().filter(|program| !program.is_empty()) {
+        Some(program) => candidates_of(&program, config),
+        None => Vec::new(),
     }
+}
+
+/// The same for any program that the image may start.
+#[must_use]
+pub fn candidates_of(program: &str, config: &ImageConfig) -> Vec<String> {
     if program.contains('/') {
-        return vec![format!("{directory}/{program}")];
+        return vec![absolute(program, config)];
     }
-    let set = run.env.iter().flatten().rev().find_map(|variable| variable.strip_prefix("PATH="));
-    set.unwrap_or(DEFAULT_PATH)
-        .split(':')
-        .map(|entry| match entry {
-            entry if entry.starts_with('/') => format!("{entry}/{program}"),
-            "" => format!("{directory}/{program}"),
-            entry => format!("{directory}/{entry}/{program}"),
-        })
-        .collect()
+    let set = config.config.env.iter().flatten().rev().find_map(|variable| variable.strip_prefix("PATH="));
+    let directories = set.unwrap_or(DEFAULT_PATH).split(':').take(DIRECTORIES);
+    let inside = |directory: &str| match directory {
+        "" => absolute(program, config),
+        directory => absolute(&format!("{directory}/{program}"), config),
+    };
+    directories.map(inside).collect()
+}
+
+/// A path as seen from where the image's program starts.
+#[must_use]
+pub fn absolute(path: &str, config: &ImageConfig) -> String {
+    if path.starts_with('/') {
+        return path.to_owned();
+    }
+    let directory = config.config.working_dir.as_deref().filter(|directory| !directory.is_empty()).unwrap_or("/");
+    format!("{}/{path}", directory.trim_end_matches('/'))
 }
 
 /// Finds the first of `candidates` that is a regular file in the image and reads its start.

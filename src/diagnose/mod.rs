@@ -16,6 +16,8 @@ pub mod inspect;
 pub mod layer;
 pub mod rootfs;
 pub mod runs;
+mod shell;
+pub mod start;
 #[cfg(test)]
 mod testing;
 pub mod tree;

@@ -21,6 +21,11 @@ pub trait RootFs {
 
     /// What the looking has cost so far.
     fn cost(&self) -> Cost;
+
+    /// Another look costs next to nothing, because everything is on this machine.
+    fn is_cheap(&self) -> bool {
+        false
+    }
 }
 
 /// What looking for a file came to.
