@@ -8,6 +8,7 @@
 //!
 //! All of it blocks on its readers; async callers put it on a blocking thread.
 
+pub mod checks;
 pub mod contents;
 pub mod entrypoint;
 pub mod error;

@@ -1,0 +1,285 @@
+//! What an image starts, held against the files that are in it: the ways in which a program
+//! cannot even be loaded, whatever the CPU.
+
+use serde_json::json;
+
+use crate::core::elf::Binary;
+use crate::diagnose::contents::{Contents, Loader, LoaderFound, Shell, Start, Step, Stopped, What};
+use crate::diagnose::finding::{Evidence, Finding, Id, Remedy, Severity};
+use crate::diagnose::rootfs::File;
+
+/// Bytes of a file that are shown as evidence: the ELF identification and what it begins with.
+const SHOWN: usize = 20;
+
+/// The findings of one image.
+#[must_use]
+pub fn check(contents: &Contents) -> Vec<Finding> {
+    let Some(start) = &contents.start else { return Vec::new() };
+    let mut findings: Vec<Finding> = start.steps.iter().filter_map(|step| of_step(step)).collect();
+    findings.extend(start.stopped.as_ref().and_then(|stopped| of_end(stopped, start, contents)));
+    if let (Some(loader), Some((file, binary))) = (&start.loader, contents.binary()) {
+        findings.extend(of_loader(loader, file, binary));
+    }
+    findings.extend(start.shell.as_ref().and_then(|shell| of_shell(shell, contents)));
+    findings.into_iter().map(|finding| finding.at(&contents.path)).collect()
+}
+
+fn error(id: Id, message: String) -> Finding {
+    Finding::new(id, Severity::Error, message)
+}
+
+/// A file, and the bytes that it begins with.
+pub(super) fn beginning(file: &File, what: impl Into<String>) -> Evidence {
+    let prefix = file.content.prefix();
+    let bytes: String = prefix[..prefix.len().min(SHOWN)].iter().map(|byte| format!("{byte:02x}")).collect();
+    Evidence { offset: Some(0), bytes: (!bytes.is_empty()).then_some(bytes), ..of_file(file, what) }
+}
+
+fn of_file(file: &File, what: impl Into<String>) -> Evidence {
+    Evidence {
+        what: what.into(),
+        digest: Some(file.layer.clone()),
+        path: Some(file.path.clone()),
+        verified: file.verified,
+        ..Evidence::default()
+    }
+}
+
+/// What the config says, which is verified whenever it can be read at all.
+fn of_config(contents: &Contents) -> Evidence {
+    let run = &contents.config.config;
+    let what = json!({
+        "Entrypoint": run.entrypoint, "Cmd": run.cmd, "WorkingDir": run.working_dir,
+        "PATH": run.env.iter().flatten().rev().find_map(|variable| variable.strip_prefix("PATH=")),
+    });
+    let digest = Some(contents.manifest.config.digest.clone());
+    Evidence { what: format!("the config: {what}"), digest, verified: true, ..Evidence::default() }
+}
+
+/// A file that was found and that the kernel does not load.
+fn of_step(step: &Step) -> Option<Finding> {
+    let path = &step.file.asked;
+    let file = &step.file;
+    if !file.is_executable() {
+        let message = format!("{path} is not executable: nobody has the right to ({:04o})", file.mode & 0o7777);
+        let remedy = Remedy::new("give it the right in the image: in the Dockerfile")
+            .command(format!("COPY --chmod=755 {} {path}", name(path)));
+        return Some(
+            error(Id::NotExecutable, message).shown_by(of_file(file, "the file's permissions")).mended_by(remedy),
+        );
+    }
+    match &step.what {
+        What::Elf(_) => None,
+        What::Empty => {
+            let message = format!("{path} is empty: starting it ends in \"exec format error\"");
+            Some(
+                error(Id::NotExecutable, message)
+                    .shown_by(of_file(file, "a file of 0 bytes"))
+                    .mended_by(Remedy::new("build the image again: the build step that makes this file made nothing")),
+            )
+        }
+        What::Damaged(why) => {
+            let message = format!("{path} is damaged: {why}");
+            Some(
+                error(Id::NotExecutable, message)
+                    .shown_by(beginning(file, "the file begins with"))
+                    .mended_by(Remedy::new("build the image again: the program in it is cut off or overwritten")),
+            )
+        }
+        What::Foreign { is_text: true } => {
+            let message = format!(
+                "{path} is text without \"#!\": the kernel refuses it with \"exec format error\", although a shell would run it"
+            );
+            let remedy = Remedy::new("make \"#!/bin/sh\" its first line")
+                .command(format!("sed -i '1i #!/bin/sh' {}", name(path)));
+            Some(error(Id::Script, message).shown_by(beginning(file, "the file begins with")).mended_by(remedy))
+        }
+        What::Foreign { is_text: false } => {
+            let message = format!("{path} is no program for Linux: the kernel refuses it with \"exec format error\"");
+            Some(
+                error(Id::NotExecutable, message)
+                    .shown_by(beginning(file, "the file begins with"))
+                    .mended_by(Remedy::new("build the program for Linux, and copy the result of that build")),
+            )
+        }
+        What::Script { interpreter, cut, argument } => of_script(step, interpreter, *cut, argument.as_deref()),
+    }
+}
+
+fn of_script(step: &Step, interpreter: &str, cut: bool, argument: Option<&str>) -> Option<Finding> {
+    let path = &step.file.asked;
+    let line_end = || {
+        Remedy::new("the file has the line ends of Windows; save it with those of Unix, and keep them in git")
+            .command(format!("sed -i 's/\\r$//' {}", name(path)))
+            .command(format!("echo '{} text eol=lf' >> .gitattributes", name(path)))
+    };
+    let (message, remedy) = if interpreter.is_empty() {
+        let remedy = Remedy::new("name one").command(format!("sed -i '1s|.*|#!/bin/sh|' {}", name(path)));
+        (format!("the first line of {path} names no interpreter"), remedy)
+    } else if cut {
+        let remedy =
+            Remedy::new("shorten the path, or start the interpreter from ENTRYPOINT with the script behind it");
+        (format!("the interpreter in the first line of {path} is longer than Linux reads (256 bytes)"), remedy)
+    } else if interpreter.ends_with('\r') || argument.is_some_and(|argument| argument.ends_with('\r')) {
+        let message = format!(
+            "the first line of {path} ends in a carriage return, which Linux takes for a part of the name: \"no such file or directory\""
+        );
+        (message, line_end())
+    } else {
+        return None;
+    };
+    Some(error(Id::Script, message).shown_by(beginning(&step.file, "the file begins with")).mended_by(remedy))
+}
+
+/// What was looked for last and could not be opened.
+fn of_end(stopped: &Stopped, start: &Start, contents: &Contents) -> Option<Finding> {
+    let script = start.steps.last();
+    let crlf = |step: &Step| matches!(&step.what, What::Script { interpreter, .. } if interpreter.ends_with('\r'));
+    match stopped {
+        // That it ends in a carriage return is said already.
+        _ if script.is_some_and(crlf) => None,
+        Stopped::NotRead { .. } => None,
+        Stopped::NoProgram => {
+            let message = "the image names no program: it runs only with a command given to it".to_owned();
+            Some(Finding::new(Id::EntryNotFound, Severity::Note, message).shown_by(of_config(contents)))
+        }
+        Stopped::TooDeep => {
+            let message = "scripts whose interpreters are scripts, deeper than Linux follows (5)".to_owned();
+            Some(error(Id::Script, message).shown_by(of_config(contents)))
+        }
+        Stopped::Loop { asked } => {
+            let message = format!("{asked} is a symbolic link that leads to itself");
+            Some(error(Id::EntryNotFound, message).shown_by(of_config(contents)))
+        }
+        Stopped::Other { asked, kind } => {
+            let message = format!("the image starts {asked}, which is a {kind}");
+            Some(error(Id::NotExecutable, message).shown_by(of_config(contents)))
+        }
+        Stopped::Absent { asked } => Some(match script {
+            Some(step) => missing_interpreter(step, asked),
+            None => missing_program(asked, start, contents),
+        }),
+    }
+}
+
+fn missing_interpreter(step: &Step, asked: &[String]) -> Finding {
+    let (path, interpreter) = (&step.file.asked, asked.join(", "));
+    let message =
+        format!("{path} is a script for {interpreter}, which is not in the image: \"no such file or directory\"");
+    let remedy = match name(&interpreter) {
+        "bash" => Remedy::new("install bash in the image, or write the script for /bin/sh")
+            .command("RUN apk add --no-cache bash".to_owned()),
+        _ => Remedy::new(format!("install {interpreter} in the image, or correct the first line of {path}")),
+    };
+    error(Id::Script, message).shown_by(beginning(&step.file, "the file begins with")).mended_by(remedy)
+}
+
+fn missing_program(asked: &[String], start: &Start, contents: &Contents) -> Finding {
+    let program = start.argv.first().map_or("", String::as_str);
+    let message = if asked.len() > 1 {
+        format!("the image starts {program:?}, which is in no directory of its PATH ({} were looked into)", asked.len())
+    } else if program.contains([' ', '\t']) {
+        format!(
+            "the image starts {program:?}, and no layer has a file of that name: a whole command line was given as one word"
+        )
+    } else {
+        format!("the image starts {program:?}, and no layer has it")
+    };
+    let remedy = if program.contains([' ', '\t']) {
+        let words = serde_json::json!(program.split_whitespace().collect::<Vec<_>>());
+        Remedy::new("split it into words").command(format!("ENTRYPOINT {words}"))
+    } else {
+        Remedy::new(
+            "check the destination of COPY, and ENTRYPOINT or CMD, in the Dockerfile; a later layer may have removed the file",
+        )
+    };
+    error(Id::EntryNotFound, message).shown_by(of_config(contents)).mended_by(remedy)
+}
+
+fn of_loader(loader: &Loader, file: &File, binary: &Binary) -> Option<Finding> {
+    let (program, asked) = (&file.asked, &loader.asked);
+    match &loader.found {
+        LoaderFound::NotRead(_) => None,
+        LoaderFound::Elf(found, its) => {
+            let same = (its.machine, its.class, its.endianness) == (binary.machine, binary.class, binary.endianness);
+            (!same).then(|| {
+                error(Id::LoaderArch, format!("{program} is {binary}, and its loader {asked} is {its}"))
+                    .shown_by(beginning(file, format!("{program} begins with")))
+                    .shown_by(beginning(found, format!("{asked} begins with")))
+                    .mended_by(
+                        Remedy::new(
+                            "program and base image are for different architectures: build both for one platform",
+                        )
+                        .command("docker buildx build --platform linux/amd64,linux/arm64 -t IMAGE --push ."),
+                    )
+            })
+        }
+        LoaderFound::Foreign(found) => Some(
+            error(Id::LoaderMissing, format!("{program} needs the loader {asked}, which is there and no binary"))
+                .shown_by(beginning(found, format!("{asked} begins with"))),
+        ),
+        LoaderFound::Absent { others } => Some(missing_loader(program, asked, others, file)),
+    }
+}
+
+fn missing_loader(program: &str, asked: &str, others: &[String], file: &File) -> Finding {
+    let mut message = format!(
+        "{program} needs the loader {asked}, which is not in the image: starting it ends in \"no such file or directory\""
+    );
+    let (wants_musl, has_musl) = (is_musl(asked), others.iter().any(|other| is_musl(other)));
+    let static_build = Remedy::new("or link it statically, so that it needs no loader")
+        .command("CGO_ENABLED=0 go build")
+        .command("cargo build --release --target x86_64-unknown-linux-musl");
+    let remedy = match (wants_musl, others.is_empty()) {
+        (_, true) => {
+            Remedy::new("there is no C library in the image: start FROM one that has it, as debian:stable-slim")
+        }
+        (false, false) if has_musl => {
+            message.push_str("; it was built against glibc, and the image has musl (Alpine)");
+            Remedy::new("build it inside the same base image, or start FROM one with glibc, as debian:stable-slim")
+        }
+        (true, false) if !has_musl => {
+            message.push_str("; it was built against musl (Alpine), and the image has glibc");
+            Remedy::new("build it inside the same base image, or start FROM alpine")
+        }
+        _ => {
+            message.push_str(&format!("; the image has {}", others.join(", ")));
+            Remedy::new("program and base image are for different architectures: build both for one platform")
+        }
+    };
+    let evidence = of_file(file, format!("PT_INTERP of {program}: {asked}"));
+    error(Id::LoaderMissing, message).shown_by(evidence).mended_by(remedy).mended_by(static_build)
+}
+
+fn is_musl(loader: &str) -> bool {
+    name(loader).starts_with("ld-musl-")
+}
+
+fn of_shell(shell: &Shell, contents: &Contents) -> Option<Finding> {
+    let warning = |id, message| Finding::new(id, Severity::Warning, message);
+    match &shell.found {
+        None if shell.absent => {
+            let message = format!("the image starts {:?}, which is not in it", shell.word);
+            Some(warning(Id::EntryNotFound, message).shown_by(of_config(contents)))
+        }
+        None => None,
+        Some((file, What::Elf(binary))) => {
+            let (_, first) = contents.binary()?;
+            (binary.architecture() != first.architecture()).then(|| {
+                let message = format!("{} is {binary}, and what starts it is {first}", file.asked);
+                warning(Id::OtherBinaryArch, message).shown_by(beginning(file, format!("{} begins with", file.asked)))
+            })
+        }
+        Some((file, what)) => {
+            let step = Step { file: file.clone(), what: what.clone() };
+            of_step(&step).map(|finding| Finding { severity: Severity::Warning, ..finding })
+        }
+    }
+}
+
+fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests;

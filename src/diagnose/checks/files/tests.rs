@@ -1,0 +1,127 @@
+use super::*;
+use crate::core::descriptor::{Descriptor, MediaType};
+use crate::core::digest::Digest;
+use crate::core::extract::Extract;
+use crate::core::limits::Limits;
+use crate::core::manifest::{ImageConfig, Manifest};
+use crate::diagnose::DiagnoseError;
+use crate::diagnose::rootfs::{Cost, Look, RootFs};
+use crate::diagnose::start::examine;
+
+/// A 64-bit little-endian header of a machine, and the loader that it asks for.
+fn elf(machine: u16, loader: &str) -> Vec<u8> {
+    let mut file = vec![0; 64 + 56];
+    file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0x10, &2u16.to_le_bytes());
+    put(0x12, &machine.to_le_bytes());
+    put(0x20, &64u64.to_le_bytes());
+    put(0x36, &56u16.to_le_bytes());
+    if loader.is_empty() {
+        return file;
+    }
+    put(0x38, &1u16.to_le_bytes());
+    put(64, &3u32.to_le_bytes());
+    put(64 + 8, &120u64.to_le_bytes());
+    put(64 + 32, &(loader.len() as u64 + 1).to_le_bytes());
+    file.extend_from_slice(loader.as_bytes());
+    file.push(0);
+    file
+}
+
+struct Files<'a>(&'a [(&'a str, u32, Vec<u8>)]);
+
+impl RootFs for Files<'_> {
+    fn look(&mut self, paths: &[String]) -> Result<Look, DiagnoseError> {
+        let found = paths.iter().find_map(|path| Some((path, self.0.iter().find(|(name, ..)| name == path)?)));
+        Ok(found.map_or(Look::Absent, |(path, (_, mode, content))| {
+            Look::File(File {
+                asked: path.clone(),
+                path: path.clone(),
+                layer: Digest::of(b"layer"),
+                mode: *mode,
+                content: Extract::whole(content.clone()),
+                verified: true,
+                certain: true,
+            })
+        }))
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::default()
+    }
+}
+
+fn findings(run: &str, files: &[(&str, u32, Vec<u8>)]) -> Vec<Finding> {
+    let document = format!(r#"{{"os":"linux","architecture":"amd64","config":{run}}}"#);
+    let config = ImageConfig::parse(document.as_bytes(), &Limits::default()).expect("a config");
+    let descriptor = Descriptor::new(MediaType::Other("x".into()), Digest::of(b"x"), 1);
+    let manifest = Manifest { config: descriptor.clone(), layers: Vec::new(), annotations: Default::default() };
+    let start = Some(examine(&mut Files(files), &config).expect("readable"));
+    check(&Contents { path: vec![1, 0], descriptor, manifest, config, start })
+}
+
+fn one(run: &str, files: &[(&str, u32, Vec<u8>)]) -> (Id, Severity, String) {
+    let found = findings(run, files);
+    let [finding] = found.as_slice() else { panic!("{found:#?}") };
+    assert_eq!(finding.entry.as_deref(), Some("1.0"));
+    assert!(!finding.evidence.is_empty());
+    (finding.id, finding.severity, finding.message.clone())
+}
+
+#[test]
+fn what_loads_gives_no_finding() {
+    let loader = "/lib64/ld-linux-x86-64.so.2";
+    let files = [
+        ("/app", 0o755, elf(62, loader)),
+        (loader, 0o755, elf(62, "")),
+        ("/run.sh", 0o755, b"#!/bin/sh\nexec /app\n".to_vec()),
+        ("/bin/sh", 0o755, elf(62, "")),
+    ];
+    for run in [r#"{"Entrypoint":["/app"]}"#, r#"{"Cmd":["/run.sh"]}"#, r#"{"Cmd":["/bin/sh","-c","exec /app"]}"#] {
+        assert_eq!(findings(run, &files), [], "{run}");
+    }
+}
+
+#[test]
+fn what_does_not_load_gives_one() {
+    let app = r#"{"Entrypoint":["/app"]}"#;
+    let cases: [(Id, Vec<u8>, u32); 7] = [
+        (Id::NotExecutable, elf(62, ""), 0o644),
+        (Id::NotExecutable, Vec::new(), 0o755),
+        (Id::NotExecutable, b"\x7fELF".to_vec(), 0o755),
+        (Id::NotExecutable, vec![0xff, 0xfe, 0, 1], 0o755),
+        (Id::Script, b"echo hello\n".to_vec(), 0o755),
+        (Id::Script, b"#!/bin/sh\r\n".to_vec(), 0o755),
+        (Id::Script, b"#!/bin/bash\n".to_vec(), 0o755),
+    ];
+    for (id, content, mode) in cases {
+        let (found, severity, message) = one(app, &[("/app", mode, content)]);
+        assert_eq!((found, severity), (id, Severity::Error), "{message}");
+    }
+    assert_eq!(one(app, &[]).0, Id::EntryNotFound);
+    let (_, _, message) = one(r#"{"Entrypoint":["/app --serve"]}"#, &[("/app", 0o755, elf(62, ""))]);
+    assert!(message.contains("as one word"), "{message}");
+    assert_eq!(one("{}", &[]).1, Severity::Note);
+}
+
+#[test]
+fn loaders_are_looked_for_and_compared() {
+    let app = r#"{"Entrypoint":["/app"]}"#;
+    let (glibc, musl) = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1");
+    let (id, _, message) = one(app, &[("/app", 0o755, elf(62, glibc)), (musl, 0o755, elf(62, ""))]);
+    assert!(id == Id::LoaderMissing && message.contains("built against glibc"), "{message}");
+    let (id, _, message) = one(app, &[("/app", 0o755, elf(62, musl)), (glibc, 0o755, elf(62, ""))]);
+    assert!(id == Id::LoaderMissing && message.contains("built against musl"), "{message}");
+    assert_eq!(one(app, &[("/app", 0o755, elf(183, glibc)), (glibc, 0o755, elf(62, ""))]).0, Id::LoaderArch);
+}
+
+#[test]
+fn what_a_shell_starts_is_a_warning_at_most() {
+    let shell = ("/bin/sh", 0o755, elf(62, ""));
+    let (id, severity, _) = one(r#"{"Cmd":["/bin/sh","-c","/app"]}"#, &[shell.clone()]);
+    assert_eq!((id, severity), (Id::EntryNotFound, Severity::Warning));
+    let foreign = ("/app", 0o755, elf(183, ""));
+    let (id, severity, _) = one(r#"{"Cmd":["/bin/sh","-c","/app"]}"#, &[shell, foreign]);
+    assert_eq!((id, severity), (Id::OtherBinaryArch, Severity::Warning));
+}
