@@ -9,6 +9,7 @@
 pub mod choice;
 mod error;
 pub mod resolution;
+mod whole;
 
 use std::collections::BTreeMap;
 
@@ -23,10 +24,11 @@ use crate::core::manifest::{Document, ImageConfig, Index, Manifest};
 use crate::core::platform::{Matcher, Platform};
 use crate::core::reference::Reference;
 use crate::core::select::{self, Entry, Inner};
-use crate::fetch::{Endpoint, Fetcher, Room};
+use crate::fetch::{Endpoint, FetchError, Fetcher, Room};
 use crate::store::Store;
 
 pub use error::ResolveError;
+pub use whole::Behind;
 
 /// Reads the documents of an image, from the store where it has them, else from the registry.
 #[derive(Debug, Clone, Copy)]
@@ -169,7 +171,11 @@ impl Resolver<'_> {
     /// [`ResolveError`] where it cannot be fetched or is not a manifest.
     pub async fn manifest(&self, image: &mut Image, chosen: &Descriptor) -> Result<Manifest, ResolveError> {
         let bytes = self.read(image, chosen, Endpoint::Manifests).await?;
-        match Document::parse(&bytes, Some(&chosen.media_type), &self.limits) {
+        self.as_manifest(&bytes, chosen)
+    }
+
+    fn as_manifest(&self, bytes: &Bytes, chosen: &Descriptor) -> Result<Manifest, ResolveError> {
+        match Document::parse(bytes, Some(&chosen.media_type), &self.limits) {
             Ok(Document::Manifest(manifest)) => Ok(manifest),
             Ok(Document::Index(_)) => Err(ResolveError::NotAManifest { digest: chosen.digest.clone() }),
             Err(source) => Err(ResolveError::Document { what: chosen.digest.to_string(), source }),
@@ -349,9 +355,17 @@ impl Resolver<'_> {
         {
             return Ok((document, 0));
         }
-        let document = self.fetcher.document(reference, descriptor, from).await?;
-        let size = document.size();
-        Ok((document, size))
+        match self.fetcher.document(reference, descriptor, from).await {
+            Ok(document) => {
+                let size = document.size();
+                Ok((document, size))
+            }
+            // No registry is to be asked: the store is all there is.
+            Err(FetchError::NoHost { .. }) if self.store.is_some() => {
+                Err(ResolveError::NotStored { digest: descriptor.digest.clone() })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What was found out about one image: plain values, on which the checks work.
 
+use std::fmt;
+
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::elf::{Binary, ElfError};
@@ -92,6 +94,33 @@ pub enum What {
         /// It begins like text.
         is_text: bool,
     },
+}
+
+impl What {
+    /// The binary that it is.
+    #[must_use]
+    pub fn binary(&self) -> Option<&Binary> {
+        match self {
+            Self::Elf(binary) => Some(binary),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Elf(binary) => binary.fmt(f),
+            Self::Damaged(error) => write!(f, "damaged: {error}"),
+            Self::Script { interpreter, argument: Some(argument), .. } => {
+                write!(f, "a script for {} {}", interpreter.escape_debug(), argument.escape_debug())
+            }
+            Self::Script { interpreter, .. } => write!(f, "a script for {}", interpreter.escape_debug()),
+            Self::Empty => f.write_str("an empty file"),
+            Self::Foreign { is_text: true } => f.write_str("text without \"#!\""),
+            Self::Foreign { is_text: false } => f.write_str("no program for Linux"),
+        }
+    }
 }
 
 /// Why there is no next step.

@@ -15,6 +15,7 @@ pub mod error;
 pub mod finding;
 pub mod inspect;
 pub mod layer;
+pub mod report;
 pub mod rootfs;
 pub mod runs;
 mod shell;

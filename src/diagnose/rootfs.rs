@@ -4,6 +4,8 @@
 //! layers stream in from a registry, lie in a store, or were unpacked already. What could not be
 //! read is told as such: absence is only claimed where every layer was looked through.
 
+use std::fmt;
+
 use crate::core::digest::Digest;
 use crate::core::extract::Extract;
 
@@ -66,6 +68,15 @@ pub enum NotRead {
         /// Why not.
         reason: String,
     },
+}
+
+impl fmt::Display for NotRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Budget { left } => write!(f, "the byte budget was used up, and {left} bytes are left unread"),
+            Self::Layer { digest, reason } => write!(f, "layer {digest} cannot be read: {reason}"),
+        }
+    }
 }
 
 /// A regular file of an image.

@@ -1,5 +1,6 @@
 //! Why a reference did not resolve, or its image was refused.
 
+use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::error::{Attempt, Blame, Classify, Kind};
 use crate::core::manifest::ManifestError;
@@ -28,6 +29,18 @@ pub enum ResolveError {
     /// An entry was announced as a manifest and is an index.
     #[error("{digest} was announced as a manifest, and is an index")]
     NotAManifest {
+        /// Which.
+        digest: Digest,
+    },
+    /// The store has not got it, and nobody else is asked.
+    #[error("{digest} is not in the store")]
+    NotStored {
+        /// Which.
+        digest: Digest,
+    },
+    /// The image has more documents than are read.
+    #[error("{digest} was not read: the image has too many documents")]
+    Unread {
         /// Which.
         digest: Digest,
     },
@@ -86,6 +99,10 @@ fn list(platforms: &[String]) -> String {
 }
 
 impl ResolveError {
+    pub(super) fn unread(descriptor: &Descriptor) -> Self {
+        Self::Unread { digest: descriptor.digest.clone() }
+    }
+
     /// An entry that cannot be read because of itself; anything else stays an error.
     pub(super) fn spoils_entry(self) -> Result<Inner, Self> {
         match self.kind() {
@@ -103,7 +120,8 @@ impl Classify for ResolveError {
             Self::Fetch(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Document { source, .. } => source.kind(),
-            Self::NotAManifest { .. } | Self::TooManyDocuments { .. } => Kind::InvalidContent,
+            Self::NotAManifest { .. } | Self::TooManyDocuments { .. } | Self::Unread { .. } => Kind::InvalidContent,
+            Self::NotStored { .. } => Kind::NotFound,
             Self::Empty { .. } => Kind::NoMatchingPlatform,
             Self::NoMatch { .. } => Kind::NoMatchingPlatform,
             Self::Mismatch { .. } | Self::CannotRun { .. } => Kind::PlatformMismatch,
@@ -123,7 +141,10 @@ impl Classify for ResolveError {
             Self::Fetch(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Document { source, .. } => source.hint(),
-            Self::NotAManifest { .. } | Self::Empty { .. } | Self::TooManyDocuments { .. } => None,
+            Self::NotStored { .. } => Some("pull the image again; only what is missing is fetched".into()),
+            Self::NotAManifest { .. } | Self::Empty { .. } | Self::TooManyDocuments { .. } | Self::Unread { .. } => {
+                None
+            }
             Self::NoMatch { advice, .. } | Self::Mismatch { advice, .. } => advice.clone(),
             Self::CannotRun { .. } => Some(
                 "--allow-mismatch pulls it all the same; an image for this node's own architecture is what is missing"

@@ -1,0 +1,262 @@
+//! What a diagnosis came to: plain values, the same in memory, as JSON and over the daemon's API.
+
+use serde::{Deserialize, Serialize};
+
+use super::contents::{Contents, Stopped};
+use super::finding::{Finding, Severity};
+use crate::core::descriptor::Descriptor;
+use crate::core::digest::Digest;
+use crate::core::select::EntryPath;
+
+/// Everything about one reference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The normalised reference.
+    pub reference: String,
+    /// What it stands for; `None` where that could not even be read as an image.
+    pub root: Option<Root>,
+    /// The images that it has, in the order of the index.
+    pub images: Vec<Image>,
+    /// What is worth knowing, worst first.
+    pub findings: Vec<Finding>,
+    /// The nodes that the image was held against.
+    pub nodes: Vec<NodeVerdict>,
+    /// What was read to find it out.
+    pub bytes: Bytes,
+}
+
+/// A root document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Root {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: String,
+    /// Its entries, attestations included; `None` for a lone manifest.
+    pub entries: Option<usize>,
+}
+
+/// One image behind a reference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// Its place in the index, positions from 0 joined by dots; `None` for a lone manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// Its manifest.
+    pub digest: Digest,
+    /// The platform that the index declares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<String>,
+    /// The platform that its config names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// Number of layers.
+    pub layers: usize,
+    /// Bytes of its layers, compressed.
+    pub size: u64,
+    /// What it starts; `None` where that was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+    /// Why its manifest or config could not be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// What an image starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Start {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// The files that the kernel opens, in order: the program, interpreters of scripts.
+    pub files: Vec<OpenedFile>,
+    /// Why it ends before a binary, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+    /// The dynamic loader that the binary asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loader: Option<String>,
+    /// The distribution, as it calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<String>,
+    /// Bytes of layers that came over the network.
+    pub bytes_fetched: u64,
+    /// Bytes of layers that were read from this machine.
+    pub bytes_read: u64,
+}
+
+/// A file of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenedFile {
+    /// The path that was asked for.
+    pub path: String,
+    /// What it is, in words.
+    pub description: String,
+    /// What it is built for, as far as its header says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// The layer that has it.
+    pub layer: Digest,
+    /// The layer was read whole and its digest held.
+    pub verified: bool,
+    /// Nothing that was left unread can hide it.
+    pub certain: bool,
+}
+
+/// What becomes of the image on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeVerdict {
+    /// The node.
+    pub name: String,
+    /// What it matches images with.
+    pub platform: String,
+    /// The entry that is chosen for it; `None` for none, and for a lone manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
+    /// How it goes.
+    pub outcome: Outcome,
+    /// Why, where it does not simply run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How it goes with an image on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It runs on the CPU.
+    Runs,
+    /// An emulator runs it.
+    RunsEmulated,
+    /// It runs in the CPU's 32-bit mode.
+    #[serde(rename = "runs-32-bit")]
+    Runs32Bit,
+    /// It is pulled, and does not run.
+    Fails,
+    /// There is nothing for this node in it.
+    Refused,
+    /// It cannot be told from what is known.
+    Unknown,
+}
+
+impl Outcome {
+    /// Nothing speaks against it.
+    #[must_use]
+    pub fn may_run(self) -> bool {
+        !matches!(self, Self::Fails | Self::Refused)
+    }
+}
+
+/// What was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bytes {
+    /// Of indexes, manifests and configs, over the network.
+    pub documents: u64,
+    /// Of layers, over the network.
+    pub layers_fetched: u64,
+    /// Of layers, from this machine.
+    pub layers_read: u64,
+    /// Of all layers of the images that were looked into.
+    pub layers_total: u64,
+    /// How much of one layer may be fetched.
+    pub budget_per_layer: u64,
+    /// How much of the layers of one image may be fetched.
+    pub budget_per_image: u64,
+}
+
+impl Report {
+    /// It runs on every node that was asked about, for all that is known.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.nodes.iter().all(|node| node.outcome.may_run())
+    }
+
+    /// The worst finding.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().map(|finding| finding.severity).max()
+    }
+}
+
+/// Positions from 0 joined by dots; `None` for the root.
+#[must_use]
+pub fn entry_text(path: &EntryPath) -> Option<String> {
+    (!path.is_empty()).then(|| path.iter().map(usize::to_string).collect::<Vec<_>>().join("."))
+}
+
+impl Image {
+    /// One that could not be used, and why.
+    pub(super) fn spoilt(path: &EntryPath, descriptor: &Descriptor, problem: String) -> Self {
+        Self {
+            entry: entry_text(path),
+            digest: descriptor.digest.clone(),
+            declared: descriptor.platform.as_ref().map(ToString::to_string),
+            config: None,
+            layers: 0,
+            size: 0,
+            start: None,
+            problem: Some(problem),
+        }
+    }
+}
+
+impl From<&Contents> for Image {
+    fn from(contents: &Contents) -> Self {
+        let config = &contents.config.platform;
+        Self {
+            entry: entry_text(&contents.path),
+            digest: contents.descriptor.digest.clone(),
+            declared: contents.descriptor.platform.as_ref().map(ToString::to_string),
+            config: (!config.architecture.is_empty()).then(|| config.to_string()),
+            layers: contents.manifest.layers.len(),
+            size: contents.manifest.layers.iter().map(|layer| layer.size).sum(),
+            start: contents.start.as_ref().map(Start::from),
+            problem: None,
+        }
+    }
+}
+
+impl From<&super::contents::Start> for Start {
+    fn from(start: &super::contents::Start) -> Self {
+        Self {
+            argv: start.argv.clone(),
+            files: start.steps.iter().map(OpenedFile::from).collect(),
+            stopped: start.stopped.as_ref().map(stopped_text),
+            loader: start.loader.as_ref().map(|loader| loader.asked.clone()),
+            distribution: start.distribution.as_ref().map(|distribution| distribution.name.clone()),
+            bytes_fetched: start.cost.fetched,
+            bytes_read: start.cost.read,
+        }
+    }
+}
+
+impl From<&super::contents::Step> for OpenedFile {
+    fn from(step: &super::contents::Step) -> Self {
+        let platform = step.what.binary().and_then(crate::core::elf::Binary::platform);
+        Self {
+            path: step.file.asked.clone(),
+            description: step.what.to_string(),
+            platform: platform.map(|platform| platform.to_string()),
+            layer: step.file.layer.clone(),
+            verified: step.file.verified,
+            certain: step.file.certain,
+        }
+    }
+}
+
+fn stopped_text(stopped: &Stopped) -> String {
+    match stopped {
+        Stopped::NoProgram => "the image names no program".into(),
+        Stopped::Absent { asked } => format!("not in the image: {}", asked.join(", ")),
+        Stopped::Other { asked, kind } => format!("{asked} is a {kind}"),
+        Stopped::Loop { asked } => format!("{asked} is a symbolic link that leads to itself"),
+        Stopped::TooDeep => "interpreters of interpreters, deeper than Linux follows".into(),
+        Stopped::NotRead { why, .. } => format!("not found out: {why}"),
+    }
+}
