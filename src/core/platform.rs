@@ -8,6 +8,7 @@
 //! Specification: OCI image-spec, image-index.md, "platform"; containerd/platforms 1.0.
 
 mod matcher;
+mod variants;
 mod windows;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use matcher::Matcher;
+pub use variants::{ArchitectureProblem, VariantProblem, architecture_problem, variant_problem};
 
 use super::error::{Classify, Kind};
 
@@ -320,34 +322,36 @@ fn is_known_os(os: &str) -> bool {
     KNOWN.contains(&os)
 }
 
+/// Go's names, which are those of the OCI specification.
+const KNOWN_ARCHITECTURES: [&str; 24] = [
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "armbe",
+    "arm64",
+    "arm64be",
+    "ppc64",
+    "ppc64le",
+    "loong64",
+    "mips",
+    "mipsle",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "ppc",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
 fn is_known_arch(architecture: &str) -> bool {
-    const KNOWN: [&str; 24] = [
-        "386",
-        "amd64",
-        "amd64p32",
-        "arm",
-        "armbe",
-        "arm64",
-        "arm64be",
-        "ppc64",
-        "ppc64le",
-        "loong64",
-        "mips",
-        "mipsle",
-        "mips64",
-        "mips64le",
-        "mips64p32",
-        "mips64p32le",
-        "ppc",
-        "riscv",
-        "riscv64",
-        "s390",
-        "s390x",
-        "sparc",
-        "sparc64",
-        "wasm",
-    ];
-    KNOWN.contains(&architecture)
+    KNOWN_ARCHITECTURES.contains(&architecture)
 }
 
 #[cfg(test)]
