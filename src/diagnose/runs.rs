@@ -2,16 +2,9 @@
 
 use crate::host::{Execution, HostReport};
 
-use super::contents::Contents;
+pub use crate::host::Node;
 
-/// A node that images are held against.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// What people call it: its host name, a board's name, `linux/arm/v6`.
-    pub name: String,
-    /// What it runs.
-    pub report: HostReport,
-}
+use super::contents::Contents;
 
 /// Whether and how the image's program runs on a host.
 #[must_use]

@@ -43,6 +43,21 @@ pub(super) fn from_machine(machine: &str, process: &str) -> Option<&'static str>
     })
 }
 
+/// What `uname -m` prints on a kernel of this GOARCH; of 32-bit arm, which prints its version, the
+/// beginning.
+pub(super) fn machine_of(architecture: &str) -> &str {
+    match architecture {
+        "amd64" => "x86_64",
+        "386" => "i686",
+        "arm64" => "aarch64",
+        "arm64be" => "aarch64_be",
+        "loong64" => "loongarch64",
+        "mips64le" => "mips64",
+        "mipsle" => "mips",
+        same => same,
+    }
+}
+
 /// The 32-bit architecture that a kernel of this one may run as well.
 pub(super) fn compat_of(kernel: &str) -> Option<&'static str> {
     match kernel {

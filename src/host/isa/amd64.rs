@@ -102,6 +102,12 @@ pub(super) fn detect(source: &dyn Source, architecture: &str) -> Found {
     Found { level: Some(format!("v{level}")), features, signal: format!("cpuid, and XCR0 {xcr0:#x}") }
 }
 
+/// What `v3` is made of, the lower levels included.
+pub(super) fn implied(level: &str) -> Vec<&'static str> {
+    let level = level.strip_prefix('v').and_then(|number| number.parse().ok()).unwrap_or(0);
+    FEATURES.iter().filter(|(.., needed_by)| (1..=level).contains(needed_by)).map(|(name, ..)| *name).collect()
+}
+
 /// The highest level of which nothing is missing, in it or below it.
 fn level(leaves: &Leaves, xcr0: u64) -> u8 {
     let complete = |level: u8| {

@@ -51,6 +51,19 @@ fn level(signals: &Signals, features: &[String]) -> (Option<String>, String) {
     }
 }
 
+/// What cores of a version have at the least. v5 says nothing of floating point, which hardly any
+/// of them have; the v6 ones that run Linux (ARM1176) have VFPv2; v7 has VFPv3 with 16 registers
+/// wherever an armhf distribution runs, and NEON not everywhere (Tegra 2, Armada XP).
+pub(super) fn implied(level: &str) -> Vec<&'static str> {
+    let mut names = vec!["half", "thumb", "fastmult", "edsp"];
+    match level {
+        "v6" => names.extend(["vfp", "tls"]),
+        "v7" => names.extend(["vfp", "vfpv3", "vfpv3d16", "tls"]),
+        _ => {}
+    }
+    names
+}
+
 /// The one digit of an architecture version, 3 to 8, that follows a prefix.
 fn digit_after<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     text.strip_prefix(prefix)?.get(..1).filter(|digit| ("3"..="8").contains(digit))

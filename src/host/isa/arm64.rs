@@ -104,6 +104,17 @@ pub(super) fn detect(signals: &Signals) -> Found {
     Found { signal: "a 32-bit program is not told what the CPU has in 64-bit mode".into(), ..Found::default() }
 }
 
+/// What a revision is made of, the ones before it included.
+pub(super) fn implied(level: &str) -> Vec<&'static str> {
+    let numbers = level.strip_prefix('v').and_then(|text| text.split_once('.'));
+    let (major, minor) =
+        numbers.and_then(|(major, minor)| Some((major, minor.parse::<usize>().ok()?))).unwrap_or_default();
+    let second = major == "9";
+    let revisions = if second { minor.saturating_add(5) } else { minor }.min(REVISIONS.len());
+    let added = REVISIONS[..revisions].iter().copied().flatten().copied();
+    ["fp", "asimd"].into_iter().chain(added).chain(second.then_some("sve2")).collect()
+}
+
 fn level(features: &[String]) -> String {
     let has = |name: &&str| features.iter().any(|feature| feature == name);
     let minor = REVISIONS.iter().take_while(|added| added.iter().all(has)).count();

@@ -37,6 +37,20 @@ pub(super) fn detect(source: &dyn Source, signals: &Signals, architecture: &str)
     (Isa { architecture: architecture.into(), level: found.level, features: found.features }, found.signal)
 }
 
+/// Features that every CPU of a level has, as far as a level is made of features.
+pub(super) fn implied(architecture: &str, level: &str) -> Vec<String> {
+    let names: Vec<&str> = match architecture {
+        "amd64" => amd64::implied(level),
+        "arm" => arm::implied(level),
+        "arm64" => arm64::implied(level),
+        "ppc64le" | "ppc64" => power::implied(level),
+        "riscv64" => riscv64::implied(level),
+        "s390x" => s390x::implied(level),
+        _ => Vec::new(),
+    };
+    names.into_iter().map(str::to_owned).collect()
+}
+
 /// The names whose bit is set; bit 0 first, unnamed bits left out.
 fn named_bits(bits: u64, names: &[&str]) -> Vec<String> {
     let set = names.iter().enumerate().filter(|(bit, name)| bits >> bit & 1 == 1 && !name.is_empty());

@@ -10,6 +10,12 @@ use crate::host::signals::Signals;
 const HWCAP2: [(u64, &str, &str); 3] =
     [(0x0004_0000, "arch_3_1", "power10"), (0x0080_0000, "arch_3_00", "power9"), (0x8000_0000, "arch_2_07", "power8")];
 
+/// What a generation is made of, those before it included.
+pub(super) fn implied(level: &str) -> Vec<&'static str> {
+    let newer = HWCAP2.iter().take_while(|(.., made)| *made != level).count();
+    HWCAP2[newer..].iter().map(|(_, name, _)| *name).collect()
+}
+
 pub(super) fn detect(signals: &Signals) -> Found {
     let present = || HWCAP2.iter().filter(|(bit, ..)| signals.auxv.hwcap2 & bit != 0);
     let features = present().map(|(_, name, _)| (*name).to_owned()).collect();

@@ -57,6 +57,12 @@ pub(super) fn detect(source: &dyn Source, signals: &Signals) -> Found {
     }
 }
 
+/// What a profile is made of, those before it included.
+pub(super) fn implied(level: &str) -> Vec<&'static str> {
+    let Some(last) = PROFILES.iter().position(|(name, _)| *name == level) else { return Vec::new() };
+    PROFILES[..=last].iter().flat_map(|(_, names)| names.iter().copied()).collect()
+}
+
 fn from_hwprobe(hwprobe: Hwprobe) -> Vec<String> {
     let mut features = Vec::new();
     if hwprobe.base_behavior & 1 == 1 {

@@ -12,6 +12,12 @@ const HWCAP: [&str; 23] = [
 /// What a generation was the first to have, newest first.
 const FIRST_IN: [(&str, &str); 4] = [("nnpa", "z16"), ("vxe2", "z15"), ("vxe", "z14"), ("vx", "z13")];
 
+/// What a generation is made of, those before it included, as far as it is known by a feature.
+pub(super) fn implied(level: &str) -> Vec<&'static str> {
+    let newer = FIRST_IN.iter().take_while(|(_, made)| *made != level).count();
+    FIRST_IN[newer..].iter().map(|(name, _)| *name).collect()
+}
+
 pub(super) fn detect(signals: &Signals) -> Found {
     let features = named_bits(signals.auxv.hwcap, &HWCAP);
     let platform = signals.at_platform();
