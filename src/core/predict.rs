@@ -3,6 +3,7 @@
 //! Each rule is the client's own, read from its source (see the functions), so that a
 //! node's owner learns beforehand that `ctr` and kubelet will disagree.
 
+use super::descriptor::MediaType;
 use super::platform::{Matcher, Platform};
 use super::select::{self, Eligible, Entry, EntryPath, Inner};
 
@@ -68,9 +69,9 @@ pub struct HostView {
     pub isa: Platform,
 }
 
-/// What `client` would take from an index with these entries.
+/// What `client` would take from an index of this type with these entries.
 #[must_use]
-pub fn predict(client: Client, entries: &[Entry], host: &HostView) -> Outcome {
+pub fn predict(client: Client, index: &MediaType, entries: &[Entry], host: &HostView) -> Outcome {
     let first = |matcher: &Matcher| match select::choose(entries, matcher, Eligible::Everything) {
         Some(path) => Outcome::Takes(vec![path]),
         None => Outcome::NoMatch,
@@ -84,7 +85,7 @@ pub fn predict(client: Client, entries: &[Entry], host: &HostView) -> Outcome {
             matches if matches.is_empty() => Outcome::NoMatch,
             matches => Outcome::Takes(matches),
         },
-        Client::Podman => podman(entries, &host.containerd),
+        Client::Podman => podman(index, entries, &host.containerd),
     }
 }
 
@@ -110,8 +111,9 @@ fn every_strict_match(entries: &[Entry], matcher: &Matcher) -> Vec<EntryPath> {
 }
 
 /// containers/image: names are compared as they are written; an entry without platform is
-/// taken last and unchecked; a nested index has no platform and fails when it is opened (internal/manifest, chooseInstance).
-fn podman(entries: &[Entry], host: &Platform) -> Outcome {
+/// taken last and unchecked, and of Docker's lists never; a nested index has no platform and fails
+/// when it is opened (internal/manifest, chooseInstance).
+fn podman(index: &MediaType, entries: &[Entry], host: &Platform) -> Outcome {
     for wanted in podman_wants(host) {
         let same = |platform: &Platform| {
             platform.os == wanted.os
@@ -122,7 +124,8 @@ fn podman(entries: &[Entry], host: &Platform) -> Outcome {
             return opened(entries, position);
         }
     }
-    match entries.iter().position(|entry| entry.descriptor.platform.is_none()) {
+    let unchecked = entries.iter().position(|entry| entry.descriptor.platform.is_none());
+    match unchecked.filter(|_| *index != MediaType::DockerManifestList) {
         Some(position) => opened(entries, position),
         None => Outcome::NoMatch,
     }

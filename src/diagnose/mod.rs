@@ -13,11 +13,14 @@ pub mod contents;
 pub mod entrypoint;
 pub mod error;
 pub mod finding;
+pub mod fleet;
 pub mod inspect;
 pub mod layer;
 pub mod report;
 pub mod rootfs;
 pub mod runs;
+#[cfg(test)]
+mod samples;
 mod shell;
 pub mod start;
 #[cfg(test)]

@@ -284,7 +284,7 @@ pub fn explain(image: &Image, wish: &Wish, host: &LocalHost, chosen: Option<&Cho
     let view = HostView { containerd: host.report().matching_platform(), isa: host.report().isa_platform() };
     let outcome = |client| match &image.content {
         Root::Manifest(..) => Outcome::TakesUnchecked,
-        Root::Index(entries) => predict(client, entries, &view),
+        Root::Index(entries) => predict(client, &image.root.media_type, entries, &view),
     };
     let best = select::choose(entries, &Matcher::only(&view.isa), Eligible::Images);
     Explanation {

@@ -71,13 +71,21 @@ fn every_selection_scenario_holds() {
             other => vec![other.as_str().expect("text").to_owned()],
         };
         let context = format!("{} on {host}", row["index"]);
-        assert_eq!(names(predict(Client::Ctr, &entries, &view)), expect(&row["containerd_only"]), "ctr: {context}");
         assert_eq!(
-            names(predict(Client::Cri, &entries, &view)),
+            names(predict(Client::Ctr, &MediaType::OciIndex, &entries, &view)),
+            expect(&row["containerd_only"]),
+            "ctr: {context}"
+        );
+        assert_eq!(
+            names(predict(Client::Cri, &MediaType::OciIndex, &entries, &view)),
             expect(&row["cri_transfer_fetches"]),
             "cri: {context}"
         );
-        assert_eq!(names(predict(Client::Podman, &entries, &view)), expect(&row["podman"]), "podman: {context}");
+        assert_eq!(
+            names(predict(Client::Podman, &MediaType::OciIndex, &entries, &view)),
+            expect(&row["podman"]),
+            "podman: {context}"
+        );
         let ours: Vec<String> = choose(&entries, &Matcher::only(&host), Eligible::Images)
             .iter()
             .map(|path| id_at(&entries, path, &ids))
@@ -136,13 +144,23 @@ fn unknown_types_are_passed_over_where_containerd_would_trip() {
     let host = platform("amd64");
     assert_eq!(choose(&entries, &Matcher::only(&host), Eligible::Images), Some(vec![1]));
     let view = HostView { containerd: host.clone(), isa: host };
-    assert_eq!(predict(Client::Ctr, &entries, &view), Outcome::NoMatch);
+    assert_eq!(predict(Client::Ctr, &MediaType::OciIndex, &entries, &view), Outcome::NoMatch);
 }
 
 #[test]
 fn docker_takes_the_level_of_the_cpu() {
     let entries = vec![image("v1", "amd64"), image("v3", "amd64/v3")];
     let view = HostView { containerd: platform("amd64"), isa: platform("amd64/v3") };
-    assert_eq!(predict(Client::Docker, &entries, &view), Outcome::Takes(vec![vec![1]]));
-    assert_eq!(predict(Client::Ctr, &entries, &view), Outcome::Takes(vec![vec![0]]));
+    assert_eq!(predict(Client::Docker, &MediaType::OciIndex, &entries, &view), Outcome::Takes(vec![vec![1]]));
+    assert_eq!(predict(Client::Ctr, &MediaType::OciIndex, &entries, &view), Outcome::Takes(vec![vec![0]]));
+}
+
+#[test]
+fn podman_takes_entries_without_platform_from_oci_indexes_alone() {
+    let nil =
+        Entry { descriptor: descriptor("nil", MediaType::OciManifest, None), inner: Inner::Config(platform("amd64")) };
+    let view = HostView { containerd: platform("amd64"), isa: platform("amd64") };
+    let outcome = |kind| predict(Client::Podman, &kind, std::slice::from_ref(&nil), &view);
+    assert_eq!(outcome(MediaType::OciIndex), Outcome::Takes(vec![vec![0]]));
+    assert_eq!(outcome(MediaType::DockerManifestList), Outcome::NoMatch);
 }

@@ -1,0 +1,143 @@
+//! Images for the tests of this room, put together without a registry.
+
+use super::contents::{Contents, Start, Step, What};
+use super::fleet::Image;
+use super::rootfs::{Cost, File};
+use crate::core::descriptor::{Descriptor, MediaType};
+use crate::core::digest::Digest;
+use crate::core::elf::Program;
+use crate::core::extract::Extract;
+use crate::core::limits::Limits;
+use crate::core::manifest::{ImageConfig, Manifest};
+use crate::core::platform::Platform;
+use crate::core::select::{Entry, EntryPath, Inner};
+
+/// `arm/v6`, `windows:amd64` or `unknown`, spelt as they stand.
+pub(super) fn platform(text: &str) -> Platform {
+    let (os, rest) =
+        text.split_once(':').unwrap_or(if text == "unknown" { ("unknown", text) } else { ("linux", text) });
+    let (architecture, variant) = rest.split_once('/').unwrap_or((rest, ""));
+    Platform { os: os.into(), ..Platform::linux(architecture, variant) }
+}
+
+/// An image as far as it was read.
+#[derive(Debug, Clone)]
+pub(super) struct Sample {
+    pub(super) root: Descriptor,
+    pub(super) entries: Vec<Entry>,
+    pub(super) contents: Vec<Contents>,
+}
+
+impl Sample {
+    /// An empty index.
+    pub(super) fn index() -> Self {
+        let root = Descriptor::new(MediaType::OciIndex, Digest::of(b"root"), 1);
+        Self { root, entries: Vec::new(), contents: Vec::new() }
+    }
+
+    /// A lone manifest whose config names this platform.
+    pub(super) fn lone(config: &str) -> Self {
+        let root = Descriptor::new(MediaType::OciManifest, Digest::of(b"root"), 1);
+        let contents = vec![contents(Vec::new(), &root, config)];
+        Self { root, entries: Vec::new(), contents }
+    }
+
+    /// With one more entry, looked into as far as its config.
+    pub(super) fn with(mut self, declared: Option<&str>, config: &str) -> Self {
+        let position = self.entries.len();
+        let entry = image(&format!("manifest {position}"), declared, config);
+        self.contents.push(contents(vec![position], &entry.descriptor, config));
+        self.entries.push(entry);
+        self
+    }
+
+    /// With one more entry that declares what its config names.
+    pub(super) fn of(self, platform: &str) -> Self {
+        self.with(Some(platform), platform)
+    }
+
+    /// With such entries.
+    pub(super) fn all(self, platforms: &[&str]) -> Self {
+        platforms.iter().fold(self, |sample, platform| sample.of(platform))
+    }
+
+    /// The last entry's program is of this architecture.
+    pub(super) fn holding(mut self, architecture: &str) -> Self {
+        let last = self.contents.last_mut().expect("an image");
+        last.start = Some(start(architecture));
+        self
+    }
+
+    /// With what BuildKit puts beside each image.
+    pub(super) fn attested(mut self) -> Self {
+        let mut entry = image(&format!("attestation {}", self.entries.len()), Some("unknown"), "unknown");
+        let kind = ("vnd.docker.reference.type".to_owned(), "attestation-manifest".to_owned());
+        entry.descriptor.annotations.extend([kind]);
+        self.entries.push(Entry { inner: Inner::Unread, ..entry });
+        self
+    }
+
+    /// With an index of such entries inside the index.
+    pub(super) fn nested(mut self, platforms: &[&str]) -> Self {
+        let inner = platforms.iter().map(|text| image(&format!("nested {text}"), Some(text), text)).collect();
+        let descriptor = Descriptor::new(MediaType::OciIndex, Digest::of(b"nested"), 1);
+        self.entries.push(Entry { descriptor, inner: Inner::Nested(inner) });
+        self
+    }
+
+    pub(super) fn image(&self) -> Image<'_> {
+        Image { root: &self.root, entries: &self.entries, contents: &self.contents }
+    }
+}
+
+fn image(name: &str, declared: Option<&str>, config: &str) -> Entry {
+    let descriptor = Descriptor::new(MediaType::OciManifest, Digest::of(name.as_bytes()), 1);
+    let descriptor = Descriptor { platform: declared.map(platform), ..descriptor };
+    Entry { descriptor, inner: Inner::Config(platform(config)) }
+}
+
+fn contents(path: EntryPath, descriptor: &Descriptor, config: &str) -> Contents {
+    let named = Descriptor::new(MediaType::OciConfig, Digest::of(config.as_bytes()), 1);
+    let manifest = Manifest { config: named, layers: Vec::new(), annotations: Default::default() };
+    let config =
+        ImageConfig { platform: platform(config), ..ImageConfig::parse(b"{}", &Limits::default()).expect("a config") };
+    Contents { path, descriptor: descriptor.clone(), manifest, config, start: None }
+}
+
+fn start(architecture: &str) -> Start {
+    let (class, order, machine): (u8, u8, u16) = match architecture {
+        "386" => (1, 1, 3),
+        "amd64" => (2, 1, 62),
+        "arm" => (1, 1, 40),
+        "arm64" => (2, 1, 183),
+        "s390x" => (2, 2, 22),
+        other => panic!("no header for {other}"),
+    };
+    let mut bytes = vec![0; 64];
+    bytes[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, order, 1]);
+    let half = |value: u16| if order == 1 { value.to_le_bytes() } else { value.to_be_bytes() };
+    bytes[16..18].copy_from_slice(&half(2));
+    bytes[18..20].copy_from_slice(&half(machine));
+    if architecture == "arm" {
+        bytes[36..40].copy_from_slice(&0x0500_0000_u32.to_le_bytes());
+    }
+    let Ok(Program::Elf(binary)) = Program::parse(&bytes) else { panic!("a binary") };
+    let file = File {
+        asked: "/app".into(),
+        path: "/app".into(),
+        layer: Digest::of(b"layer"),
+        mode: 0o755,
+        content: Extract::whole(bytes),
+        verified: true,
+        certain: true,
+    };
+    Start {
+        argv: vec!["/app".into()],
+        steps: vec![Step { file, what: What::Elf(Box::new(binary)) }],
+        stopped: None,
+        shell: None,
+        loader: None,
+        distribution: None,
+        cost: Cost::default(),
+    }
+}
