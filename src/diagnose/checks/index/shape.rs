@@ -1,0 +1,138 @@
+//! How an index is put together: what is listed twice, without platform, or inside another index.
+
+use super::{declared, entry};
+use crate::core::platform::Platform;
+use crate::core::reference::Reference;
+use crate::core::select::{self, Entry, EntryPath, Inner};
+use crate::diagnose::checks::{remedies, shown};
+use crate::diagnose::finding::{Finding, Id, Remedy, Severity};
+use crate::diagnose::fleet::Image;
+
+pub(super) fn check(reference: &Reference, image: Image<'_>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = attestations_alone(image).into_iter().collect();
+    findings.extend(duplicates(reference, image, image.entries, &[]));
+    let own = select::flatten(image.entries).into_iter().filter(|(_, entry)| !entry.descriptor.is_attestation());
+    for (path, listed) in own {
+        if listed.descriptor.media_type.is_index() {
+            findings.push(nested(reference, image, &path));
+        } else if listed.descriptor.media_type.is_manifest() && listed.descriptor.platform.is_none() {
+            findings.push(without_platform(reference, image, &path, listed));
+        }
+    }
+    findings
+}
+
+/// There is something that could be run.
+pub(super) fn has_images(image: Image<'_>) -> bool {
+    image.lone().is_some() || !select::images(image.entries).is_empty()
+}
+
+/// Deleting the images of an index and keeping its attestations leaves this behind.
+fn attestations_alone(image: Image<'_>) -> Option<Finding> {
+    let attestation = |(_, entry): &(EntryPath, &Entry)| entry.descriptor.is_attestation();
+    let count = select::flatten(image.entries).iter().filter(|entry| attestation(entry)).count();
+    if has_images(image) || count == 0 {
+        return None;
+    }
+    let message = format!("the index lists {count} attestations (provenance, SBOM) and no image that they are about");
+    let remedy = Remedy::new("build and push the image again; --provenance=false leaves attestations out")
+        .command("docker buildx build --provenance=false -t IMAGE --push .");
+    let evidence = declared(image, &[0]);
+    Some(Finding::new(Id::AttestationOnly, Severity::Error, message).shown_by(evidence).mended_by(remedy))
+}
+
+/// Entries side by side that clients cannot tell apart.
+fn duplicates(reference: &Reference, image: Image<'_>, siblings: &[Entry], parent: &[usize]) -> Vec<Finding> {
+    let mut groups: Vec<(Platform, Vec<EntryPath>)> = Vec::new();
+    let mut findings = Vec::new();
+    for (position, listed) in siblings.iter().enumerate() {
+        let path: EntryPath = [parent, &[position]].concat();
+        if let Inner::Nested(inner) = &listed.inner {
+            findings.extend(duplicates(reference, image, inner, &path));
+        }
+        let is_image = listed.descriptor.media_type.is_manifest() && !listed.descriptor.is_attestation();
+        let Some(platform) = listed.descriptor.platform.as_ref().filter(|_| is_image).map(Platform::normalized) else {
+            continue;
+        };
+        match groups.iter_mut().find(|(known, _)| *known == platform) {
+            Some((_, paths)) => paths.push(path),
+            None => groups.push((platform, vec![path])),
+        }
+    }
+    let several = groups.into_iter().filter(|(_, paths)| paths.len() > 1);
+    findings.extend(several.map(|(platform, paths)| duplicate(reference, image, &platform, &paths)));
+    findings
+}
+
+fn duplicate(reference: &Reference, image: Image<'_>, platform: &Platform, paths: &[EntryPath]) -> Finding {
+    let digest = |path: &EntryPath| select::at(image.entries, path).map(|entry| &entry.descriptor.digest);
+    let names: Vec<String> = paths.iter().map(|path| entry(path)).collect();
+    let platform = shown(platform);
+    let same = paths.iter().all(|path| digest(path) == digest(&paths[0]));
+    let (severity, rest) = if same {
+        (Severity::Note, "the same manifest each time, so that nothing hangs on which is taken")
+    } else if are_compressions(image, paths) {
+        (Severity::Note, "compressed in different ways: podman takes zstd, other clients the first")
+    } else {
+        (Severity::Warning, "most clients take the first, and CRI from containerd 2.1 fetches them all")
+    };
+    let message = format!("{} are all for {platform}: {rest}", names.join(", "));
+    let mut finding = Finding::new(Id::DuplicatePlatform, severity, message).at(&paths[1]);
+    finding.evidence = paths.iter().map(|path| declared(image, path)).collect();
+    if severity == Severity::Note {
+        return finding;
+    }
+    let kept = select::images(image.entries);
+    let kept = kept.iter().filter(|path| !paths[1..].contains(path)).filter_map(digest);
+    let children: Vec<String> = kept.map(|digest| format!("{}@{digest}", reference.name())).collect();
+    let image = reference.familiar();
+    finding.mended_by(
+        Remedy::new("keep the first of them, and leave the others out of the index")
+            .command(format!("lighterman manifest create {image} {} --push", children.join(" "))),
+    )
+}
+
+/// The layers of these images are packed differently, as `podman push --add-compression` does.
+fn are_compressions(image: Image<'_>, paths: &[EntryPath]) -> bool {
+    let zstd = |path: &EntryPath| {
+        let layers = &image.contents_at(path)?.manifest.layers;
+        Some(layers.iter().any(|layer| layer.media_type.as_str().ends_with("+zstd")))
+    };
+    let packed: Vec<Option<bool>> = paths.iter().map(zstd).collect();
+    packed.contains(&Some(true)) && packed.contains(&Some(false))
+}
+
+fn without_platform(reference: &Reference, image: Image<'_>, path: &EntryPath, listed: &Entry) -> Finding {
+    let config = match (&listed.inner, image.contents_at(path)) {
+        (_, Some(contents)) => Some(contents.config.platform.clone()),
+        (Inner::Config(platform), None) => Some(platform.clone()),
+        _ => None,
+    };
+    let says = config.as_ref().map_or_else(String::new, |platform| format!(" (its config names {})", shown(platform)));
+    let message = format!(
+        "{} has no platform{says}: containerd tries one such entry and no second, podman takes the first unchecked or none, others pass it over",
+        entry(path)
+    );
+    let finding = Finding::new(Id::NoPlatform, Severity::Warning, message).at(path).shown_by(declared(image, path));
+    match config.filter(|config| !config.architecture.is_empty()) {
+        Some(config) => finding.mended_by(remedies::annotate(reference, &listed.descriptor.digest, &config)),
+        None => finding,
+    }
+}
+
+fn nested(reference: &Reference, image: Image<'_>, path: &EntryPath) -> Finding {
+    let message = format!(
+        "{} is an index itself: podman, CRI-O and skopeo refuse such an image where it matches nothing else, and others look into it last",
+        entry(path)
+    );
+    let digests = select::images(image.entries);
+    let digests = digests.iter().filter_map(|path| select::at(image.entries, path));
+    let children: Vec<String> =
+        digests.map(|entry| format!("{}@{}", reference.name(), entry.descriptor.digest)).collect();
+    let finding = Finding::new(Id::NestedIndex, Severity::Warning, message).at(path).shown_by(declared(image, path));
+    if children.is_empty() {
+        return finding;
+    }
+    let create = format!("lighterman manifest create {} {} --push", reference.familiar(), children.join(" "));
+    finding.mended_by(Remedy::new("list its images in the outer index").command(create))
+}

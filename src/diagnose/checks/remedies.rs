@@ -1,0 +1,102 @@
+//! Remedies that several checks propose, ready for a shell. What comes from documents is quoted:
+//! a platform may be named `linux; rm -rf ~`.
+
+use std::borrow::Cow;
+
+use crate::core::digest::Digest;
+use crate::core::platform::Platform;
+use crate::core::reference::Reference;
+use crate::diagnose::finding::Remedy;
+
+/// Corrects what an index says of one entry. The image itself stays as it is.
+pub(super) fn annotate(reference: &Reference, digest: &Digest, right: &Platform) -> Remedy {
+    let image = reference.familiar();
+    let variant = match right.variant.as_str() {
+        "" => "--clear-variant".to_owned(),
+        variant => format!("--variant {}", word(variant)),
+    };
+    let (os, architecture) = (word(&right.os), word(&right.architecture));
+    Remedy::new("correct the entry in the index; the image itself stays as it is, and older digests stay pullable")
+        .command(format!(
+            "lighterman manifest annotate {image} --entry {digest} --os {os} --arch {architecture} {variant} --push"
+        ))
+}
+
+/// Builds the image for a platform that it does not have.
+pub(super) fn build(reference: &Reference, platforms: &[String]) -> Remedy {
+    let platforms: Vec<Cow<'_, str>> = platforms.iter().map(|platform| word(platform)).collect();
+    Remedy::new("build and push it for every platform that it is meant for").command(format!(
+        "docker buildx build --platform {} -t {} --push .",
+        platforms.join(","),
+        reference.familiar()
+    ))
+}
+
+/// Takes an image that no rule takes by itself.
+pub(super) fn ask_for(reference: &Reference, platform: &Platform, why: &str) -> Remedy {
+    let platform = platform.to_string();
+    Remedy::new(format!("ask for it: {why}")).command(format!(
+        "lighterman pull {} --platform {}",
+        reference.familiar(),
+        word(&platform)
+    ))
+}
+
+/// Makes the emulator of an architecture known to the kernel, open for containers too.
+pub(super) fn register_emulator(architecture: &str, text: &str) -> Remedy {
+    Remedy::new(format!("{text} (Debian and Ubuntu have it as the package qemu-user-static)"))
+        .command(format!("docker run --privileged --rm tonistiigi/binfmt --install {}", word(architecture)))
+}
+
+/// A text as one word of a POSIX shell.
+pub(super) fn word(text: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@+=".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let clean: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    Cow::Owned(format!("'{}'", clean.replace('\'', r"'\''")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn words_of_a_shell() {
+        for (text, expected) in [
+            ("linux/arm/v7", "linux/arm/v7"),
+            ("", "''"),
+            ("linux; rm -rf ~", "'linux; rm -rf ~'"),
+            ("it's", r"'it'\''s'"),
+            ("a\nb", "'ab'"),
+        ] {
+            assert_eq!(word(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_variant_is_set_or_cleared() {
+        let reference: Reference = "org/app:1".parse().expect("a reference");
+        let digest = Digest::of(b"x");
+        let command = |platform: Platform| annotate(&reference, &digest, &platform).commands[0].clone();
+        assert_eq!(
+            command(Platform::linux("arm", "v6")),
+            format!(
+                "lighterman manifest annotate org/app:1 --entry {digest} --os linux --arch arm --variant v6 --push"
+            )
+        );
+        assert!(command(Platform::linux("386", "")).contains("--arch 386 --clear-variant"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_document_says_is_one_word(text in "\\PC{0,20}|[a-z'\"$`;&|<>(){} \\\\!*?~#\n]{0,20}") {
+            let quoted = word(&text);
+            let outside: String = quoted.replace(r"'\''", "").split('\'').step_by(2).collect();
+            prop_assert!(outside.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/:@+=".contains(&b)), "{quoted}");
+        }
+    }
+}
