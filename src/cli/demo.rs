@@ -11,8 +11,10 @@ use crate::core::platform::Platform;
 use crate::core::reference::{Reference, ReferenceError};
 use crate::cpu::Cpu;
 use crate::demo::{DemoError, image, run as program};
-use crate::diagnose::entrypoint;
 use crate::diagnose::inspect::{Inspection, inspect};
+use crate::diagnose::rootfs::blobs::Stored;
+use crate::diagnose::rootfs::layers::{Effort, Layers};
+use crate::diagnose::rootfs::{Look, RootFs as _};
 use crate::fetch::progress::Silent;
 use crate::fetch::{Engine, Fetcher};
 use crate::host::{Execution, LocalHost, System};
@@ -157,13 +159,16 @@ impl Tour {
     /// Takes the program out of the pulled image and executes it.
     async fn start(&self, inspection: &Inspection) -> Result<program::Outcome, Failure> {
         let layers = inspection.images.first().map(|image| image.layers.clone()).unwrap_or_default();
-        let layout = Layout::open(&self.pulled)?;
+        let mut blobs = Stored::new(Arc::new(Layout::open(&self.pulled)?), tokio::runtime::Handle::current());
         let search = tokio::task::spawn_blocking(move || {
-            let open = |position: usize| std::fs::File::open(layout.blob_path(&layers[position].digest));
-            entrypoint::find(layers.len(), open, &[image::PROGRAM.to_owned()], &Limits::default())
+            let mut files = Layers::new(&layers, Vec::new(), &mut blobs, Effort::default())?;
+            files.look(&[image::PROGRAM.to_owned()])
         });
         let found = search.await.map_err(|error| crate::store::StoreError::thread(&error))??;
-        let bytes = found.as_ref().and_then(|found| found.whole()).unwrap_or_default();
+        let bytes = match &found {
+            Look::File(file) if file.content.is_whole() => file.content.prefix(),
+            _ => &[],
+        };
         Ok(program::run(bytes).await?)
     }
 }

@@ -58,6 +58,20 @@ pub struct ImageConfig {
     /// When it was built, RFC 3339.
     #[serde(default)]
     pub created: Option<String>,
+    /// How it was built, step by step; builders may leave it out, and may write anything.
+    #[serde(default)]
+    pub history: Option<Vec<History>>,
+}
+
+/// One step of a build.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct History {
+    /// The command.
+    #[serde(default)]
+    pub created_by: Option<String>,
+    /// The step brought no layer.
+    #[serde(default)]
+    pub empty_layer: bool,
 }
 
 /// `rootfs` of a config.
@@ -302,6 +316,14 @@ impl ImageConfig {
     pub fn argv(&self) -> Vec<String> {
         let run = &self.config;
         run.entrypoint.iter().chain(&run.cmd).flatten().cloned().collect()
+    }
+
+    /// The command that brought each layer, lowest first; empty where the history does not tell.
+    #[must_use]
+    pub fn layer_commands(&self) -> Vec<String> {
+        let steps = self.history.iter().flatten().filter(|step| !step.empty_layer);
+        let commands: Vec<String> = steps.map(|step| step.created_by.clone().unwrap_or_default()).collect();
+        if commands.len() == self.rootfs.diff_ids.len() { commands } else { Vec::new() }
     }
 }
 

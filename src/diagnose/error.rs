@@ -2,7 +2,10 @@
 
 use std::io;
 
-use crate::core::error::{Classify, Kind};
+use crate::core::digest::Mismatch;
+use crate::core::error::{Attempt, Blame, Classify, Kind};
+use crate::fetch::FetchError;
+use crate::store::StoreError;
 use crate::unpack::archive::Fault;
 
 /// A layer that cannot be read to its end. Layers are counted from 1, the lowest.
@@ -34,11 +37,32 @@ pub enum DiagnoseError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// All of it was read, and it is not what the manifest says.
+    #[error("layer {layer}: {source}")]
+    Wrong {
+        /// Which layer.
+        layer: usize,
+        /// What is different.
+        source: Mismatch,
+    },
+}
+
+impl DiagnoseError {
+    /// What kept the bytes from coming, where they are read from a registry or a store.
+    fn reader(&self) -> Option<&dyn Classify> {
+        let Self::Read { source, .. } = self else { return None };
+        let cause = source.get_ref()?;
+        let fetching = cause.downcast_ref::<FetchError>().map(|error| error as &dyn Classify);
+        fetching.or_else(|| cause.downcast_ref::<StoreError>().map(|error| error as &dyn Classify))
+    }
 }
 
 impl Classify for DiagnoseError {
     fn kind(&self) -> Kind {
         use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+        if let Some(reader) = self.reader() {
+            return reader.kind();
+        }
         match self {
             // The decoders of gzip and zstd report damage as one of these.
             Self::Read { source, .. }
@@ -48,6 +72,19 @@ impl Classify for DiagnoseError {
             }
             Self::Read { .. } => Kind::StoreFailed,
             Self::Archive { .. } | Self::TooLarge { .. } => Kind::InvalidContent,
+            Self::Wrong { source, .. } => source.kind(),
         }
+    }
+
+    fn blame(&self) -> Blame {
+        self.reader().map_or_else(|| self.kind().blame(), Classify::blame)
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.reader().and_then(Classify::hint)
+    }
+
+    fn attempts(&self) -> &[Attempt] {
+        self.reader().map_or(&[], Classify::attempts)
     }
 }

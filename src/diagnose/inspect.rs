@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::io::AsyncReadExt;
-use tokio_util::io::SyncIoBridge;
+use tokio::runtime::Handle;
 
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::{Digest, Mismatch, Verifier};
-use crate::core::elf::Program;
 use crate::core::error::{Blame, Classify, Kind};
 use crate::core::limits::Limits;
 use crate::core::manifest::{Document, ImageConfig, Manifest, ManifestError};
@@ -17,7 +16,11 @@ use crate::core::platform::Platform;
 use crate::store::{Store, StoreError};
 
 use super::DiagnoseError;
-use super::entrypoint::{self, Found};
+use super::contents::{Step, What};
+use super::entrypoint;
+use super::rootfs::blobs::Stored;
+use super::rootfs::layers::{Effort, Layers};
+use super::start;
 
 /// Bytes read at a time while verifying.
 const BUFFER: usize = 256 * 1024;
@@ -298,23 +301,16 @@ impl Inspector<'_> {
     async fn program(&self, manifest: &Manifest, config: &ImageConfig) -> Result<ProgramFacts, InspectError> {
         let candidates = entrypoint::candidates(config);
         let Some(first) = candidates.first().cloned() else { return Ok(ProgramFacts::None) };
-        if manifest.layers.iter().any(|layer| !layer.media_type.is_layer()) {
-            return Ok(ProgramFacts::Missing { path: first });
-        }
-        let (store, layers, limits) = (Arc::clone(self.store), manifest.layers.clone(), *self.limits);
-        let runtime = tokio::runtime::Handle::current();
+        let (layers, commands) = (manifest.layers.clone(), config.layer_commands());
+        let (config, effort) = (config.clone(), Effort::everything(self.limits));
+        let mut blobs = Stored::new(Arc::clone(self.store), Handle::current());
         // Inflating and walking archives blocks; it must not stop other work.
         let search = tokio::task::spawn_blocking(move || {
-            let open = |position: usize| {
-                let layer: &Descriptor = &layers[position];
-                let reader = runtime.block_on(store.open(layer)).map_err(std::io::Error::other)?;
-                let reader = reader.ok_or(std::io::ErrorKind::NotFound)?;
-                Ok(SyncIoBridge::new_with_handle(reader, runtime.clone()))
-            };
-            entrypoint::find(layers.len(), open, &candidates, &limits)
+            let mut files = Layers::new(&layers, commands, &mut blobs, effort)?;
+            start::follow(&mut files, candidates, &config)
         });
-        let found = search.await.map_err(|error| StoreError::thread(&error))??;
-        Ok(found.map_or(ProgramFacts::Missing { path: first }, program_facts))
+        let (steps, _) = search.await.map_err(|error| StoreError::thread(&error))??;
+        Ok(steps.into_iter().next().map_or(ProgramFacts::Missing { path: first }, program_facts))
     }
 
     fn missing(&self, blob: &Descriptor) -> InspectError {
@@ -327,15 +323,16 @@ impl Inspector<'_> {
     }
 }
 
-fn program_facts(found: Found) -> ProgramFacts {
-    let path = found.path.clone();
-    match Program::parse(&found.prefix) {
-        _ if !found.is_executable() => ProgramFacts::NotExecutable { path },
-        Ok(Program::Elf(binary)) => {
-            ProgramFacts::Elf { path, description: binary.to_string(), platform: binary.platform() }
+fn program_facts(step: Step) -> ProgramFacts {
+    let path = step.file.asked.clone();
+    match step.what {
+        _ if !step.file.is_executable() => ProgramFacts::NotExecutable { path },
+        What::Elf(binary) => ProgramFacts::Elf { path, description: binary.to_string(), platform: binary.platform() },
+        What::Script { interpreter, argument, .. } => {
+            let line = argument.map_or(interpreter.clone(), |argument| format!("{interpreter} {argument}"));
+            ProgramFacts::Script { path, interpreter: line }
         }
-        Ok(Program::Script(interpreter)) => ProgramFacts::Script { path, interpreter },
-        Ok(Program::Unknown) | Err(_) => ProgramFacts::NotExecutable { path },
+        What::Damaged(_) | What::Empty | What::Foreign { .. } => ProgramFacts::NotExecutable { path },
     }
 }
 

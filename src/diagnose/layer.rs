@@ -8,10 +8,12 @@
 
 use std::convert::Infallible;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
 
 use super::DiagnoseError;
+use crate::core::extract::Extract;
 use crate::core::limits::Limits;
-use crate::unpack::archive::{Archive, ArchiveError, Entry, Fault, Sink};
+use crate::unpack::archive::{Archive, ArchiveError, Entry, Fault, Kind, Sink};
 
 /// Headers begin at multiples of this.
 const BLOCK: usize = 512;
@@ -22,7 +24,7 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 
 /// The entries of one layer, in order.
 pub struct Entries<'a> {
-    source: Box<dyn BufRead + 'a>,
+    source: Box<dyn BufRead + Send + 'a>,
     layer: usize,
     /// None at the end of the layer.
     archive: Option<Archive>,
@@ -37,33 +39,52 @@ impl std::fmt::Debug for Entries<'_> {
     }
 }
 
-/// The entry that was read last, and as much of its content as was asked for.
+/// The entry that was read last, and the parts of its content that were asked for.
 #[derive(Default)]
 struct Latest {
     /// Until it is handed on.
     entry: Option<Entry>,
-    content: Vec<u8>,
-    wanted: usize,
+    wanted: Vec<Range<u64>>,
+    kept: Extract,
+    /// Where its content goes on.
+    reached: u64,
     is_whole: bool,
+}
+
+impl Latest {
+    /// Takes the next bytes; up to where they begin there is a hole.
+    fn take(&mut self, start: u64, bytes: &[u8]) {
+        let end = start + bytes.len() as u64;
+        for wanted in &self.wanted {
+            let hole = wanted.start.max(self.reached)..wanted.end.min(start);
+            if !hole.is_empty() {
+                self.kept.add(hole.start, vec![0; (hole.end - hole.start) as usize]);
+            }
+            let part = wanted.start.max(start)..wanted.end.min(end);
+            if !part.is_empty() {
+                self.kept.add(part.start, bytes[(part.start - start) as usize..(part.end - start) as usize].to_vec());
+            }
+        }
+        self.reached = end;
+    }
 }
 
 impl Sink for Latest {
     type Error = Infallible;
 
     fn entry(&mut self, entry: Entry) -> Result<(), Infallible> {
-        *self = Self { entry: Some(entry), ..Self::default() };
+        let size = if let Kind::File { size } = entry.kind { size } else { 0 };
+        *self = Self { entry: Some(entry), kept: Extract::new(size, Vec::new()), ..Self::default() };
         Ok(())
     }
 
     fn content(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Infallible> {
-        let start = usize::try_from(offset).map_or(self.wanted, |offset| offset.min(self.wanted));
-        // What is left out before is the hole of a sparse file.
-        self.content.resize(start, 0);
-        self.content.extend_from_slice(&bytes[..bytes.len().min(self.wanted - start)]);
+        self.take(offset, bytes);
         Ok(())
     }
 
     fn end_entry(&mut self) -> Result<(), Infallible> {
+        self.take(self.kept.size(), &[]);
         self.is_whole = true;
         Ok(())
     }
@@ -75,7 +96,7 @@ impl<'a> Entries<'a> {
     ///
     /// # Errors
     /// [`DiagnoseError::Read`] where not even the first bytes can be read.
-    pub fn open(reader: impl Read + 'a, layer: usize, limits: &Limits) -> Result<Self, DiagnoseError> {
+    pub fn open(reader: impl Read + Send + 'a, layer: usize, limits: &Limits) -> Result<Self, DiagnoseError> {
         let source = inflate(reader).map_err(|source| DiagnoseError::Read { layer, source })?;
         Ok(Self { source, layer, archive: Some(Archive::new(limits)), latest: Latest::default(), offset: 0 })
     }
@@ -85,7 +106,7 @@ impl<'a> Entries<'a> {
     /// # Errors
     /// [`DiagnoseError`]; the walk cannot go on after it.
     pub fn advance(&mut self) -> Result<Option<Entry>, DiagnoseError> {
-        self.latest.wanted = 0;
+        self.latest.wanted.clear();
         while self.latest.entry.is_none() && self.archive.is_some() {
             self.feed()?;
         }
@@ -98,12 +119,35 @@ impl<'a> Entries<'a> {
     /// # Errors
     /// [`DiagnoseError`] where the archive ends before.
     pub fn content(&mut self, limit: usize) -> Result<Vec<u8>, DiagnoseError> {
-        self.latest.wanted = limit;
-        while !self.latest.is_whole && self.latest.content.len() < limit && self.archive.is_some() {
+        self.keep(std::iter::once(0..limit as u64).collect())?;
+        Ok(self.kept().prefix().to_vec())
+    }
+
+    /// Reads on until these parts of the current entry's content have come, which
+    /// [`Entries::kept`] hands out. Their sizes are the memory that it takes.
+    ///
+    /// # Errors
+    /// [`DiagnoseError`] where they cannot be read; those that came before are kept.
+    pub fn keep(&mut self, parts: Vec<Range<u64>>) -> Result<(), DiagnoseError> {
+        let end = parts.iter().map(|part| part.end).max().unwrap_or(0).min(self.latest.kept.size());
+        self.latest.wanted = parts;
+        while !self.latest.is_whole && self.latest.reached < end && self.archive.is_some() {
             self.feed()?;
         }
-        self.latest.wanted = 0;
-        Ok(std::mem::take(&mut self.latest.content))
+        self.latest.wanted.clear();
+        Ok(())
+    }
+
+    /// What is there of the current entry's content, without what was handed out before.
+    pub fn kept(&mut self) -> Extract {
+        let size = self.latest.kept.size();
+        std::mem::replace(&mut self.latest.kept, Extract::new(size, Vec::new()))
+    }
+
+    /// The content so far, to find out which parts of the rest are worth keeping.
+    #[must_use]
+    pub fn so_far(&self) -> &Extract {
+        &self.latest.kept
     }
 
     /// Reads to the end of the current block: a header's last byte, and none of its content.
@@ -133,8 +177,8 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// The tar stream inside a layer, whatever its media type claims.
-fn inflate<'a>(reader: impl Read + 'a) -> io::Result<Box<dyn BufRead + 'a>> {
+/// What is inside a stream that may be compressed, whatever its media type claims.
+pub(super) fn inflate<'a>(reader: impl Read + Send + 'a) -> io::Result<Box<dyn BufRead + Send + 'a>> {
     let mut reader = reader;
     let mut magic = Vec::with_capacity(4);
     reader.by_ref().take(4).read_to_end(&mut magic)?;

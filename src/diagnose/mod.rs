@@ -1,10 +1,11 @@
 //! Arch-mismatch findings: what an image claims against what is really in it.
 //!
-//! So far this room can look into an image without unpacking it: [`layer`] walks the
-//! entries of one layer, [`tree`] merges the names of all layers as a runtime would, and
-//! [`entrypoint`] finds the program that the image starts, and [`inspect`] puts it all
-//! together for an image that was pulled. Everything read here was made
-//! by strangers: names, sizes and depths are bounded, and nothing is written to disk.
+//! This room looks into an image without unpacking it: [`layer`] walks the entries of one layer,
+//! [`tree`] merges the names of all layers as a runtime would, [`rootfs`] finds files in layers
+//! of which it reads as little as it can, [`entrypoint`] says where the program may lie that the
+//! image starts, and [`inspect`] puts it all together for an image that was pulled. Everything
+//! read here was made by strangers: names, sizes and depths are bounded, and nothing is written
+//! to disk.
 //!
 //! All of it blocks on its readers; async callers put it on a blocking thread.
 
@@ -24,7 +25,7 @@ mod samples;
 mod shell;
 pub mod start;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tree;
 
 pub use error::DiagnoseError;

@@ -11,6 +11,15 @@ use crate::core::extract::Extract;
 
 use super::DiagnoseError;
 
+mod binaries;
+pub mod blobs;
+mod layer;
+pub mod layers;
+mod order;
+mod stream;
+mod toc;
+mod wanted;
+
 /// The merged files of an image. Looking blocks.
 pub trait RootFs {
     /// The first of `paths` that leads to something, through symbolic links that never leave the
@@ -118,4 +127,6 @@ pub struct Cost {
     pub total: u64,
     /// Layers that were touched.
     pub layers: usize,
+    /// Requests for parts of layers.
+    pub requests: usize,
 }

@@ -2,33 +2,69 @@
 //!
 //! Layers are applied from the lowest up, as a runtime applies them: later entries replace
 //! earlier ones, whiteouts remove what lower layers brought, and a parent directory that
-//! is a symbolic link is followed inside the image. Only files and links are kept;
-//! directories exist through what is in them.
+//! is a symbolic link is followed inside the image.
 //!
-//! Pure, apart from the readers that [`Tree::read`] is given.
+//! Pure. Who has read only a part of the names makes a tree of that part: what it finds is
+//! there, unless names that were not read hide it.
 //!
 //! Specification: OCI image-spec, layer.md, "Whiteouts".
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
 
-use super::DiagnoseError;
-use super::layer::Entries;
-use crate::core::limits::Limits;
 use crate::unpack::archive::{Entry, Kind};
 
 /// Symbolic links followed for one path; Linux gives up there as well.
 const LINKS: usize = 40;
 /// What one name costs beside its bytes, rounded up.
 const NODE: u64 = 128;
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// What an entry of a layer does to the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// As it is spelled in the archive.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+impl From<Entry> for Name {
+    fn from(entry: Entry) -> Self {
+        Self { path: entry.path, kind: entry.kind, mode: entry.mode }
+    }
+}
+
+impl Name {
+    /// Bytes in memory that it takes, here and in a tree.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        let link = if let Kind::Symlink(target) | Kind::HardLink(target) = &self.kind { target.len() } else { 0 };
+        NODE + (self.path.len() + link) as u64
+    }
+
+    /// The last component, without the prefix of whiteouts.
+    #[must_use]
+    pub fn last(&self) -> &[u8] {
+        let last = split(&self.path).next_back().unwrap_or_default();
+        last.strip_prefix(WHITEOUT).unwrap_or(last)
+    }
+
+    /// It only hides what lower layers brought.
+    #[must_use]
+    pub fn is_whiteout(&self) -> bool {
+        split(&self.path).next_back().is_some_and(|last| last.starts_with(WHITEOUT))
+    }
+}
 
 /// The file names of an image.
 #[derive(Debug, Default)]
 pub struct Tree {
-    /// By canonical path: no leading slash, no `.` and `..`, parents resolved.
+    /// By canonical path: no leading slash, no `.` and `..`, parents resolved. Directories
+    /// need not be here to exist: something below them is enough.
     nodes: BTreeMap<Vec<u8>, Node>,
-    /// Bytes that the nodes took when they came.
-    held: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -42,6 +78,8 @@ struct Node {
 enum Target {
     File(FileAt),
     Symlink(Vec<u8>),
+    Directory,
+    Other(&'static str),
 }
 
 /// Where the content of a file lies.
@@ -57,70 +95,89 @@ pub struct FileAt {
     pub size: u64,
 }
 
+/// Where a path leads to, through symbolic links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// The path without symbolic links, as far as they are known; no leading slash.
+    pub path: Vec<u8>,
+    /// The lowest layer that had a say in it.
+    pub lowest: usize,
+    /// What is there.
+    pub end: End,
+}
+
+/// What a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// A regular file.
+    File(FileAt),
+    /// Something else, and what it is.
+    Other(&'static str),
+    /// Nothing.
+    Nothing,
+    /// Symbolic links that do not end.
+    Loop,
+}
+
 impl Tree {
-    /// Reads the names of `layers` layers; `open` yields the reader of one, 0 is the lowest.
-    ///
-    /// # Errors
-    /// [`DiagnoseError`] of the first layer that cannot be read to its end.
-    pub fn read<R: Read>(
-        layers: usize,
-        mut open: impl FnMut(usize) -> io::Result<R>,
-        limits: &Limits,
-    ) -> Result<Self, DiagnoseError> {
-        let mut tree = Self::default();
-        for index in 0..layers {
-            let layer = index + 1;
-            let reader = open(index).map_err(|source| DiagnoseError::Read { layer, source })?;
-            let mut entries = Entries::open(reader, layer, limits)?;
-            let mut position = 0;
-            while let Some(entry) = entries.advance()? {
-                tree.apply(entry, index, position);
-                if tree.held > limits.tree_bytes {
-                    return Err(DiagnoseError::TooLarge { layer, what: "file names", limit: limits.tree_bytes });
-                }
-                position += 1;
-            }
-        }
-        Ok(tree)
-    }
-
-    /// The regular file that a path leads to, through symbolic links.
+    /// Where a path leads to.
     #[must_use]
-    pub fn file(&self, path: &[u8]) -> Option<FileAt> {
-        match self.nodes.get(&self.canonical(path)?)?.target {
-            Target::File(file) => Some(file),
-            Target::Symlink(_) => None,
-        }
+    pub fn look(&self, path: &[u8]) -> Way {
+        let mut lowest = usize::MAX;
+        let Some(path) = self.canonical(path, &mut lowest) else {
+            return Way { path: Vec::new(), lowest, end: End::Loop };
+        };
+        let (layer, end) = match self.nodes.get(&path) {
+            Some(Node { layer, target: Target::File(file) }) => (*layer, End::File(*file)),
+            Some(Node { layer, target: Target::Other(kind) }) => (*layer, End::Other(kind)),
+            Some(Node { layer, target: Target::Directory }) => (*layer, End::Other("a directory")),
+            Some(Node { layer, target: Target::Symlink(_) }) => (*layer, End::Loop),
+            None => match self.below(&path).next() {
+                Some((_, node)) => (node.layer, End::Other("a directory")),
+                None => (usize::MAX, End::Nothing),
+            },
+        };
+        Way { path, lowest: lowest.min(layer), end }
     }
 
-    fn apply(&mut self, entry: Entry, layer: usize, position: usize) {
+    /// Every regular file with its path, in order of the paths.
+    pub fn files(&self) -> impl Iterator<Item = (&[u8], FileAt)> {
+        self.nodes.iter().filter_map(|(path, node)| match node.target {
+            Target::File(file) => Some((path.as_slice(), file)),
+            _ => None,
+        })
+    }
+
+    /// Takes the next name of a layer; those of lower layers come before.
+    pub fn apply(&mut self, entry: &Name, layer: usize, position: usize) {
         let Some((parent, name)) = self.locate(&entry.path) else { return };
-        if let Some(hidden) = name.strip_prefix(b".wh.") {
+        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
             match hidden {
-                b".wh..opq" => self.remove_below(&parent, layer),
+                _ if name == OPAQUE => self.remove_below(&parent, layer),
                 // Other names of this form are bookkeeping of aufs.
-                hidden if hidden.starts_with(b".wh.") => {}
+                hidden if hidden.starts_with(WHITEOUT) => {}
                 hidden => self.remove(&join(&parent, hidden), layer),
             }
             return;
         }
         let path = join(&parent, &name);
-        let target = match entry.kind {
-            Kind::File { size } => Target::File(FileAt { layer, entry: position, mode: entry.mode, size }),
-            Kind::Symlink(target) => Target::Symlink(target),
+        let target = match &entry.kind {
+            Kind::File { size } => Target::File(FileAt { layer, entry: position, mode: entry.mode, size: *size }),
+            Kind::Symlink(target) => Target::Symlink(target.clone()),
             Kind::HardLink(target) => {
-                match self.locate(&target).and_then(|(parent, name)| self.nodes.get(&join(&parent, &name))) {
+                match self.locate(target).and_then(|(parent, name)| self.nodes.get(&join(&parent, &name))) {
                     Some(node) => node.target.clone(),
                     None => return,
                 }
             }
-            // A directory takes the place of a file or link, and merges with a directory.
-            Kind::Directory => return drop(self.nodes.remove(&path)),
-            // Programs are none of these, but they take the place of one.
-            _ => return self.remove(&path, usize::MAX),
+            // It takes the place of a file or link, and merges with a directory.
+            Kind::Directory => return drop(self.nodes.insert(path, Node { layer, target: Target::Directory })),
+            Kind::Char { .. } | Kind::Block { .. } => Target::Other("a device"),
+            Kind::Fifo => Target::Other("a named pipe"),
+            // They stand for nothing, and take the place of what is there.
+            Kind::Global | Kind::Unsupported { .. } => return self.remove(&path, usize::MAX),
         };
         self.remove(&path, usize::MAX);
-        self.held += path.len() as u64 + NODE + if let Target::Symlink(text) = &target { text.len() as u64 } else { 0 };
         self.nodes.insert(path, Node { layer, target });
     }
 
@@ -133,35 +190,30 @@ impl Tree {
     }
 
     fn remove_below(&mut self, path: &[u8], layer: usize) {
-        let below = |last: u8| if path.is_empty() { Vec::new() } else { [path, &[last]].concat() };
-        // '0' follows '/': the range holds exactly the paths that continue with a slash.
-        let (from, to) = (below(b'/'), below(b'/' + 1));
-        let range = self.nodes.range(from..);
-        let doomed: Vec<_> = range
-            .take_while(|(name, _)| path.is_empty() || **name < to)
-            .filter(|(_, node)| node.layer < layer)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let of_lower = self.below(path).filter(|(_, node)| node.layer < layer);
+        let doomed: Vec<_> = of_lower.map(|(name, _)| name.clone()).collect();
         for name in doomed {
             self.nodes.remove(&name);
         }
     }
 
-    /// The canonical parent of a path, and its last component; `None` for the root itself.
-    fn locate(&self, path: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-        let mut components: Vec<&[u8]> = Vec::new();
-        for component in split(path) {
-            match component {
-                b".." => drop(components.pop()),
-                component => components.push(component),
-            }
-        }
-        let name = components.pop()?.to_vec();
-        Some((self.canonical(&components.join(&b'/'))?, name))
+    fn below<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = (&'a Vec<u8>, &'a Node)> {
+        let below = |last: u8| if path.is_empty() { Vec::new() } else { [path, &[last]].concat() };
+        // '0' follows '/': the range holds exactly the paths that continue with a slash.
+        let (from, to) = (below(b'/'), below(b'/' + 1));
+        self.nodes.range(from..).take_while(move |(name, _)| path.is_empty() || **name < to)
     }
 
-    /// Follows every symbolic link of a path, never out of the image; `None` in a loop.
-    fn canonical(&self, path: &[u8]) -> Option<Vec<u8>> {
+    /// The canonical parent of a path, and its last component; `None` for the root itself.
+    fn locate(&self, path: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        let mut components = plain(path);
+        let name = components.pop()?.to_vec();
+        Some((self.canonical(&components.join(&b'/'), &mut 0)?, name))
+    }
+
+    /// Follows every symbolic link of a path, never out of the image; `None` in a loop. Takes
+    /// note of the lowest layer that one of them is from.
+    fn canonical(&self, path: &[u8], lowest: &mut usize) -> Option<Vec<u8>> {
         let mut pending: Vec<Vec<u8>> = split(path).rev().map(Into::into).collect();
         let mut at: Vec<u8> = Vec::new();
         let mut links = 0;
@@ -171,9 +223,10 @@ impl Tree {
                 continue;
             }
             let next = join(&at, &component);
-            match self.nodes.get(&next).map(|node| &node.target) {
-                Some(Target::Symlink(target)) => {
+            match self.nodes.get(&next) {
+                Some(Node { layer, target: Target::Symlink(target) }) => {
                     links += 1;
+                    *lowest = (*lowest).min(*layer);
                     if links > LINKS {
                         return None;
                     }
@@ -187,6 +240,23 @@ impl Tree {
         }
         Some(at)
     }
+}
+
+/// A path as it is spelled, without `.`, `..` and slashes that say nothing.
+#[must_use]
+pub fn normal(path: &[u8]) -> Vec<u8> {
+    plain(path).join(&b'/')
+}
+
+fn plain(path: &[u8]) -> Vec<&[u8]> {
+    let mut components: Vec<&[u8]> = Vec::new();
+    for component in split(path) {
+        match component {
+            b".." => drop(components.pop()),
+            component => components.push(component),
+        }
+    }
+    components
 }
 
 fn split(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {

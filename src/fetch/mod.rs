@@ -7,7 +7,7 @@
 //!
 //! What all downloads share is the [`Engine`]'s: connections (`lanes`), memory (`budget`,
 //! `documents`), bandwidth, what is known of hosts (`health`), the downloads themselves
-//! (`flight`), and the numbers of it all (`ledger`).
+//! (`flight`), and the numbers of it all (`ledger`). Who only looks into a blob has `windows`.
 //!
 //! This room decides nothing about images: which blobs are wanted is the caller's affair.
 
@@ -31,6 +31,7 @@ mod questions;
 mod reading;
 mod split;
 mod transfer;
+mod windows;
 mod work;
 
 #[cfg(test)]
@@ -58,6 +59,7 @@ pub use engine::Engine;
 pub use error::{Cause, FetchError, WrongSize};
 pub use ledger::{Account, HostClass};
 pub use reading::Reading;
+pub use windows::Windows;
 
 /// Fetches from the hosts of one registry: its mirrors and itself.
 #[derive(Debug, Clone)]

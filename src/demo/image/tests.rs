@@ -4,7 +4,10 @@ use super::*;
 use crate::core::elf;
 use crate::core::limits::Limits;
 use crate::core::manifest::{Document, ImageConfig, Index, Manifest};
-use crate::diagnose::entrypoint::{self, Found};
+use crate::diagnose::entrypoint;
+use crate::diagnose::rootfs::layers::{Effort, Layers};
+use crate::diagnose::rootfs::{File, Look, RootFs as _};
+use crate::diagnose::testing::Shelf;
 
 struct Built {
     _folder: tempfile::TempDir,
@@ -42,7 +45,7 @@ impl Built {
     }
 
     /// Config of an image, and its program, found as `inspect` finds it.
-    fn image(&self, descriptor: &Descriptor) -> (ImageConfig, Found) {
+    fn image(&self, descriptor: &Descriptor) -> (ImageConfig, File) {
         let manifest = self.manifest(descriptor);
         let config = ImageConfig::parse(&self.blob(&manifest.config), &Limits::default()).expect("a config");
         assert_eq!(config.rootfs.diff_ids.len(), manifest.layers.len());
@@ -52,15 +55,18 @@ impl Built {
             std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(packed.as_slice()), &mut tar).expect("gzip");
             assert_eq!(&Digest::of(&tar), diff_id);
         }
-        let open = |index: usize| Ok(std::io::Cursor::new(self.blob(&manifest.layers[index])));
-        let paths = entrypoint::candidates(&config);
-        let found = entrypoint::find(manifest.layers.len(), open, &paths, &Limits::default()).expect("readable layers");
-        (config, found.expect("a program"))
+        let mut shelf = Shelf::local(manifest.layers.iter().map(|layer| self.blob(layer)));
+        let mut files =
+            Layers::new(&manifest.layers, config.layer_commands(), &mut shelf, Effort::default()).expect("blobs");
+        match files.look(&entrypoint::candidates(&config)).expect("readable layers") {
+            Look::File(file) => (config, file),
+            other => panic!("expected a program, got {other:?}"),
+        }
     }
 }
 
-fn architecture(found: &Found) -> String {
-    match elf::Program::parse(&found.prefix) {
+fn architecture(found: &File) -> String {
+    match elf::Program::parse(found.content.prefix()) {
         Ok(elf::Program::Elf(binary)) => binary.architecture().expect("a known machine").into(),
         other => panic!("expected an ELF binary, got {other:?}"),
     }
@@ -79,7 +85,7 @@ fn hello_holds_what_it_says() {
         let (config, found) = built.image(entry);
         assert_eq!(&config.platform, declared);
         assert_eq!(architecture(&found), declared.architecture);
-        assert_eq!((found.path.as_str(), found.mode, found.whole().is_some()), (PROGRAM, 0o755, true));
+        assert_eq!((found.path.as_str(), found.mode, found.content.is_whole()), (PROGRAM, 0o755, true));
         seen.push(declared.to_string());
     }
     assert_eq!(seen, ["linux/amd64", "linux/arm64", "linux/arm/v7"]);

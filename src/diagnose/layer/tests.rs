@@ -4,7 +4,6 @@ use tar::{EntryType, Header};
 
 use super::super::testing::{Item, gzip, tar};
 use super::*;
-use crate::unpack::archive::Kind;
 
 fn walk(bytes: &[u8], limits: &Limits) -> Result<Vec<Entry>, DiagnoseError> {
     let mut entries = Entries::open(bytes, 1, limits)?;

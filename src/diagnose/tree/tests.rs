@@ -1,15 +1,41 @@
 use super::super::testing::Item::{Directory, File, HardLink, Symlink};
 use super::super::testing::{Item, tar};
 use super::*;
+use crate::core::limits::Limits;
+use crate::diagnose::layer::Entries;
 
 fn read(layers: &[&[Item<'_>]]) -> Tree {
-    let layers: Vec<Vec<u8>> = layers.iter().map(|items| tar(items)).collect();
-    Tree::read(layers.len(), |index| Ok(layers[index].as_slice()), &Limits::default()).expect("readable layers")
+    let mut tree = Tree::default();
+    for (index, items) in layers.iter().enumerate() {
+        let bytes = tar(items);
+        let mut entries = Entries::open(bytes.as_slice(), index + 1, &Limits::default()).expect("a readable layer");
+        let mut position = 0;
+        while let Some(entry) = entries.advance().expect("a readable layer") {
+            tree.apply(&entry.into(), index, position);
+            position += 1;
+        }
+    }
+    tree
 }
 
 /// Layer and size of the file that a path leads to.
 fn find(tree: &Tree, path: &str) -> Option<(usize, u64)> {
-    tree.file(path.as_bytes()).map(|file| (file.layer, file.size))
+    match tree.look(path.as_bytes()).end {
+        End::File(file) => Some((file.layer, file.size)),
+        _ => None,
+    }
+}
+
+#[test]
+fn tells_what_is_there_in_place_of_a_file() {
+    let tree = read(&[&[Directory("etc/"), File("usr/bin/env", b"1"), Symlink("a", "b"), Symlink("b", "a")]]);
+    let end = |path: &str| tree.look(path.as_bytes()).end;
+    assert_eq!((end("/etc"), end("/usr/bin")), (End::Other("a directory"), End::Other("a directory")));
+    assert_eq!((end("/a"), end("/nothing")), (End::Loop, End::Nothing));
+    let tree = read(&[&[Directory("etc/"), Symlink("a", "lib/x")], &[File(".wh.etc", b""), File("lib/x", b"1")]]);
+    assert_eq!(tree.look(b"/etc").end, End::Nothing, "a whiteout hides a directory");
+    let way = tree.look(b"a");
+    assert_eq!((way.path.as_slice(), way.lowest), (&b"lib/x"[..], 0), "the link is from the lowest layer");
 }
 
 #[test]
@@ -68,12 +94,4 @@ fn a_name_holds_one_thing_at_a_time() {
     ]);
     assert_eq!((find(&tree, "x"), find(&tree, "x/y"), find(&tree, "link/y")), (Some((1, 2)), None, None));
     assert_eq!((find(&tree, "z"), find(&tree, "z/in")), (None, Some((1, 2))));
-}
-
-#[test]
-fn holds_no_more_names_than_allowed() {
-    let layer = tar(&[File("a", b""), File("b", b""), File("a", b"")]);
-    let limits = Limits { tree_bytes: 300, ..Limits::default() };
-    let result = Tree::read(1, |_| Ok(layer.as_slice()), &limits);
-    assert!(matches!(result, Err(DiagnoseError::TooLarge { what: "file names", .. })), "{result:?}");
 }

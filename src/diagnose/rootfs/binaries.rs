@@ -1,0 +1,47 @@
+//! Every ELF file of an image, for who wants to be sure of all of them.
+
+use std::collections::HashMap;
+
+use crate::core::extract::Extract;
+use crate::diagnose::DiagnoseError;
+
+use super::layers::{Layers, absolute, unreadable};
+use super::{File, NotRead};
+
+impl Layers {
+    /// Reads all layers whole, and tells of every ELF file of the merged tree, in order of the
+    /// paths, with its first bytes. Says so where not all could be read.
+    ///
+    /// # Errors
+    /// [`DiagnoseError`] where a layer cannot be read at all.
+    pub fn binaries(&mut self, each: &mut dyn FnMut(File)) -> Result<Option<NotRead>, DiagnoseError> {
+        let mut starts: HashMap<(usize, usize), Extract> = HashMap::new();
+        let limits = self.effort.limits;
+        for index in 0..self.layers.len() {
+            self.allow(self.effort.per_layer);
+            if unreadable(&self.layers[index].descriptor).is_some() {
+                continue;
+            }
+            let found = self.layers[index].binaries(&limits)?;
+            self.recount(index)?;
+            let found = found.into_iter().flatten();
+            starts.extend(found.map(|(position, start)| ((index, position), start)));
+        }
+        self.merge();
+        let not_read = self.not_read();
+        for (path, file) in self.tree.files() {
+            let Some(content) = starts.get(&(file.layer, file.entry)) else { continue };
+            let path = absolute(path);
+            each(File {
+                asked: path.clone(),
+                path,
+                layer: self.layers[file.layer].descriptor.digest.clone(),
+                mode: file.mode,
+                content: content.clone(),
+                verified: self.layers[file.layer].is_verified(),
+                certain: not_read.is_none(),
+            });
+        }
+        Ok(not_read)
+    }
+}

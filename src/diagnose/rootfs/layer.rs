@@ -1,0 +1,317 @@
+//! One layer, as far as it was read: its names, and the parts of files that were asked for.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::ops::Range;
+
+use crate::core::descriptor::Descriptor;
+use crate::core::extract::Extract;
+use crate::core::limits::Limits;
+use crate::diagnose::DiagnoseError;
+use crate::diagnose::layer::{Entries, inflate};
+use crate::diagnose::tree::{FileAt, Name};
+use crate::unpack::archive::Kind;
+
+use super::stream::{Stream, is_over_budget};
+use super::toc::Toc;
+
+/// Bytes of each file that are kept from its start: every header of a program, and more than
+/// the kernel reads of a script.
+const START: u64 = 4096;
+/// Bytes that tell what an ELF file is for.
+const HEADER: u64 = 64;
+const ELF_MAGIC: &[u8] = b"\x7fELF";
+
+/// Which other parts of a file, told by its start and its size, are worth reading.
+pub(super) type Further = fn(&[u8], u64) -> Vec<Range<u64>>;
+
+/// A layer.
+pub(super) struct Layer {
+    pub(super) descriptor: Descriptor,
+    pub(super) stream: Stream,
+    /// In the order of its entries.
+    pub(super) names: Vec<Name>,
+    seen: Seen,
+    /// Counted from 1, for messages.
+    number: usize,
+    /// Where reading stopped last.
+    walk: Option<Walk>,
+    /// By position of the entry.
+    contents: HashMap<usize, Extract>,
+    /// Bytes over the network that were not enough to read it to its end.
+    pub(super) stuck_at: u64,
+    is_toc_tried: bool,
+}
+
+/// How much of a layer's names is known.
+enum Seen {
+    Part,
+    /// All that its table of contents names.
+    Listed(Toc),
+    Whole,
+}
+
+struct Walk {
+    entries: Entries<'static>,
+    /// Entries that came by.
+    at: usize,
+    /// The content of the last one was not touched.
+    is_fresh: bool,
+}
+
+/// What reading on came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// One name more.
+    Name,
+    /// There are no more.
+    End,
+    /// The budget does not reach further.
+    OverBudget,
+}
+
+impl Layer {
+    pub(super) fn new(descriptor: Descriptor, stream: Stream, index: usize) -> Self {
+        Self {
+            descriptor,
+            stream,
+            names: Vec::new(),
+            seen: Seen::Part,
+            number: index + 1,
+            walk: None,
+            contents: HashMap::new(),
+            stuck_at: 0,
+            is_toc_tried: false,
+        }
+    }
+
+    /// Every entry was read.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.seen, Seen::Whole)
+    }
+
+    /// Its names are those of its table of contents.
+    pub(super) fn is_listed(&self) -> bool {
+        matches!(self.seen, Seen::Listed(_))
+    }
+
+    /// Every entry was read, and the digest held.
+    pub(super) fn is_verified(&self) -> bool {
+        self.is_whole() && self.stream.verdict() == Some(Ok(()))
+    }
+
+    /// Frees what reading on from here would need.
+    pub(super) fn rest(&mut self) {
+        self.walk = None;
+    }
+
+    /// Reads the next name.
+    ///
+    /// # Errors
+    /// [`DiagnoseError`] where the layer is damaged or cannot be had.
+    pub(super) fn next(&mut self, limits: &Limits) -> Result<Step, DiagnoseError> {
+        let known = self.names.len();
+        match self.advance(known, limits) {
+            Ok(Some(name)) => {
+                self.names.push(name);
+                Ok(Step::Name)
+            }
+            Ok(None) => {
+                self.rest();
+                if let Some(Err(source)) = self.stream.verdict() {
+                    return Err(DiagnoseError::Wrong { layer: self.number, source });
+                }
+                self.seen = Seen::Whole;
+                Ok(Step::End)
+            }
+            Err(error) if is_budget(&error) => {
+                self.rest();
+                Ok(Step::OverBudget)
+            }
+            Err(error) => {
+                self.rest();
+                // Bytes that make no sense may not be the published ones.
+                match self.stream.verdict() {
+                    Some(Err(source)) => Err(DiagnoseError::Wrong { layer: self.number, source }),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    /// The entry at a position, read anew where that is behind us; `None` at the end.
+    fn advance(&mut self, position: usize, limits: &Limits) -> Result<Option<Name>, DiagnoseError> {
+        if self.walk.as_ref().is_some_and(|walk| walk.at > position) {
+            self.walk = None;
+        }
+        let walk = match &mut self.walk {
+            Some(walk) => walk,
+            none => {
+                let entries = Entries::open(self.stream.from(0), self.number, limits)?;
+                none.insert(Walk { entries, at: 0, is_fresh: false })
+            }
+        };
+        while let Some(entry) = walk.entries.advance()? {
+            walk.at += 1;
+            walk.is_fresh = true;
+            if walk.at > position {
+                return Ok(Some(entry.into()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The start of a file and the parts of it that `further` names; `None` where the budget does
+    /// not reach to its first byte.
+    ///
+    /// # Errors
+    /// [`DiagnoseError`] where it cannot be read. A table of contents is forgotten then, and the
+    /// file is to be looked for again.
+    pub(super) fn content(
+        &mut self,
+        file: FileAt,
+        further: Further,
+        limits: &Limits,
+    ) -> Result<Option<Extract>, DiagnoseError> {
+        if let Some(content) = self.contents.get(&file.entry) {
+            return Ok(Some(content.clone()));
+        }
+        let mut content = Extract::new(file.size, Vec::new());
+        let outcome = match &self.seen {
+            Seen::Listed(toc) => listed(toc, &self.stream, file, further, &mut content)
+                .map_err(|source| DiagnoseError::Read { layer: self.number, source }),
+            _ => self.streamed(file, further, limits, &mut content),
+        };
+        match outcome {
+            Err(error) if !is_budget(&error) => return Err(error),
+            Err(_) if content.prefix().is_empty() && file.size > 0 => return Ok(None),
+            Err(_) => {}
+            Ok(()) => drop(self.contents.insert(file.entry, content.clone())),
+        }
+        Ok(Some(content))
+    }
+
+    fn streamed(
+        &mut self,
+        file: FileAt,
+        further: Further,
+        limits: &Limits,
+        content: &mut Extract,
+    ) -> Result<(), DiagnoseError> {
+        let is_at = |walk: &Walk| walk.at == file.entry + 1 && walk.is_fresh;
+        if !self.walk.as_ref().is_some_and(is_at) {
+            self.advance(file.entry, limits)?;
+        }
+        let Some(walk) = &mut self.walk else { return Ok(()) };
+        walk.is_fresh = false;
+        let mut outcome = walk.entries.keep(vec![0..START]);
+        if outcome.is_ok() {
+            let so_far = walk.entries.so_far();
+            let parts = further(so_far.prefix(), so_far.size());
+            outcome = walk.entries.keep(parts);
+        }
+        *content = walk.entries.kept();
+        if outcome.is_err() {
+            self.rest();
+        }
+        outcome
+    }
+
+    /// Reads the table of contents that the layer announces, once; false where there is none, or
+    /// none that is of use.
+    pub(super) fn read_toc(&mut self, limits: &Limits) -> bool {
+        let may = !self.is_toc_tried && self.names.is_empty() && Toc::is_announced(&self.descriptor);
+        if !may || self.stream.is_local() || !self.stream.does_ranges() {
+            return false;
+        }
+        self.is_toc_tried = true;
+        match Toc::read(&self.descriptor, &self.stream, limits) {
+            Ok(mut toc) => {
+                self.names = std::mem::take(&mut toc.names);
+                self.seen = Seen::Listed(toc);
+                true
+            }
+            Err(error) => {
+                tracing::info!(layer = %self.descriptor.digest, %error, "the table of contents is of no use");
+                false
+            }
+        }
+    }
+
+    /// Forgets the table of contents, so that the layer itself is read.
+    pub(super) fn forget_toc(&mut self) {
+        if self.is_listed() {
+            self.seen = Seen::Part;
+            self.names.clear();
+            self.contents.clear();
+        }
+    }
+
+    /// Reads the whole layer; the starts of its ELF files, by position.
+    ///
+    /// # Errors
+    /// As of [`Layer::next`].
+    pub(super) fn binaries(&mut self, limits: &Limits) -> Result<Option<HashMap<usize, Extract>>, DiagnoseError> {
+        self.forget_toc();
+        self.rest();
+        let mut found = HashMap::new();
+        for position in 0.. {
+            let step = match self.names.get(position) {
+                None => self.next(limits)?,
+                Some(_) => match self.advance(position, limits) {
+                    Ok(_) => Step::Name,
+                    Err(error) if is_budget(&error) => Step::OverBudget,
+                    Err(error) => return Err(error),
+                },
+            };
+            match step {
+                Step::Name => {}
+                Step::End => break,
+                Step::OverBudget => return Ok(None),
+            }
+            let is_file = matches!(self.names.get(position), Some(Name { kind: Kind::File { size: 1.. }, .. }));
+            let Some(walk) = self.walk.as_mut().filter(|_| is_file) else { continue };
+            match walk.entries.keep(vec![0..HEADER]) {
+                Err(error) if is_budget(&error) => return Ok(None),
+                outcome => outcome?,
+            }
+            let start = walk.entries.kept();
+            if start.prefix().starts_with(ELF_MAGIC) {
+                found.insert(position, start);
+            }
+        }
+        Ok(Some(found))
+    }
+}
+
+fn is_budget(error: &DiagnoseError) -> bool {
+    matches!(error, DiagnoseError::Read { source, .. } if is_over_budget(source))
+}
+
+/// Reads parts of a file out of the chunks that a table of contents names.
+fn listed(toc: &Toc, stream: &Stream, file: FileAt, further: Further, content: &mut Extract) -> io::Result<()> {
+    let mut wanted = vec![0..START.min(file.size)];
+    let mut is_start = true;
+    while let Some(part) = wanted.pop() {
+        if !part.is_empty() {
+            content.add(part.start, part_of(toc, stream, file.entry, part.start..part.end.min(file.size))?);
+        }
+        if std::mem::take(&mut is_start) {
+            wanted = further(content.prefix(), file.size);
+        }
+    }
+    Ok(())
+}
+
+fn part_of(toc: &Toc, stream: &Stream, entry: usize, part: Range<u64>) -> io::Result<Vec<u8>> {
+    let chunk = toc.chunk(entry, part.start).ok_or(io::ErrorKind::InvalidData)?;
+    let mut reader = inflate(stream.from(chunk.offset))?;
+    let skipped = chunk.skip.saturating_add(part.start - chunk.at);
+    let passed = io::copy(&mut reader.by_ref().take(skipped), &mut io::sink())?;
+    let mut bytes = Vec::new();
+    reader.take(part.end - part.start).read_to_end(&mut bytes)?;
+    if passed < skipped || (bytes.len() as u64) < part.end - part.start {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,304 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::diagnose::layer::Entries;
+use crate::diagnose::testing::Item::{Directory, File as Regular, HardLink, Symlink};
+use crate::diagnose::testing::{Item, Shelf, descriptor, gzip, noise, tar};
+
+const SMALL: usize = 2_000;
+
+fn open(blobs: &[Vec<u8>], commands: &[&str], is_local: bool, effort: Effort) -> Layers {
+    let descriptors: Vec<Descriptor> = blobs.iter().map(|blob| descriptor(blob)).collect();
+    let mut shelf = if is_local { Shelf::local(blobs.to_vec()) } else { Shelf::remote(blobs.to_vec()) };
+    let commands = commands.iter().map(|command| (*command).into()).collect();
+    Layers::new(&descriptors, commands, &mut shelf, effort).expect("nothing is read")
+}
+
+fn remote(blobs: &[Vec<u8>], effort: Effort) -> Layers {
+    open(blobs, &[], false, effort)
+}
+
+fn look(layers: &mut Layers, paths: &[&str]) -> Look {
+    let paths: Vec<String> = paths.iter().map(|path| (*path).into()).collect();
+    layers.look(&paths).expect("readable layers")
+}
+
+fn file(look: Look) -> File {
+    match look {
+        Look::File(file) => file,
+        other => panic!("expected a file, got {other:?}"),
+    }
+}
+
+/// Asked path, real path, number of the layer, content, and whether it is certain and verified.
+fn told(layers: &[Vec<u8>], look: Look) -> (String, String, usize, Vec<u8>, bool, bool) {
+    let File { asked, path, layer, content, certain, verified, .. } = file(look);
+    let layer = layers.iter().position(|bytes| descriptor(bytes).digest == layer).expect("one of them");
+    (asked, path, layer, content.prefix().to_vec(), certain, verified)
+}
+
+#[test]
+fn a_program_at_the_start_of_a_layer_costs_one_small_window() {
+    let program = noise(1, 900_000);
+    let layer = gzip(&tar(&[Directory("go/"), Directory("go/bin/"), Regular("go/bin/app", &program)]));
+    let mut layers = remote(&[layer], Effort::default());
+    let found = file(look(&mut layers, &["/go/bin/app"]));
+    assert_eq!((found.content.prefix(), found.content.size()), (&program[..4096], 900_000));
+    assert_eq!((found.certain, found.verified), (true, false));
+    let cost = layers.cost();
+    assert!(cost.fetched < 8 * 1024 && cost.requests == 1, "{cost:?}");
+    assert_eq!(look(&mut layers, &["/go/bin/app"]), Look::File(found));
+    assert_eq!(layers.cost(), cost, "what was read is remembered");
+}
+
+#[test]
+fn a_small_layer_is_read_whole_and_verified() {
+    let blobs = [gzip(&tar(&[Regular("app", b"program"), Regular("after", b"x")]))];
+    let mut layers = remote(&blobs, Effort::default());
+    let expected = ("/app".into(), "/app".into(), 0, b"program".to_vec(), true, true);
+    assert_eq!(told(&blobs, look(&mut layers, &["/app"])), expected);
+    assert_eq!(look(&mut layers, &["/gone", "/app/below"]), Look::Absent);
+    assert!(matches!(look(&mut layers, &["/"]), Look::Other { kind: "a directory", .. }));
+    assert!(layers.is_cheap());
+}
+
+#[test]
+fn what_lies_above_decides_and_what_was_not_read_leaves_doubt() {
+    let filler = noise(3, SMALL * 1000);
+    let blobs = [
+        gzip(&tar(&[Regular("bin/app", b"old"), Regular("bin/tool", b"tool"), Symlink("sbin", "bin")])),
+        gzip(&tar(&[Regular("big", &filler), Regular("bin/app", b"new")])),
+        gzip(&tar(&[Regular("etc/.wh.hosts", b""), Symlink("start", "sbin/app")])),
+    ];
+    let mut layers = remote(&blobs, Effort::default());
+    let new = ("/start".into(), "/bin/app".into(), 1, b"new".to_vec(), true, true);
+    let (asked, path, layer, content, certain, _) = told(&blobs, look(&mut layers, &["/start"]));
+    assert_eq!((asked, path, layer, content, certain), (new.0, new.1, new.2, new.3, new.4));
+
+    let poor = Effort { per_layer: 100_000, ..Effort::default() };
+    let mut layers = remote(&blobs, poor);
+    let (.., layer, content, certain, verified) = told(&blobs, look(&mut layers, &["/start"]));
+    assert_eq!((layer, content, certain, verified), (0, b"old".to_vec(), false, true), "the middle one was not read");
+    assert!(matches!(look(&mut layers, &["/gone"]), Look::NotRead(NotRead::Budget { left: 1_800_000.. })));
+    assert!(layers.cost().fetched <= 300_000, "{:?}", layers.cost());
+}
+
+#[test]
+fn the_first_path_that_is_found_wins_and_earlier_ones_leave_doubt() {
+    let filler = noise(3, SMALL * 1000);
+    let blobs = [gzip(&tar(&[Regular("bin/sh", b"sh"), Regular("big", &filler), Regular("sbin/sh", b"other")]))];
+    let mut layers = remote(&blobs, Effort::default());
+    let (asked, .., certain, verified) = told(&blobs, look(&mut layers, &["/sbin/sh", "/bin/sh"]));
+    assert_eq!((asked.as_str(), certain, verified), ("/bin/sh", false, false), "found on the way");
+    let mut layers = open(&blobs, &[], true, Effort::default());
+    let (asked, .., certain, _) = told(&blobs, look(&mut layers, &["/sbin/sh", "/bin/sh"]));
+    assert_eq!((asked.as_str(), certain), ("/sbin/sh", true), "what is here is read until it is certain");
+    assert_eq!((layers.cost().fetched, layers.cost().read), (0, blobs[0].len() as u64));
+}
+
+#[test]
+fn history_leads_to_a_layer_below() {
+    let filler = noise(3, SMALL * 1000);
+    let blobs = [gzip(&tar(&[Regular("srv/app", b"program")])), gzip(&tar(&[Regular("big", &filler)]))];
+    let mut layers = open(&blobs, &["COPY app /srv/app", "RUN make"], false, Effort::default());
+    let (.., layer, _, certain, verified) = told(&blobs, look(&mut layers, &["/srv/app"]));
+    assert_eq!((layer, certain, verified), (0, false, true), "nobody looked above");
+    assert!(layers.cost().fetched < 8 * 1024);
+}
+
+#[test]
+fn a_directory_that_may_be_a_link_leaves_doubt() {
+    let filler = noise(3, SMALL * 1000);
+    let blobs = [
+        gzip(&tar(&[Regular("usr/bin/sh", b"old"), Regular("big", &filler), Symlink("bin", "usr/bin")])),
+        gzip(&tar(&[Regular("bin/sh", b"new")])),
+    ];
+    let mut layers = remote(&blobs, Effort::default());
+    assert!(!file(look(&mut layers, &["/usr/bin/sh"])).certain);
+    let mut layers = open(&blobs, &[], true, Effort::default());
+    let (.., layer, content, certain, _) = told(&blobs, look(&mut layers, &["/usr/bin/sh"]));
+    assert_eq!((layer, content, certain), (1, b"new".to_vec(), true));
+}
+
+#[test]
+fn layers_that_are_none_leave_doubt() {
+    let blob = gzip(&tar(&[Regular("app", b"program")]));
+    let mut shelf = Shelf::remote([blob.clone()]);
+    let mut encrypted = descriptor(&blob);
+    encrypted.media_type =
+        crate::core::descriptor::MediaType::parse("application/vnd.oci.image.layer.v1.tar+gzip+encrypted");
+    let both = [descriptor(&blob), encrypted.clone()];
+    let mut layers = Layers::new(&both, Vec::new(), &mut shelf, Effort::default()).expect("nothing is read");
+    let found = file(look(&mut layers, &["/app"]));
+    assert_eq!((found.certain, found.verified), (false, true));
+    let NotRead::Layer { digest, reason } = (match look(&mut layers, &["/gone"]) {
+        Look::NotRead(why) => why,
+        other => panic!("{other:?}"),
+    }) else {
+        panic!("the budget was enough")
+    };
+    assert_eq!((digest, reason.as_str()), (encrypted.digest, "it is encrypted"));
+}
+
+#[test]
+fn wrong_bytes_are_told_once_all_are_there() {
+    let right = gzip(&tar(&[Regular("app", b"program"), Regular("big", &noise(5, 100))]));
+    let other = gzip(&tar(&[Regular("app", b"another"), Regular("big", &noise(6, 100))]));
+    let mut descriptor = descriptor(&right);
+    descriptor.size = other.len() as u64;
+    let mut shelf = Shelf::lying(&descriptor.digest, other);
+    let layers = Layers::new(&[descriptor], Vec::new(), &mut shelf, Effort::default());
+    let error = layers.expect("nothing is read").look(&["/app".into()]).expect_err("the digest does not hold");
+    assert!(matches!(error, DiagnoseError::Wrong { layer: 1, .. }), "{error}");
+}
+
+#[test]
+fn loops_end_and_names_are_bounded() {
+    let blobs = [gzip(&tar(&[Symlink("a", "b"), Symlink("b", "a"), Regular("c", b"1")]))];
+    assert_eq!(look(&mut remote(&blobs, Effort::default()), &["/a"]), Look::Loop { asked: "/a".into() });
+    let effort = Effort { limits: Limits { tree_bytes: 300, ..Limits::default() }, ..Effort::default() };
+    let error = remote(&blobs, effort).look(&["/gone".into()]).expect_err("too many names");
+    assert!(matches!(error, DiagnoseError::TooLarge { what: "file names", .. }), "{error}");
+}
+
+#[test]
+fn every_binary_is_found() {
+    let elf = [b"\x7fELF".as_slice(), &noise(9, 300)].concat();
+    let blobs = [
+        gzip(&tar(&[
+            Regular("bin/gone", &elf),
+            Regular("bin/a", &elf),
+            Regular("text", b"text"),
+            Symlink("s", "bin/a"),
+        ])),
+        gzip(&tar(&[Regular("bin/.wh.gone", b""), Regular("lib/b", &elf), HardLink("lib/c", "lib/b")])),
+    ];
+    for is_local in [false, true] {
+        let mut layers = open(&blobs, &[], is_local, Effort::default());
+        look(&mut layers, &["/lib/b"]);
+        let mut found = Vec::new();
+        let left = layers.binaries(&mut |file| found.push(file)).expect("readable layers");
+        let paths: Vec<&str> = found.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!((paths, left), (vec!["/bin/a", "/lib/b", "/lib/c"], None));
+        assert!(found.iter().all(|file| file.verified && file.certain && file.content.prefix() == &elf[..64]));
+    }
+    let big = [gzip(&tar(&[Regular("a", &elf), Regular("big", &noise(3, 200_000)), Regular("b", &elf)]))];
+    let mut layers = remote(&big, Effort { per_image: 50_000, ..Effort::default() });
+    let mut found = 0;
+    let left = layers.binaries(&mut |_| found += 1).expect("as far as the budget reaches");
+    assert!(matches!(left, Some(NotRead::Budget { left: 150_000.. })), "{left:?}");
+    assert_eq!(layers.cost().fetched, 50_000);
+}
+
+/// What a tree of everything says.
+fn truth(blobs: &[Vec<u8>], path: &str) -> Option<(usize, Vec<u8>)> {
+    let mut tree = Tree::default();
+    let mut contents = BTreeMap::new();
+    for (index, blob) in blobs.iter().enumerate() {
+        let mut entries = Entries::open(blob.as_slice(), index + 1, &Limits::default()).expect("readable");
+        let mut position = 0;
+        while let Some(entry) = entries.advance().expect("readable") {
+            tree.apply(&entry.into(), index, position);
+            contents.insert((index, position), entries.content(4096).expect("readable"));
+            position += 1;
+        }
+    }
+    match tree.look(path.as_bytes()).end {
+        End::File(at) => Some((at.layer, contents[&(at.layer, at.entry)].clone())),
+        _ => None,
+    }
+}
+
+const NAMES: [&str; 8] = ["a", "b", "a/x", "a/y", "b/x", "b/y", "a/x/z", "c"];
+
+/// An item that owns its parts: name, what it is, and a number that makes it different.
+type Spec = (usize, u8, usize);
+
+fn item<'a>(&(name, kind, number): &Spec, contents: &'a [Vec<u8>]) -> Item<'a> {
+    const WHITEOUTS: [&str; 8] =
+        [".wh.a", ".wh.b", "a/.wh.x", "a/.wh.y", "b/.wh.x", "a/.wh..wh..opq", "b/.wh..wh..opq", ".wh.c"];
+    match kind {
+        0..=3 => Regular(NAMES[name], &contents[number % contents.len()]),
+        4 => Directory(NAMES[name]),
+        5 => Regular(WHITEOUTS[name], b""),
+        6 => Symlink(NAMES[name], NAMES[number % NAMES.len()]),
+        _ => HardLink(NAMES[name], NAMES[number % NAMES.len()]),
+    }
+}
+
+fn stack(specs: &[Vec<Spec>]) -> Vec<Vec<u8>> {
+    // Contents tell themselves apart; some are larger than a window.
+    let contents: Vec<Vec<u8>> = (0..5).map(|seed| noise(seed, [0, 10, 300, 9_000, 40_000][seed as usize])).collect();
+    let layer = |items: &Vec<Spec>| items.iter().map(|spec| item(spec, &contents)).collect::<Vec<_>>();
+    specs.iter().map(|items| gzip(&tar(&layer(items)))).collect()
+}
+
+fn specs(kinds: std::ops::Range<u8>) -> impl Strategy<Value = Vec<Vec<Spec>>> {
+    prop::collection::vec(prop::collection::vec((0..NAMES.len(), kinds, 0usize..40), 0..7), 1..4)
+}
+
+fn found(blobs: &[Vec<u8>], look: Look) -> Option<(usize, Vec<u8>)> {
+    match look {
+        Look::File(_) => {
+            let (.., layer, content, _, _) = told(blobs, look);
+            Some((layer, content))
+        }
+        _ => None,
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_was_read_whole_is_what_a_runtime_sees(specs in specs(0..8), is_local in any::<bool>()) {
+        let blobs = stack(&specs);
+        let mut layers = open(&blobs, &[], is_local, Effort::default());
+        prop_assert_eq!(layers.binaries(&mut |_| {}).expect("readable"), None);
+        for path in NAMES {
+            let look = look(&mut layers, &[path]);
+            if let Look::File(file) = &look {
+                prop_assert!(file.certain && file.verified);
+            }
+            prop_assert_eq!(found(&blobs, look), truth(&blobs, path), "{}", path);
+        }
+    }
+
+    #[test]
+    fn what_is_certain_is_what_a_runtime_sees(
+        mut specs in specs(0..6), at in 0..NAMES.len(), budget in 0u64..200_000, is_local in any::<bool>(),
+    ) {
+        // A name twice in one layer is what nobody knows of before he has read all of it.
+        for layer in &mut specs {
+            let mut seen = std::collections::HashSet::new();
+            layer.retain(|(name, kind, _)| seen.insert((*name, *kind == 5)));
+            let plain: Vec<&str> = layer.iter().filter(|(_, kind, _)| *kind < 4).map(|(name, ..)| NAMES[*name]).collect();
+            let is_inside = |name: &str| plain.iter().any(|file| name.starts_with(&format!("{file}/")));
+            let inside: Vec<bool> = layer.iter().map(|(name, ..)| is_inside(NAMES[*name])).collect();
+            let mut inside = inside.into_iter();
+            layer.retain(|_| !inside.next().unwrap_or_default());
+        }
+        let blobs = stack(&specs);
+        let effort = Effort { per_image: budget, ..Effort::default() };
+        let mut layers = open(&blobs, &[], is_local, effort);
+        let look = look(&mut layers, &[NAMES[at]]);
+        prop_assert!(layers.cost().fetched <= budget);
+        let truth = truth(&blobs, NAMES[at]);
+        match look {
+            Look::Absent => prop_assert_eq!(truth, None),
+            Look::File(ref file) if file.certain => prop_assert_eq!(found(&blobs, look), truth),
+            Look::File(_) | Look::NotRead(_) => prop_assert!(!is_local),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..400), kind in 0..3) {
+        match kind {
+            0 => bytes = gzip(&bytes),
+            1 => bytes = zstd::encode_all(bytes.as_slice(), 1).expect("written to memory"),
+            _ => {}
+        }
+        let _ = remote(&[bytes], Effort::default()).look(&["/app".into()]);
+    }
+}

@@ -1,0 +1,210 @@
+//! Tables of contents of layers that can be read in parts: eStargz and zstd:chunked.
+//!
+//! Both are ordinary layers whose files are compressed each for themselves, with a list of them
+//! at the end. The list says what is in a layer and where, for a few requests. It is not what a
+//! runtime unpacks, so it proves nothing: what is found by it is told as not verified, and that
+//! something is not in it is not believed.
+//!
+//! Specification: stargz-snapshotter, docs/estargz.md; containers/storage,
+//! pkg/chunked/internal (the format has no other).
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::ops::Range;
+
+use serde::Deserialize;
+
+use crate::core::descriptor::Descriptor;
+use crate::core::digest::Digest;
+use crate::core::limits::Limits;
+use crate::diagnose::layer::{Entries, inflate};
+use crate::diagnose::tree::Name;
+use crate::unpack::archive::Kind;
+
+use super::stream::Stream;
+
+/// The digest of an eStargz layer's list, uncompressed.
+const STARGZ_DIGEST: &str = "containerd.io/snapshot/stargz/toc.digest";
+/// Where the list of a zstd:chunked layer is: offset, bytes, bytes uncompressed, type.
+const CHUNKED_POSITION: &str = "io.github.containers.zstd-chunked.manifest-position";
+/// Its digest, compressed.
+const CHUNKED_DIGEST: &str = "io.github.containers.zstd-chunked.manifest-checksum";
+/// The only type of list there is.
+const CHUNKED_TYPE: u64 = 1;
+/// Name of the list in an eStargz layer, and the end of the layer that says where it is: an empty
+/// gzip member whose header has the offset in its extra field.
+const STARGZ_LIST: &[u8] = b"stargz.index.json";
+const FOOTER: u64 = 51;
+const FOOTER_OFFSET: Range<usize> = 16..32;
+const FOOTER_MAGIC: Range<usize> = 32..38;
+/// Bytes of a list. One of a hundred thousand files has about 30 MB.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
+/// The files of a layer, and where their contents are.
+#[derive(Debug, Default)]
+pub(super) struct Toc {
+    pub(super) names: Vec<Name>,
+    /// By position of the name.
+    chunks: HashMap<usize, Vec<Chunk>>,
+}
+
+/// A part of a file that is compressed for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chunk {
+    /// Where in the file it begins.
+    pub(super) at: u64,
+    /// Where in the blob.
+    pub(super) offset: u64,
+    /// Uncompressed bytes between that and the chunk's first one.
+    pub(super) skip: u64,
+}
+
+/// Why a list is of no use. The layer can be read without it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TocError {
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    #[error(transparent)]
+    Layer(#[from] crate::diagnose::DiagnoseError),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("its digest is {0}, not that of the annotation")]
+    Wrong(Digest),
+    #[error("{0}")]
+    Malformed(&'static str),
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    entries: Vec<RawEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawEntry {
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+    #[serde(default)]
+    link_name: String,
+    #[serde(default)]
+    mode: u32,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    offset: u64,
+    #[serde(default)]
+    chunk_offset: u64,
+    #[serde(default)]
+    inner_offset: u64,
+}
+
+impl Toc {
+    /// Whether a layer says that it has a list.
+    pub(super) fn is_announced(layer: &Descriptor) -> bool {
+        [STARGZ_DIGEST, CHUNKED_POSITION].iter().any(|name| layer.annotations.contains_key(*name))
+    }
+
+    /// Reads the list of a layer that says so.
+    pub(super) fn read(layer: &Descriptor, stream: &Stream, limits: &Limits) -> Result<Self, TocError> {
+        let json = match layer.annotations.get(CHUNKED_POSITION) {
+            Some(position) => chunked(layer, position, stream)?,
+            None => stargz(layer, stream, limits)?,
+        };
+        Ok(Self::parse(&json)?)
+    }
+
+    fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+        let raw: Raw = serde_json::from_slice(json)?;
+        let mut toc = Self::default();
+        for entry in raw.entries {
+            let position = match (entry.kind.as_str(), toc.names.len().checked_sub(1)) {
+                ("chunk", Some(last)) => last,
+                ("chunk", None) => continue,
+                _ => toc.names.len(),
+            };
+            let chunk = Chunk { at: entry.chunk_offset, offset: entry.offset, skip: entry.inner_offset };
+            match entry.kind.as_str() {
+                "reg" if entry.size > 0 => toc.chunks.entry(position).or_default().push(chunk),
+                "chunk" => {
+                    toc.chunks.entry(position).or_default().push(chunk);
+                    continue;
+                }
+                _ => {}
+            }
+            toc.names.push(entry.into());
+        }
+        Ok(toc)
+    }
+
+    /// The chunk of a file to begin with for what is at `at`; `None` for a file without content.
+    pub(super) fn chunk(&self, position: usize, at: u64) -> Option<Chunk> {
+        let before = self.chunks.get(&position)?.iter().filter(|chunk| chunk.at <= at);
+        before.max_by_key(|chunk| chunk.at).copied()
+    }
+}
+
+impl From<RawEntry> for Name {
+    fn from(entry: RawEntry) -> Self {
+        let link = entry.link_name.into_bytes();
+        let kind = match entry.kind.as_str() {
+            "reg" => Kind::File { size: entry.size },
+            "dir" => Kind::Directory,
+            "symlink" => Kind::Symlink(link),
+            "hardlink" => Kind::HardLink(link),
+            "char" => Kind::Char { major: 0, minor: 0 },
+            "block" => Kind::Block { major: 0, minor: 0 },
+            "fifo" => Kind::Fifo,
+            _ => Kind::Unsupported { flag: 0 },
+        };
+        Self { path: entry.name.into_bytes(), kind, mode: entry.mode & 0o7777 }
+    }
+}
+
+/// The list of an eStargz layer, found by the layer's last bytes.
+fn stargz(layer: &Descriptor, stream: &Stream, limits: &Limits) -> Result<Vec<u8>, TocError> {
+    let end = layer.size.checked_sub(FOOTER).ok_or(TocError::Malformed("the layer is shorter than a footer"))?;
+    let footer = stream.exactly(end..layer.size)?;
+    let offset = std::str::from_utf8(&footer[FOOTER_OFFSET]).ok().and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    let is_right = |offset: &u64| *offset < end && end - offset <= LARGEST && &footer[FOOTER_MAGIC] == b"STARGZ";
+    let offset = offset.filter(is_right);
+    let offset = offset.ok_or(TocError::Malformed("the layer has no footer of eStargz"))?;
+    let packed = stream.exactly(offset..end)?;
+    let limits = Limits { layer_inflated_bytes: LARGEST, ..*limits };
+    let mut entries = Entries::open(packed.as_slice(), 0, &limits)?;
+    while let Some(entry) = entries.advance()? {
+        if entry.path == STARGZ_LIST {
+            let json = entries.content(LARGEST as usize)?;
+            check(layer.annotations.get(STARGZ_DIGEST), &json)?;
+            return Ok(json);
+        }
+    }
+    Err(TocError::Malformed("there is no list where the footer says"))
+}
+
+/// The list of a zstd:chunked layer, found by an annotation.
+fn chunked(layer: &Descriptor, position: &str, stream: &Stream) -> Result<Vec<u8>, TocError> {
+    let numbers: Vec<u64> = position.split(':').map_while(|number| number.parse().ok()).collect();
+    let &[offset, length, inflated, CHUNKED_TYPE] = numbers.as_slice() else {
+        return Err(TocError::Malformed("the annotation does not say where the list is"));
+    };
+    let end = offset.checked_add(length).filter(|end| *end <= layer.size && length.max(inflated) <= LARGEST);
+    let packed =
+        stream.exactly(offset..end.ok_or(TocError::Malformed("the list is not in the layer, or too large"))?)?;
+    check(layer.annotations.get(CHUNKED_DIGEST), &packed)?;
+    let mut json = Vec::new();
+    inflate(packed.as_slice())?.take(inflated).read_to_end(&mut json)?;
+    Ok(json)
+}
+
+/// Holds a list against its annotation, where there is one.
+fn check(announced: Option<&String>, bytes: &[u8]) -> Result<(), TocError> {
+    let digest = Digest::of(bytes);
+    match announced {
+        Some(announced) if *announced != digest.to_string() => Err(TocError::Wrong(digest)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
