@@ -15,6 +15,7 @@
 //! content is here already: that is the check that he may have it.
 
 mod account;
+mod diagnosis;
 mod error;
 mod host;
 mod landings;
@@ -50,6 +51,7 @@ use crate::store::StoreError;
 use crate::unpack::containerd::{Application, Applied, ApplyError};
 use crate::unpack::options::Options;
 
+pub use diagnosis::Doubt;
 pub use error::PullsError;
 pub use host::HostView;
 use landings::Landings;

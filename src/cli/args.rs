@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use super::completions::{CompletionsArgs, ManArgs};
+use super::diagnose::DiagnoseArgs;
 use super::setup::SetupArgs;
 use crate::config::{self, FileConfig};
 use crate::unpack::options::{Extractor, Start};
@@ -145,6 +146,8 @@ pub(super) enum Command {
     /// Cancel a pull of the daemon
     #[cfg(feature = "containerd")]
     Cancel(CancelArgs),
+    /// Say whether an image will run, why not, and what to do about it
+    Diagnose(DiagnoseArgs),
     /// Verify an image that was pulled, and show what it is
     Inspect(InspectArgs),
     /// Check the configuration, or show what holds

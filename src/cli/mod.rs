@@ -9,6 +9,7 @@ mod context;
 #[cfg(feature = "containerd")]
 mod daemon;
 mod demo;
+mod diagnose;
 mod doctor;
 mod explain;
 pub mod host;
@@ -98,6 +99,7 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
             Command::Pulls => daemon::pulls(&context).await,
             #[cfg(feature = "containerd")]
             Command::Cancel(args) => daemon::cancel(&context, &args).await,
+            Command::Diagnose(args) => diagnose::run(&context, &args).await,
             Command::Inspect(args) => inspect::run(&context, &args).await,
             Command::Demo => demo::run(&context).await,
             // It needs no runtime, and was run above.

@@ -56,6 +56,9 @@ pub struct Start {
     pub shell: Option<Shell>,
     /// The dynamic loader of the binary.
     pub loader: Option<Loader>,
+    /// Other binaries of the image that are not of the program's architecture, where all were
+    /// looked at; by path, and as many as one reads.
+    pub others: Vec<(File, Box<Binary>)>,
     /// `os-release` of the image.
     pub distribution: Option<Distribution>,
     /// What the looking cost.

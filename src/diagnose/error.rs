@@ -5,8 +5,70 @@ use std::io;
 use crate::core::digest::Mismatch;
 use crate::core::error::{Attempt, Blame, Classify, Kind};
 use crate::fetch::FetchError;
+use crate::resolve::ResolveError;
 use crate::store::StoreError;
 use crate::unpack::archive::Fault;
+
+/// Why an image could not be diagnosed at all.
+#[derive(Debug, thiserror::Error)]
+pub enum DiagnosisError {
+    /// No such name.
+    #[error("{reference} is not in {store}; it has {}", if .names.is_empty() { "no images".to_owned() } else { .names.join(", ") })]
+    NotHere {
+        /// What was looked for.
+        reference: String,
+        /// Where.
+        store: String,
+        /// The names that are there.
+        names: Vec<String>,
+    },
+    /// Its documents cannot be read.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// A layer cannot be reached.
+    #[error(transparent)]
+    Layer(#[from] DiagnoseError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Classify for DiagnosisError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotHere { .. } => Kind::NotFound,
+            Self::Resolve(error) => error.kind(),
+            Self::Layer(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn blame(&self) -> Blame {
+        match self {
+            Self::NotHere { .. } => Blame::Caller,
+            Self::Resolve(error) => error.blame(),
+            Self::Layer(error) => error.blame(),
+            Self::Store(error) => error.blame(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotHere { .. } => None,
+            Self::Resolve(error) => error.hint(),
+            Self::Layer(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+        }
+    }
+
+    fn attempts(&self) -> &[Attempt] {
+        match self {
+            Self::Resolve(error) => error.attempts(),
+            Self::Layer(error) => error.attempts(),
+            _ => &[],
+        }
+    }
+}
 
 /// A layer that cannot be read to its end. Layers are counted from 1, the lowest.
 #[derive(Debug, thiserror::Error)]

@@ -154,6 +154,14 @@ macro_rules! catalogue {
     };
 }
 
+impl Id {
+    /// It is about the image's files alone: where it is an error, the image runs nowhere.
+    #[must_use]
+    pub fn is_of_files(self) -> bool {
+        self.code().starts_with("ELF-")
+    }
+}
+
 catalogue! {
     /// The image has nothing for this platform.
     NoMatch = "PLAT-001";

@@ -4,6 +4,8 @@
 //! to its program ([`runs::on`]), and only where nobody looked into it to its label. Nothing is
 //! decided here for the sake of a grid: a cell says what would happen, and why.
 
+mod stop;
+
 use serde::{Deserialize, Serialize};
 
 use super::contents::Contents;

@@ -1,22 +1,29 @@
-//! Arch-mismatch findings: what an image claims against what is really in it.
+//! Arch-mismatch findings: what an image claims against what is really in it, and against the nodes
+//! that are to run it.
 //!
-//! This room looks into an image without unpacking it: [`layer`] walks the entries of one layer,
-//! [`tree`] merges the names of all layers as a runtime would, [`rootfs`] finds files in layers
-//! of which it reads as little as it can, [`entrypoint`] says where the program may lie that the
-//! image starts, and [`inspect`] puts it all together for an image that was pulled. Everything
-//! read here was made by strangers: names, sizes and depths are bounded, and nothing is written
-//! to disk.
+//! [`diagnosis`] is the use case. The files of an image are looked at without unpacking it: [`layer`]
+//! walks the entries of one layer, [`tree`] merges the names of all layers as a runtime would,
+//! [`rootfs`] finds files in layers of which it reads as little as it can, [`entrypoint`] says
+//! where the program may lie, and [`start`] follows it to the binary that the kernel loads. What was
+//! found are [`contents`]; the [`checks`] make [findings](finding) of them without any I/O, and
+//! [`fleet`] says what becomes of the image on every node and with every client. [`report`] is
+//! all of it in plain values. [`inspect`] verifies an image that was pulled.
 //!
-//! All of it blocks on its readers; async callers put it on a blocking thread.
+//! Everything read here was made by strangers: names, sizes and depths are bounded, and nothing
+//! is written to disk. What is below [`diagnosis`] blocks on its readers; async callers put it on
+//! a blocking thread.
 
+mod around;
 pub mod checks;
 pub mod contents;
+pub mod diagnosis;
 pub mod entrypoint;
 pub mod error;
 pub mod finding;
 pub mod fleet;
 pub mod inspect;
 pub mod layer;
+mod others;
 pub mod report;
 pub mod rootfs;
 pub mod runs;
@@ -28,4 +35,4 @@ pub mod start;
 pub(crate) mod testing;
 pub mod tree;
 
-pub use error::DiagnoseError;
+pub use error::{DiagnoseError, DiagnosisError};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contents::{Contents, Stopped};
 use super::finding::{Finding, Severity};
+use super::fleet::Fleet;
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::select::EntryPath;
@@ -20,8 +21,9 @@ pub struct Report {
     pub images: Vec<Image>,
     /// What is worth knowing, worst first.
     pub findings: Vec<Finding>,
-    /// The nodes that the image was held against.
-    pub nodes: Vec<NodeVerdict>,
+    /// The nodes that the image was held against, and what every client does there.
+    #[serde(flatten)]
+    pub fleet: Fleet,
     /// What was read to find it out.
     pub bytes: Bytes,
 }
@@ -145,6 +147,19 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Stable name, as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Runs => "runs",
+            Self::RunsEmulated => "runs-emulated",
+            Self::Runs32Bit => "runs-32-bit",
+            Self::Fails => "fails",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// Nothing speaks against it.
     #[must_use]
     pub fn may_run(self) -> bool {
@@ -174,7 +189,7 @@ impl Report {
     /// It runs on every node that was asked about, for all that is known.
     #[must_use]
     pub fn runs(&self) -> bool {
-        self.nodes.iter().all(|node| node.outcome.may_run())
+        self.fleet.nodes.iter().all(|node| node.outcome.may_run())
     }
 
     /// The worst finding.

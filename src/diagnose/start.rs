@@ -55,7 +55,7 @@ pub fn examine(rootfs: &mut dyn RootFs, config: &ImageConfig) -> Result<Start, D
     };
     // A static program brings along what it needs of its distribution.
     let distribution = if loader.is_some() || rootfs.is_cheap() { distribution(rootfs)? } else { None };
-    Ok(Start { argv, steps, stopped, shell: handed_on, loader, distribution, cost: rootfs.cost() })
+    Ok(Start { argv, steps, stopped, shell: handed_on, loader, others: Vec::new(), distribution, cost: rootfs.cost() })
 }
 
 /// From the first of `paths` that can be executed to the binary that the kernel loads.
@@ -116,7 +116,7 @@ fn first_executable(rootfs: &mut dyn RootFs, paths: &[String]) -> Result<Result<
 /// What a file is to the kernel.
 pub(super) fn classify(content: &Extract) -> What {
     let prefix = content.prefix();
-    match Program::parse(prefix) {
+    match Program::read(content) {
         _ if content.size() == 0 => What::Empty,
         Ok(Program::Elf(binary)) => What::Elf(Box::new(binary)),
         Err(error) => What::Damaged(error),

@@ -38,6 +38,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// The node that this program runs on.
+    #[must_use]
+    pub fn this(report: HostReport) -> Self {
+        Self { name: "this node".into(), report }
+    }
+
     /// The node that `text` stands for: `pi-in-the-attic.json`, `linux/arm/v6`, `raspberry-pi-zero`.
     ///
     /// A name wins over a file of the same name, which can be written `./raspberry-pi-zero`.
@@ -46,21 +52,31 @@ impl Node {
     /// # Errors
     /// [`KnownError`] where it stands for nothing, or the file is no report.
     pub fn named(text: &str) -> Result<Self, KnownError> {
+        let path = Path::new(text);
+        match Self::known(text) {
+            Err(KnownError::Unknown { .. }) if path.exists() || text.contains(['/', '.']) => {
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+                Ok(Self { name: text::one_line(&stem, NAME), report: file::read(path)? })
+            }
+            known => known,
+        }
+    }
+
+    /// The same without files: a platform, or a machine of the table.
+    ///
+    /// # Errors
+    /// [`KnownError`] where it stands for nothing.
+    pub fn known(text: &str) -> Result<Self, KnownError> {
         let lower = text.to_lowercase();
         if let Some(machine) = MACHINES.iter().find(|machine| machine.names.contains(&lower.as_str())) {
             return Ok(Self { name: lower, report: machine.report() });
         }
-        if let Some(platform) = as_platform(text)? {
-            let machine = Machine::of_platform(&platform)
-                .ok_or_else(|| KnownError::NoLinuxNode { platform: platform.clone() })?;
-            return Ok(Self { name: platform.to_string(), report: machine.report() });
-        }
-        let path = Path::new(text);
-        if path.exists() || text.contains(['/', '.']) {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            return Ok(Self { name: text::one_line(&stem, NAME), report: file::read(path)? });
-        }
-        Err(KnownError::Unknown { text: text.into(), nearest: nearest(&lower) })
+        let Some(platform) = as_platform(text)? else {
+            return Err(KnownError::Unknown { text: text.into(), nearest: nearest(&lower) });
+        };
+        let machine =
+            Machine::of_platform(&platform).ok_or_else(|| KnownError::NoLinuxNode { platform: platform.clone() })?;
+        Ok(Self { name: platform.to_string(), report: machine.report() })
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::core::error::{Attempt, Blame, Classify, Kind};
 use crate::core::platform::PlatformError;
+use crate::diagnose::DiagnosisError;
 use crate::pull::PullError;
 use crate::registry::HostsError;
 use crate::resolve::ResolveError;
@@ -22,6 +23,9 @@ pub enum PullsError {
     /// The reference did not lead to a manifest.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// The image cannot be diagnosed.
+    #[error(transparent)]
+    Diagnosis(#[from] DiagnosisError),
     /// containerd cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -62,6 +66,7 @@ impl PullsError {
             Self::Platform(error) => Some(error),
             Self::Hosts(error) => Some(error),
             Self::Resolve(error) => Some(error),
+            Self::Diagnosis(error) => Some(error),
             Self::Store(error) => Some(error),
             Self::Pull(error) => Some(&**error),
             Self::NoProgress { .. } => None,

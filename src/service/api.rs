@@ -6,6 +6,7 @@
 
 pub mod client;
 mod convert;
+mod diagnosis;
 mod events;
 mod failure;
 pub mod server;

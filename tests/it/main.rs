@@ -21,6 +21,7 @@ mod crowd;
 mod daemon;
 mod demo;
 mod faults;
+mod findings;
 mod hanging;
 #[cfg(feature = "containerd")]
 mod health;

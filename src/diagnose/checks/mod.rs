@@ -3,7 +3,11 @@
 //! One cause makes one finding that says so; what cannot be known is not guessed, and no check
 //! speaks where only a part of what it needs was read.
 
+use super::finding::Finding;
+use super::fleet::Image;
+use super::runs::Node;
 use crate::core::platform::Platform;
+use crate::core::reference::Reference;
 use crate::core::text;
 
 pub mod files;
@@ -11,6 +15,17 @@ pub mod index;
 pub mod node;
 pub mod places;
 mod remedies;
+
+/// Every finding about an image on some nodes that its documents and files tell.
+#[must_use]
+pub fn all(reference: &Reference, image: Image<'_>, nodes: &[Node]) -> Vec<Finding> {
+    let mut findings = index::check(reference, image, nodes);
+    findings.extend(node::check(image, nodes));
+    for contents in image.contents {
+        findings.extend(files::check(contents));
+    }
+    findings
+}
 
 /// Bytes of a platform in a message; what documents name is not bounded otherwise.
 const PLATFORM: usize = 80;

@@ -13,6 +13,7 @@ use super::v1;
 use super::v1::lighterman_client::LightermanClient;
 use super::v1::pull_event::Event;
 use crate::core::error::{Attempt, Blame, Classify, Kind};
+use crate::diagnose::report::Report;
 use crate::fetch::progress::Observer;
 use crate::grpc::{MAX_MESSAGE, channel};
 use crate::pull::{Planned, Pulled};
@@ -142,6 +143,14 @@ impl Client {
         let mut answer = self.0.clone().resolve(request).await?.into_inner();
         let refusal = answer.refusal.take().map(RemoteFailure::from);
         Ok((answer.try_into()?, refusal))
+    }
+
+    /// Asks whether an image runs, and why not.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn diagnose(&self, request: v1::DiagnoseRequest) -> Result<Report, ClientError> {
+        Ok(self.0.clone().diagnose(request).await?.into_inner().try_into()?)
     }
 
     /// Pulls; `observer` hears what happens. Dropping this cancels the pull.

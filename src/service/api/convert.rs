@@ -59,7 +59,7 @@ fn described(message: Option<v1::Descriptor>) -> Result<Descriptor, Unintelligib
 }
 
 /// Text that is not there is empty in a message.
-fn some(text: String) -> Option<String> {
+pub(super) fn some(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 

@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 use super::events::Telling;
 use super::failure::{message_of, status};
 use super::v1::lighterman_server::{Lighterman, LightermanServer};
-use super::{convert, v1};
+use super::{convert, diagnosis, v1};
 use crate::core::error::{Blame, Classify, Kind};
 use crate::core::reference::{Reference, ReferenceError};
 use crate::core::trace::TraceContext;
@@ -143,6 +143,12 @@ impl Lighterman for Api {
             refusal => refusal.map(|refusal| message_of(&refusal)),
         };
         Ok(Response::new(v1::ResolveResponse { refusal, ..(&resolution).into() }))
+    }
+
+    async fn diagnose(&self, request: Request<v1::DiagnoseRequest>) -> Result<Response<v1::DiagnoseResponse>, Status> {
+        let doubt = diagnosis::doubt(request.into_inner()).map_err(|error| status(&error))?;
+        let report = Box::pin(self.pulls.diagnose(doubt)).await.map_err(|error| status(&error))?;
+        Ok(Response::new((&report).into()))
     }
 
     type PullStream = ReceiverStream<Result<v1::PullEvent, Status>>;

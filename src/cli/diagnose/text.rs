@@ -1,0 +1,210 @@
+//! How a diagnosis looks.
+
+use std::fmt::Write as _;
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use console::{Style, style};
+use serde_json::{Value, json};
+
+use crate::cli::report::{self, bytes};
+use crate::core::error::{Blame, Classify, Kind};
+use crate::diagnose::finding::{Evidence, Finding, Remedy, Severity};
+use crate::diagnose::report::{Image, NodeVerdict, Outcome, Report};
+
+/// Columns that findings are wrapped at.
+const WIDTH: usize = 100;
+/// What findings begin with: a severity and an identifier.
+const INDENT: usize = 19;
+
+pub(super) fn as_json(diagnosis: &Report) -> Value {
+    report::merge(json!(diagnosis), json!({"runsHere": diagnosis.runs()}))
+}
+
+pub(super) fn as_text(diagnosis: &Report) -> String {
+    let mut text = head(diagnosis);
+    if !diagnosis.images.is_empty() {
+        let _ = write!(text, "\n{}", lines(&images(diagnosis)));
+    }
+    for finding in &diagnosis.findings {
+        text.push('\n');
+        text.push_str(&describe(finding));
+    }
+    text.push('\n');
+    for node in &diagnosis.fleet.nodes {
+        let _ = writeln!(text, "{}", of_node(node));
+    }
+    text.push_str(&cost(diagnosis));
+    text
+}
+
+fn head(diagnosis: &Report) -> String {
+    let root = match &diagnosis.root {
+        Some(root) => match root.entries {
+            Some(1) => format!("index {}, 1 entry", root.digest),
+            Some(entries) => format!("index {}, {entries} entries", root.digest),
+            None => format!("a single manifest {}", root.digest),
+        },
+        None => "cannot be read as an image".into(),
+    };
+    format!("{}  {root}\n", style(&diagnosis.reference).bold())
+}
+
+/// A table without trailing blanks.
+fn lines(table: &Table) -> String {
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn images(diagnosis: &Report) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table.set_header(["", "ENTRY", "DECLARED", "CONFIG", "SIZE", "STARTS"]);
+    for image in &diagnosis.images {
+        let chosen =
+            diagnosis.fleet.nodes.iter().any(|node| node.outcome != Outcome::Refused && node.entry == image.entry);
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        table.add_row([
+            if chosen { "->".into() } else { String::new() },
+            or_none(&image.entry),
+            or_none(&image.declared),
+            or_none(&image.config),
+            bytes(image.size),
+            starts(image),
+        ]);
+    }
+    table
+}
+
+fn starts(image: &Image) -> String {
+    if let Some(problem) = &image.problem {
+        return problem.clone();
+    }
+    let Some(start) = &image.start else { return "not looked into".into() };
+    let files = start.files.iter().map(|file| format!("{}: {}", file.path, file.description));
+    let loader = start.loader.iter().map(|loader| format!("loaded by {loader}"));
+    let end = start.stopped.iter().cloned();
+    files.chain(end).chain(loader).collect::<Vec<_>>().join("\n")
+}
+
+fn describe(finding: &Finding) -> String {
+    let (name, look) = match finding.severity {
+        Severity::Error => ("error", Style::new().red().bold()),
+        Severity::Warning => ("warning", Style::new().yellow().bold()),
+        Severity::Note => ("note", Style::new().cyan().bold()),
+    };
+    // Messages name the entry that they are about, where there are several.
+    let about = finding.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
+    let label = format!("{} {:<9}", look.apply_to(format!("{name:<7}")), finding.id.code());
+    let mut text = wrapped(&format!("{label}  "), &format!("{about}{}", finding.message));
+    for evidence in &finding.evidence {
+        text.push_str(&wrapped(&format!("{:>1$}", "seen: ", INDENT), &shown(evidence)));
+    }
+    for remedy in &finding.remedies {
+        text.push_str(&wrapped(&format!("{:>1$}", "do: ", INDENT), &remedy.text));
+        text.push_str(&commands(remedy));
+    }
+    text
+}
+
+/// Commands are never wrapped: they are to be copied.
+fn commands(remedy: &Remedy) -> String {
+    remedy.commands.iter().map(|command| format!("{:INDENT$}{}\n", "", style(command).bold())).collect()
+}
+
+fn shown(evidence: &Evidence) -> String {
+    let mut text = evidence.what.clone();
+    if let Some(bytes) = &evidence.bytes {
+        let _ = write!(text, " {bytes}");
+    }
+    if let Some(offset) = evidence.offset.filter(|offset| *offset > 0) {
+        let _ = write!(text, " at byte {offset}");
+    }
+    let place = [evidence.path.clone(), evidence.digest.as_ref().map(|digest| digest.short().to_owned())];
+    let place: Vec<String> = place.into_iter().flatten().collect();
+    if !place.is_empty() {
+        let _ = write!(text, " ({})", place.join(" in "));
+    }
+    if !evidence.verified {
+        text.push_str(", unverified: only a part of the layer was read");
+    }
+    text
+}
+
+/// Text behind a label, with the following lines under the first.
+fn wrapped(label: &str, text: &str) -> String {
+    let mut out = String::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && INDENT + line.chars().count() + 1 + word.chars().count() > WIDTH {
+            out.push_str(&line);
+            let _ = write!(out, "\n{:INDENT$}", "");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    format!("{label}{out}{line}\n")
+}
+
+fn of_node(node: &NodeVerdict) -> String {
+    let (words, look) = match node.outcome {
+        Outcome::Runs => ("runs", Style::new().green()),
+        Outcome::RunsEmulated => ("runs under an emulator", Style::new().green()),
+        Outcome::Runs32Bit => ("runs, in the CPU's 32-bit mode", Style::new().green()),
+        Outcome::Fails => ("does not run", Style::new().red()),
+        Outcome::Refused => ("nothing to run", Style::new().red()),
+        Outcome::Unknown => ("not known whether it runs", Style::new().yellow()),
+    };
+    let entry = node.entry.as_ref().map(|entry| format!(", entry {entry}")).unwrap_or_default();
+    let reason = node.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{} ({}{entry}): {}{reason}", style(&node.name).bold(), node.platform, look.bold().apply_to(words))
+}
+
+fn cost(diagnosis: &Report) -> String {
+    let read = &diagnosis.bytes;
+    let mut text = format!("read {} of documents", bytes(read.documents));
+    if read.layers_total > 0 {
+        let _ = write!(text, ", and {} of {} of layers", bytes(read.layers_fetched), bytes(read.layers_total));
+    }
+    if read.layers_read > 0 {
+        let _ = write!(text, "; {} were here already", bytes(read.layers_read));
+    }
+    if read.budget_per_image != u64::MAX {
+        let (layer, image) = (bytes(read.budget_per_layer), bytes(read.budget_per_image));
+        let _ = write!(text, " (budget {image} an image, {layer} a layer)");
+    }
+    text.push('\n');
+    text
+}
+
+/// The failure that the command ends with; `None` where it runs on every node.
+pub(super) fn verdict(diagnosis: &Report) -> Option<WillNotRun> {
+    let nodes: Vec<String> =
+        diagnosis.fleet.nodes.iter().filter(|node| !node.outcome.may_run()).map(|node| node.name.clone()).collect();
+    let reference = diagnosis.reference.clone();
+    (!nodes.is_empty()).then_some(WillNotRun { reference, nodes })
+}
+
+/// The image does not run where it should.
+#[derive(Debug, thiserror::Error)]
+#[error("{reference} does not run on {}", .nodes.join(", "))]
+pub(super) struct WillNotRun {
+    reference: String,
+    nodes: Vec<String>,
+}
+
+impl Classify for WillNotRun {
+    fn kind(&self) -> Kind {
+        Kind::PlatformMismatch
+    }
+
+    fn blame(&self) -> Blame {
+        Blame::Image
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("the findings say why, and what to do about it".into())
+    }
+}

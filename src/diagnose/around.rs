@@ -1,0 +1,65 @@
+//! What is around an image: what other hosts say of its name, and what the node has under it.
+
+use std::sync::Arc;
+
+use crate::core::limits::Limits;
+use crate::core::manifest::Document;
+use crate::core::platform::Platform;
+use crate::core::reference::Reference;
+use crate::core::select;
+use crate::fetch::progress::Silent;
+use crate::fetch::{Fetcher, Told};
+use crate::resolve::{ResolveError, Resolver, Root};
+use crate::store::Store;
+
+use super::checks::places::Place;
+
+/// What the registry itself says, and what its mirrors say; `None` where there is nothing to compare.
+pub(super) async fn places(fetcher: &Fetcher, reference: &Reference, limits: &Limits) -> Option<(Place, Vec<Place>)> {
+    let told = fetcher.compare(reference).await;
+    let (registry, mirrors): (Vec<&Told>, Vec<&Told>) = told.iter().partition(|told| told.is_upstream);
+    let registry = registry.first().and_then(|told| place(told, limits))?;
+    Some((registry, mirrors.into_iter().filter_map(|told| place(told, limits)).collect()))
+}
+
+fn place(told: &Told, limits: &Limits) -> Option<Place> {
+    let document = &told.document;
+    let platforms = match Document::parse(document.content.content(), document.media_type.as_ref(), limits).ok()? {
+        Document::Manifest(_) => Vec::new(),
+        Document::Index(index) => {
+            let images = index.manifests.iter().filter(|entry| !entry.is_attestation());
+            images.filter_map(|entry| entry.platform.as_ref()).map(Platform::normalized).collect()
+        }
+    };
+    Some(Place { host: told.host.clone(), root: document.content.digest().clone(), platforms })
+}
+
+/// What a store has under the name, without asking anybody else: the platforms of which not only
+/// the name but the image itself is there.
+pub(super) async fn cached(
+    store: &dyn Store,
+    fetcher: &Fetcher,
+    reference: &Reference,
+    limits: Limits,
+) -> Result<Vec<Platform>, ResolveError> {
+    let Some(known) = store.lookup(&reference.to_string()).await? else { return Ok(Vec::new()) };
+    let nobody = Fetcher::new(fetcher.engine().clone(), Vec::new(), Arc::new(Silent));
+    let resolver = Resolver { fetcher: &nobody, store: Some(store), check_access: false, limits };
+    let mut image = resolver.stored(reference, &known.target).await?;
+    Ok(match &image.content {
+        Root::Manifest(_, platform) => vec![known.platform.as_ref().unwrap_or(platform).normalized()],
+        Root::Index(entries) => {
+            let images = select::flatten(entries).into_iter();
+            let images: Vec<_> = images
+                .filter(|(_, entry)| entry.descriptor.media_type.is_manifest() && !entry.descriptor.is_attestation())
+                .map(|(_, entry)| entry.descriptor.clone())
+                .collect();
+            let behind = resolver.behind_each(&mut image, &images).await;
+            let here = images.iter().zip(behind).filter_map(|(descriptor, behind)| {
+                let (_, config) = behind.ok()?;
+                Some(descriptor.platform.as_ref().unwrap_or(&config.platform).normalized())
+            });
+            here.collect()
+        }
+    })
+}

@@ -1,0 +1,79 @@
+//! Diagnoses for callers: the same checks as everywhere, with the caller's own rights.
+
+use std::sync::Arc;
+
+use super::{Place, Pulls, PullsError};
+use crate::core::platform::Platform;
+use crate::core::reference::Reference;
+use crate::diagnose::diagnosis::{Diagnoser, Question, Wanted};
+use crate::diagnose::report::Report;
+use crate::diagnose::rootfs::layers::Effort;
+use crate::fetch::progress::{Observer, Silent};
+use crate::host::Node;
+use crate::registry::Credentials;
+use crate::store::Store;
+
+/// One caller's question whether an image runs.
+#[derive(Debug, Clone)]
+pub struct Doubt {
+    /// The image.
+    pub reference: Reference,
+    /// Which images of it are looked into, as they were written; those of the nodes where there is none.
+    pub platforms: Vec<String>,
+    /// All of them, whatever `platforms` says.
+    pub all_platforms: bool,
+    /// The nodes that it is held against; this one where there is none.
+    pub nodes: Vec<Node>,
+    /// How much of its layers is read.
+    pub effort: Effort,
+    /// Whether every binary is looked at, which takes all layers.
+    pub deep: bool,
+    /// Where in containerd its layers may be already.
+    pub place: Place,
+    /// The caller's own; those of the node where he brings none.
+    pub credentials: Option<Credentials>,
+}
+
+impl Pulls {
+    /// Says whether an image will run, and why not.
+    ///
+    /// # Errors
+    /// [`PullsError`] where the image cannot be read. That it will not run is none.
+    pub async fn diagnose(&self, doubt: Doubt) -> Result<Report, PullsError> {
+        let nodes = match doubt.nodes.is_empty() {
+            true => vec![self.this_node().await],
+            false => doubt.nodes,
+        };
+        let own = || nodes[0].report.matching_platform();
+        let listed: Vec<Platform> =
+            doubt.platforms.iter().map(|text| Platform::parse(text, &own())).collect::<Result<_, _>>()?;
+        let (hosts, silent): (_, Arc<dyn Observer>) = (self.settings().hosts, Arc::new(Silent));
+        let fetcher = self.fetcher(&doubt.reference, (doubt.credentials.as_ref(), &hosts), &silent)?;
+        // Without containerd, layers are read from the registry alone.
+        let store: Option<Arc<dyn Store>> = match self.0.places.open(&doubt.place).await {
+            Ok(store) => Some(Arc::new(store)),
+            Err(error) => {
+                tracing::info!("containerd was not asked what it has: {error}");
+                None
+            }
+        };
+        let limits = *self.engine().limits();
+        let _turn = self.0.resolving.at(doubt.reference.registry()).await;
+        let diagnoser = Diagnoser { fetcher, store, stored: false, check_access: true, limits };
+        let question = Question {
+            reference: doubt.reference,
+            platforms: Wanted::asked(doubt.all_platforms, listed),
+            nodes,
+            effort: doubt.effort,
+            deep: doubt.deep,
+        };
+        Ok(Box::pin(diagnoser.diagnose(&question)).await?)
+    }
+
+    async fn this_node(&self) -> Node {
+        let host = self.host().await;
+        // Test programs are started, and waited for.
+        let report = tokio::task::block_in_place(|| host.complete().clone());
+        Node::this(report)
+    }
+}
