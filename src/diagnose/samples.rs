@@ -137,6 +137,7 @@ fn start(architecture: &str) -> Start {
         stopped: None,
         shell: None,
         loader: None,
+        others: Vec::new(),
         distribution: None,
         cost: Cost::default(),
     }

@@ -15,7 +15,7 @@ const SHOWN: usize = 20;
 #[must_use]
 pub fn check(contents: &Contents) -> Vec<Finding> {
     let Some(start) = &contents.start else { return Vec::new() };
-    let mut findings: Vec<Finding> = start.steps.iter().filter_map(|step| of_step(step)).collect();
+    let mut findings: Vec<Finding> = start.steps.iter().filter_map(of_step).collect();
     findings.extend(start.stopped.as_ref().and_then(|stopped| of_end(stopped, start, contents)));
     if let (Some(loader), Some((file, binary))) = (&start.loader, contents.binary()) {
         findings.extend(of_loader(loader, file, binary));
