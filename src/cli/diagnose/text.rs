@@ -92,8 +92,10 @@ fn describe(finding: &Finding) -> String {
         Severity::Warning => ("warning", Style::new().yellow().bold()),
         Severity::Note => ("note", Style::new().cyan().bold()),
     };
-    // Messages name the entry that they are about, where there are several.
-    let about = finding.node.as_ref().map(|node| format!("{node}: ")).unwrap_or_default();
+    // Many messages name the entry that they are about.
+    let entry = finding.entry.iter().map(|entry| format!("entry {entry}"));
+    let about = entry.filter(|entry| !finding.message.contains(entry)).chain(finding.node.clone());
+    let about: String = about.map(|about| format!("{about}: ")).collect();
     let label = format!("{} {:<9}", look.apply_to(format!("{name:<7}")), finding.id.code());
     let mut text = wrapped(&format!("{label}  "), &format!("{about}{}", finding.message));
     for evidence in &finding.evidence {

@@ -21,16 +21,7 @@ pub fn check(contents: &Contents) -> Vec<Finding> {
         findings.extend(of_loader(loader, file, binary));
     }
     findings.extend(start.shell.as_ref().and_then(|shell| of_shell(shell, contents)));
-    findings.into_iter().map(|finding| named(finding, contents)).collect()
-}
-
-/// The same with the entry that it is about, where there are several.
-fn named(finding: Finding, contents: &Contents) -> Finding {
-    let finding = finding.at(&contents.path);
-    match &finding.entry {
-        Some(entry) => Finding { message: format!("entry {entry}: {}", finding.message), ..finding },
-        None => finding,
-    }
+    findings.into_iter().map(|finding| finding.at(&contents.path)).collect()
 }
 
 fn error(id: Id, message: String) -> Finding {
