@@ -118,7 +118,7 @@ impl Fleet {
 /// CRI before containerd 2.1 pulls as `ctr` does.
 fn label(client: Client) -> &'static str {
     match client {
-        Client::Ctr => "ctr, nerdctl, CRI before containerd 2.1",
+        Client::Ctr => "ctr, nerdctl, CRI before 2.1",
         Client::Cri => "CRI from containerd 2.1",
         Client::Docker | Client::Podman => client.label(),
     }
