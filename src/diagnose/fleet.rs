@@ -109,7 +109,7 @@ impl Fleet {
         };
         Self {
             nodes: nodes.iter().map(|node| image.verdict(node)).collect(),
-            images: image.paths().iter().map(|path| image.row(path, nodes)).collect(),
+            images: image.rows(nodes),
             clients: Client::ALL.into_iter().map(client).collect(),
         }
     }
@@ -118,7 +118,7 @@ impl Fleet {
 /// CRI before containerd 2.1 pulls as `ctr` does.
 fn label(client: Client) -> &'static str {
     match client {
-        Client::Ctr => "ctr, nerdctl, CRI before containerd 2.1",
+        Client::Ctr => "ctr, nerdctl, CRI before 2.1",
         Client::Cri => "CRI from containerd 2.1",
         Client::Docker | Client::Podman => client.label(),
     }
@@ -211,21 +211,26 @@ impl<'a> Image<'a> {
         if self.lone().is_some() { vec![Vec::new()] } else { select::images(self.entries) }
     }
 
-    fn row(&self, path: &EntryPath, nodes: &[Node]) -> ImageRow {
-        let listed = select::at(self.entries, path).map_or(self.root, |entry| &entry.descriptor);
-        ImageRow {
-            entry: entry_text(path),
-            digest: listed.digest.clone(),
-            platform: self.claimed(path).map(|platform| platform.to_string()),
-            cells: nodes.iter().map(|node| self.cell(path, node)).collect(),
-        }
-    }
-
-    fn cell(&self, path: &EntryPath, node: &Node) -> ImageCell {
-        let matcher = Matcher::only(&node.report.matching_platform());
-        let offered = self.claimed(path).is_some_and(|claimed| matcher.slot(&claimed).is_some());
-        let (outcome, reason) = outcome(self.execution(path, node));
-        ImageCell { outcome, offered, taken: self.taken(node).as_ref() == Some(path), reason }
+    fn rows(&self, nodes: &[Node]) -> Vec<ImageRow> {
+        // Choosing looks at every entry: once for a node, and not for each of its cells.
+        let taken: Vec<Option<EntryPath>> = nodes.iter().map(|node| self.taken(node)).collect();
+        let matchers: Vec<Matcher> = nodes.iter().map(|node| Matcher::only(&node.report.matching_platform())).collect();
+        let row = |path: &EntryPath| {
+            let listed = select::at(self.entries, path).map_or(self.root, |entry| &entry.descriptor);
+            let claimed = self.claimed(path);
+            let cells = nodes.iter().zip(&matchers).zip(&taken).map(|((node, matcher), taken)| {
+                let (outcome, reason) = outcome(self.execution(path, node));
+                let offered = claimed.as_ref().is_some_and(|claimed| matcher.slot(claimed).is_some());
+                ImageCell { outcome, offered, taken: taken.as_ref() == Some(path), reason }
+            });
+            ImageRow {
+                entry: entry_text(path),
+                digest: listed.digest.clone(),
+                platform: claimed.as_ref().map(ToString::to_string),
+                cells: cells.collect(),
+            }
+        };
+        self.paths().iter().map(row).collect()
     }
 
     fn with_client(&self, client: Client, node: &Node) -> ClientCell {

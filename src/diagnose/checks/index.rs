@@ -1,6 +1,6 @@
 //! What an index says, held against itself, against the configs, and against what clients make of
-//! it. Of programs nothing is asked here but their architecture: what they need is for
-//! [`binary`](super::binary).
+//! it. Of programs nothing is asked here but their architecture; what they need beyond that is for
+//! the check of binaries.
 
 mod choice;
 mod labels;
@@ -12,6 +12,7 @@ mod tests;
 use serde_json::json;
 
 use super::shown;
+use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::core::select::{self, EntryPath};
 use crate::core::text;
@@ -22,6 +23,10 @@ use crate::diagnose::runs::Node;
 
 /// Bytes of what a document says in a piece of evidence.
 const QUOTED: usize = 320;
+
+/// Platforms, entries and commands' operands that one finding speaks of. Public indexes have
+/// thirty platforms at the most.
+const MOST: usize = 40;
 
 /// The findings of one reference. Those about a node carry its name.
 #[must_use]
@@ -65,15 +70,27 @@ fn built_for(image: Image<'_>, path: &[usize]) -> Option<&'static str> {
     image.contents_at(path)?.binary()?.1.architecture()
 }
 
-/// The platforms of all images, each once, in the order of the index.
-fn platforms(image: Image<'_>) -> Vec<String> {
-    let paths: Vec<EntryPath> = image.lone().map_or_else(|| select::images(image.entries), |_| vec![Vec::new()]);
-    let mut unique: Vec<String> = Vec::new();
-    for path in paths {
-        let name = image.claimed(&path).map_or_else(|| "an entry without platform".into(), |platform| shown(&platform));
-        if !unique.contains(&name) {
-            unique.push(name);
+/// Places of all images; the root's own is empty.
+fn images(image: Image<'_>) -> Vec<EntryPath> {
+    if image.lone().is_some() { vec![EntryPath::new()] } else { select::images(image.entries) }
+}
+
+/// The platforms of all images, each once, in the order of the index. An index may list hundreds.
+fn platforms(image: Image<'_>) -> Vec<Platform> {
+    let mut unique: Vec<Platform> = Vec::new();
+    for platform in images(image).iter().filter_map(|path| image.claimed(path)) {
+        if unique.len() < MOST && !unique.contains(&platform) {
+            unique.push(platform);
         }
     }
     unique
+}
+
+/// They in a message.
+fn listed(image: Image<'_>) -> String {
+    let names: Vec<String> = platforms(image).iter().map(shown).collect();
+    match names.as_slice() {
+        [] => "entries without platform".into(),
+        names => names.join(", "),
+    }
 }

@@ -8,6 +8,9 @@ use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::diagnose::finding::Remedy;
 
+/// Manifests in one command. Public indexes have thirty entries at the most.
+const MOST_CHILDREN: usize = 40;
+
 /// Corrects what an index says of one entry. The image itself stays as it is.
 pub(super) fn annotate(reference: &Reference, digest: &Digest, right: &Platform) -> Remedy {
     let image = reference.familiar();
@@ -22,9 +25,10 @@ pub(super) fn annotate(reference: &Reference, digest: &Digest, right: &Platform)
         ))
 }
 
-/// Builds the image for a platform that it does not have.
-pub(super) fn build(reference: &Reference, platforms: &[String]) -> Remedy {
-    let platforms: Vec<Cow<'_, str>> = platforms.iter().map(|platform| word(platform)).collect();
+/// Builds the image for a platform that it does not have, and for those that it has.
+pub(super) fn build(reference: &Reference, has: &[Platform], wanted: &Platform) -> Remedy {
+    let linux = has.iter().filter(|platform| platform.os == "linux").chain([wanted]);
+    let platforms: Vec<String> = linux.map(|platform| word(&platform.to_string()).into_owned()).collect();
     Remedy::new("build and push it for every platform that it is meant for").command(format!(
         "docker buildx build --platform {} -t {} --push .",
         platforms.join(","),
@@ -32,14 +36,15 @@ pub(super) fn build(reference: &Reference, platforms: &[String]) -> Remedy {
     ))
 }
 
-/// Takes an image that no rule takes by itself.
-pub(super) fn ask_for(reference: &Reference, platform: &Platform, why: &str) -> Remedy {
-    let platform = platform.to_string();
-    Remedy::new(format!("ask for it: {why}")).command(format!(
-        "lighterman pull {} --platform {}",
-        reference.familiar(),
-        word(&platform)
-    ))
+/// Makes the index anew of these manifests, platforms as their configs and programs say.
+pub(super) fn create(reference: &Reference, text: &str, digests: &[&Digest]) -> Remedy {
+    let children: Vec<String> = digests.iter().map(|digest| format!("{}@{digest}", reference.name())).collect();
+    let remedy = Remedy::new(text);
+    // Nobody types more than that, and a shell takes only so much.
+    if children.is_empty() || children.len() > MOST_CHILDREN {
+        return remedy;
+    }
+    remedy.command(format!("lighterman manifest create {} {} --push", reference.familiar(), children.join(" ")))
 }
 
 /// Makes the emulator of an architecture known to the kernel, open for containers too.

@@ -72,9 +72,12 @@ fn the_table_agrees_with_machines() {
     }
 }
 
+/// A node, and images that run there, do not, and may.
+type Row = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+
 #[test]
 fn levels_are_held_against_images() {
-    let rows: &[(&str, &[&str], &[&str], &[&str])] = &[
+    let rows: &[Row] = &[
         ("raspberry-pi-zero", &["arm/v5", "arm/v6"], &["arm/v7", "arm64", "amd64"], &[]),
         ("beaglebone", &["arm/v6", "arm/v7"], &["arm/v8", "arm64"], &[]),
         ("raspberry-pi-5", &["arm64", "arm64/v8.2", "arm/v7", "arm/v5"], &["arm64/v8.3", "amd64"], &[]),

@@ -1,6 +1,6 @@
 //! What one node takes of the image, and where that is nothing, or not what it should be.
 
-use super::{built_for, configured, declared, entry, names, platforms};
+use super::{built_for, configured, declared, entry, listed, names, platforms};
 use crate::core::image_name::ArchName;
 use crate::core::platform::{Matcher, Platform};
 use crate::core::reference::Reference;
@@ -34,8 +34,7 @@ struct Choice<'a> {
 impl Choice<'_> {
     /// PLAT-001.
     fn nothing(&self) -> Finding {
-        let platforms = platforms(self.image);
-        let mut message = format!("nothing in the image is for {}; it has {}", self.wanted, platforms.join(", "));
+        let mut message = format!("nothing in the image is for {}; it has {}", self.wanted, listed(self.image));
         let runnable: Vec<(EntryPath, Outcome)> =
             select::images(self.image.entries).into_iter().map(|path| (path.clone(), self.outcome(&path))).collect();
         // A program under a wrong label is a fault of the label, which is an error of its own.
@@ -47,30 +46,45 @@ impl Choice<'_> {
         let mut finding = Finding::new(Id::NoMatch, severity, message);
         finding.evidence =
             select::images(self.image.entries).iter().take(3).map(|path| declared(self.image, path)).collect();
-        finding.remedies = self.ways_out(&runnable, &platforms);
+        finding.remedies = self.ways_out(&runnable);
         finding
     }
 
-    fn ways_out(&self, runnable: &[(EntryPath, Outcome)], platforms: &[String]) -> Vec<Remedy> {
+    fn ways_out(&self, runnable: &[(EntryPath, Outcome)]) -> Vec<Remedy> {
         let mut remedies: Vec<Remedy> = self.other_name().into_iter().collect();
-        for (path, outcome) in runnable {
-            let Some(claimed) = self.image.claimed(path) else { continue };
-            let why = match outcome {
-                Outcome::Runs | Outcome::Runs32Bit => format!("{} runs on this node", entry(path)),
-                Outcome::RunsEmulated => format!("{} runs on this node under an emulator", entry(path)),
-                _ => continue,
-            };
-            remedies.push(remedies::ask_for(self.reference, &claimed, &why));
-        }
-        let has_runnable = !remedies.is_empty();
-        let wanted = self.wanted.to_string();
-        remedies.push(remedies::build(self.reference, &[platforms, &[wanted]].concat()));
-        let first = select::images(self.image.entries).first().and_then(|path| self.image.claimed(path));
-        if let Some(platform) = first.filter(|platform| !has_runnable && platform.os == "linux") {
-            let text = format!("or run {} under an emulator, slower, and ask for it with --platform", shown(&platform));
+        remedies.extend(runnable.iter().filter_map(|(path, outcome)| self.asked_for(path, *outcome)).take(3));
+        let nothing_runs = remedies.is_empty();
+        let platforms = platforms(self.image);
+        remedies.push(remedies::build(self.reference, &platforms, &self.wanted));
+        if let Some(platform) = platforms.iter().find(|platform| nothing_runs && platform.os == "linux") {
+            let text = format!("or run {} under an emulator, slower, and ask for it with --platform", shown(platform));
             remedies.push(remedies::register_emulator(&platform.architecture, &text));
         }
         remedies
+    }
+
+    /// Takes what no rule takes by itself.
+    fn asked_for(&self, path: &[usize], outcome: Outcome) -> Option<Remedy> {
+        let claimed = self.image.claimed(path)?;
+        let how = match outcome {
+            Outcome::Runs | Outcome::Runs32Bit => "",
+            Outcome::RunsEmulated => " under an emulator",
+            _ => return None,
+        };
+        let remedy = Remedy::new(format!("ask for it: {} runs on this node{how}", entry(path)));
+        // Of entries without platform only the first is tried, whatever is asked for.
+        let is_fit = Matcher::only(&self.wanted).slot(&claimed).is_some();
+        let digest = select::at(self.image.entries, path).map(|entry| entry.descriptor.digest.clone());
+        Some(match digest.filter(|_| is_fit) {
+            Some(digest) => {
+                remedy.command(format!("lighterman pull {}", self.reference.with_digest(digest).familiar()))
+            }
+            None => remedy.command(format!(
+                "lighterman pull {} --platform {}",
+                self.reference.familiar(),
+                remedies::word(&claimed.to_string())
+            )),
+        })
     }
 
     /// PLAT-011: the branch that other clients leave out.
@@ -96,7 +110,7 @@ impl Choice<'_> {
         );
         let mut finding = Finding::new(Id::SingleArchMismatch, severity, message).shown_by(configured(lone));
         finding.remedies.extend(self.other_name());
-        finding.mended_by(remedies::build(self.reference, &[self.wanted.to_string()]))
+        finding.mended_by(remedies::build(self.reference, &[], &self.wanted))
     }
 
     /// PLAT-012.
@@ -132,13 +146,11 @@ impl Choice<'_> {
             Some(lone) => configured(lone),
             None => declared(self.image, path),
         };
-        let platforms = [platforms(self.image), vec![self.wanted.to_string()]].concat();
-        Some(
-            Finding::new(Id::Fallback32Bit, severity, message)
-                .at(path)
-                .shown_by(evidence)
-                .mended_by(remedies::build(self.reference, &platforms)),
-        )
+        Some(Finding::new(Id::Fallback32Bit, severity, message).at(path).shown_by(evidence).mended_by(remedies::build(
+            self.reference,
+            &platforms(self.image),
+            &self.wanted,
+        )))
     }
 
     fn outcome(&self, path: &[usize]) -> Outcome {

@@ -15,9 +15,11 @@ pub(super) fn check(reference: &Reference, image: Image<'_>) -> Vec<Finding> {
         let is_image = listed.descriptor.media_type.is_manifest() && !listed.descriptor.is_attestation();
         let Some(platform) = listed.descriptor.platform.as_ref().filter(|_| is_image) else { continue };
         let label = Label { reference, image, path: &path, listed, platform };
-        findings.extend(label.unknown());
-        findings.extend(label.without_variant());
-        findings.extend(label.against_config());
+        // A label that says nothing to anyone is not held against the config as well.
+        match label.unknown() {
+            Some(finding) => findings.push(finding),
+            None => findings.extend(label.without_variant().into_iter().chain(label.against_config())),
+        }
     }
     findings
 }

@@ -1,9 +1,8 @@
 //! What the name of an image says of its architecture.
 
-use super::{built_for, configured, declared, platforms};
+use super::{built_for, configured, declared, images, listed};
 use crate::core::image_name::ArchName;
 use crate::core::reference::Reference;
-use crate::core::select;
 use crate::diagnose::checks::shown;
 use crate::diagnose::finding::{Finding, Id, Remedy, Severity};
 use crate::diagnose::fleet::Image;
@@ -12,8 +11,7 @@ use crate::diagnose::fleet::Image;
 /// and v7 to others).
 pub(super) fn check(reference: &Reference, image: Image<'_>) -> Option<Finding> {
     let name = ArchName::find(reference)?;
-    let lone = image.lone();
-    let paths = lone.map_or_else(|| select::images(image.entries), |_| vec![Vec::new()]);
+    let paths = images(image);
     let named = name.platform.architecture.as_str();
     let mut of: Vec<String> =
         paths.iter().filter_map(|path| image.claimed(path)).map(|platform| platform.architecture).collect();
@@ -25,9 +23,9 @@ pub(super) fn check(reference: &Reference, image: Image<'_>) -> Option<Finding> 
         "the name {} speaks of {}, and the image is for {}",
         reference.familiar(),
         shown(&name.platform),
-        platforms(image).join(", ")
+        listed(image)
     );
-    let evidence = lone.map_or_else(|| declared(image, &paths[0]), configured);
+    let evidence = image.lone().map_or_else(|| declared(image, &paths[0]), configured);
     Some(Finding::new(Id::ArchSuffixName, Severity::Note, message).shown_by(evidence).mended_by(multi_arch(&name)))
 }
 

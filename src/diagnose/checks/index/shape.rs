@@ -1,6 +1,6 @@
 //! How an index is put together: what is listed twice, without platform, or inside another index.
 
-use super::{declared, entry};
+use super::{MOST, declared, entry};
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::core::select::{self, Entry, EntryPath, Inner};
@@ -66,7 +66,7 @@ fn duplicates(reference: &Reference, image: Image<'_>, siblings: &[Entry], paren
 
 fn duplicate(reference: &Reference, image: Image<'_>, platform: &Platform, paths: &[EntryPath]) -> Finding {
     let digest = |path: &EntryPath| select::at(image.entries, path).map(|entry| &entry.descriptor.digest);
-    let names: Vec<String> = paths.iter().map(|path| entry(path)).collect();
+    let names: Vec<String> = paths.iter().take(MOST).map(|path| entry(path)).collect();
     let platform = shown(platform);
     let same = paths.iter().all(|path| digest(path) == digest(&paths[0]));
     let (severity, rest) = if same {
@@ -78,18 +78,14 @@ fn duplicate(reference: &Reference, image: Image<'_>, platform: &Platform, paths
     };
     let message = format!("{} are all for {platform}: {rest}", names.join(", "));
     let mut finding = Finding::new(Id::DuplicatePlatform, severity, message).at(&paths[1]);
-    finding.evidence = paths.iter().map(|path| declared(image, path)).collect();
+    finding.evidence = paths.iter().take(MOST).map(|path| declared(image, path)).collect();
     if severity == Severity::Note {
         return finding;
     }
     let kept = select::images(image.entries);
-    let kept = kept.iter().filter(|path| !paths[1..].contains(path)).filter_map(digest);
-    let children: Vec<String> = kept.map(|digest| format!("{}@{digest}", reference.name())).collect();
-    let image = reference.familiar();
-    finding.mended_by(
-        Remedy::new("keep the first of them, and leave the others out of the index")
-            .command(format!("lighterman manifest create {image} {} --push", children.join(" "))),
-    )
+    let kept: Vec<_> = kept.iter().filter(|path| !paths[1..].contains(path)).filter_map(digest).collect();
+    let text = "keep the first of them, and leave the others out of the index";
+    finding.mended_by(remedies::create(reference, text, &kept))
 }
 
 /// The layers of these images are packed differently, as `podman push --add-compression` does.
@@ -125,14 +121,11 @@ fn nested(reference: &Reference, image: Image<'_>, path: &EntryPath) -> Finding 
         "{} is an index itself: podman, CRI-O and skopeo refuse such an image where it matches nothing else, and others look into it last",
         entry(path)
     );
-    let digests = select::images(image.entries);
-    let digests = digests.iter().filter_map(|path| select::at(image.entries, path));
-    let children: Vec<String> =
-        digests.map(|entry| format!("{}@{}", reference.name(), entry.descriptor.digest)).collect();
-    let finding = Finding::new(Id::NestedIndex, Severity::Warning, message).at(path).shown_by(declared(image, path));
-    if children.is_empty() {
-        return finding;
-    }
-    let create = format!("lighterman manifest create {} {} --push", reference.familiar(), children.join(" "));
-    finding.mended_by(Remedy::new("list its images in the outer index").command(create))
+    let images = select::images(image.entries);
+    let digests = images.iter().filter_map(|path| select::at(image.entries, path));
+    let digests: Vec<_> = digests.map(|entry| &entry.descriptor.digest).collect();
+    Finding::new(Id::NestedIndex, Severity::Warning, message)
+        .at(path)
+        .shown_by(declared(image, path))
+        .mended_by(remedies::create(reference, "list its images in the outer index", &digests))
 }

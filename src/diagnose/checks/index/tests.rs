@@ -103,6 +103,12 @@ fn nodes_without_a_match_are_told_what_there_is() {
     expect(&v3, &["x86-64-v3"], &[(Id::NoMatch, Error, "", "x86-64-v3")]);
     let found = &findings("org/app:1", &v3, &["x86-64-v3"])[0];
     assert_eq!(found.remedies[0].commands, ["lighterman pull org/app:1 --platform linux/amd64/v3"]);
+    // An entry without platform that is not the first is named by its digest.
+    let nil = Sample::index().with(None, "arm64").with(None, "amd64");
+    let found = findings("org/app:1", &nil, &["amd64"]);
+    let none = found.iter().find(|finding| finding.id == Id::NoMatch).expect("no match");
+    let digest = &nil.entries[1].descriptor.digest;
+    assert_eq!(none.remedies[0].commands, [format!("lighterman pull org/app@{digest}")]);
     // A name for another architecture has a sister for all.
     let arm = Sample::index().of("arm/v7");
     let found = &findings("arm32v7/busybox", &arm, &["amd64"])[0];
@@ -151,6 +157,7 @@ fn labels_against_configs() {
         (Some("arm/v6l"), "arm", Some((Id::VariantUnknown, Warning))),
         (Some("amd64/3"), "amd64", Some((Id::VariantUnknown, Warning))),
         (Some("armv7l"), "armv7l", Some((Id::VariantUnknown, Warning))),
+        (Some("armv7l"), "arm/v7", Some((Id::VariantUnknown, Warning))),
         (Some("x86_64"), "amd64", Some((Id::VariantUnknown, Warning))),
         (Some("vax"), "vax", Some((Id::VariantUnknown, Warning))),
         (Some("arm64/v8.10"), "arm64", Some((Id::VariantUnknown, Warning))),
@@ -158,6 +165,7 @@ fn labels_against_configs() {
     for (declared, config, expected) in rows {
         let sample = Sample::index().with(declared, config);
         let found = told(&sample, &[]);
+        assert!(found.len() <= 1, "{found:?}");
         let found = found.first().map(|(id, severity, entry, _)| {
             assert_eq!(entry, "0");
             (*id, *severity)
@@ -226,6 +234,25 @@ fn how_indexes_are_put_together() {
     expect(&left, &["amd64", "arm64"], &[(Id::AttestationOnly, Error, "", "")]);
     let docker = Sample::index().of("amd64").attested();
     expect(&docker, &["amd64"], &[]);
+}
+
+#[test]
+fn an_absurd_index_is_told_in_few_words() {
+    let names: Vec<String> = (0..1000).map(|at| format!("arch{at}/{}", "x".repeat(200))).collect();
+    let sample = names.iter().fold(Sample::index(), |sample, name| sample.of(name));
+    let found = findings("org/app:1", &sample, &["amd64", "arm64"]);
+    assert_eq!(found.iter().filter(|finding| finding.id == Id::NoMatch).count(), 2);
+    let same = (0..1000).fold(Sample::index(), |sample, _| sample.of("amd64"));
+    for finding in found.iter().chain(&findings("org/app:1", &same, &["amd64"])) {
+        let commands = finding.remedies.iter().flat_map(|remedy| &remedy.commands).map(String::len).sum::<usize>();
+        assert!(
+            finding.message.len() < 8000 && finding.evidence.len() <= MOST && commands < 20_000,
+            "{}",
+            finding.id.code()
+        );
+    }
+    let nodes = nodes(&ORDINARY_HOSTS);
+    assert_eq!(crate::diagnose::fleet::Fleet::of(sample.image(), &nodes).images.len(), 1000);
 }
 
 #[test]
