@@ -43,6 +43,7 @@ pub use binfmt::Emulator;
 pub use detect::{Depth, detect};
 pub use execution::Execution;
 pub use finding::{Evidence, Finding, FindingKind};
+pub use level::{Fit, fit};
 pub use local::LocalHost;
 pub use program::Program;
 pub use recorded::Recorded;
