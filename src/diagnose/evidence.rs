@@ -5,7 +5,10 @@ use std::ops::Range;
 use super::finding::Evidence;
 use super::rootfs::File;
 use crate::core::elf::{Binary, Class};
+use crate::core::text;
 
+/// Bytes of a description; what strangers wrote is not bounded otherwise.
+const WORDS: usize = 320;
 /// Bytes that are shown of one place.
 const SHOWN: u64 = 64;
 /// `e_ident`.
@@ -13,10 +16,15 @@ const IDENT: Range<u64> = 0..16;
 /// `e_machine`.
 const MACHINE: Range<u64> = 0x12..0x14;
 
+/// The path of a file in a message, on one line.
+pub(super) fn name(file: &File) -> String {
+    text::one_line(&file.path, WORDS)
+}
+
 /// Something that a file says, wherever in it.
 pub(super) fn of_file(file: &File, what: impl Into<String>) -> Evidence {
     Evidence {
-        what: what.into(),
+        what: text::one_line(&what.into(), WORDS),
         digest: Some(file.layer.clone()),
         path: Some(file.path.clone()),
         verified: file.verified,

@@ -11,7 +11,11 @@ mod distribution;
 use super::contents::Contents;
 use super::finding::Evidence;
 use crate::core::platform::Platform;
+use crate::core::text;
 use crate::host::{Fit, fit};
+
+/// Bytes of a platform that a document names.
+const CLAIM: usize = 80;
 
 /// What the program of an image needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +109,7 @@ fn declared(contents: &Contents, built_for: &Platform) -> Option<Need> {
         None => ("the config", &contents.manifest.config.digest),
     };
     let evidence = Evidence {
-        what: format!("{document} says {claim}"),
+        what: text::one_line(&format!("{document} says {claim}"), CLAIM),
         digest: Some(digest.clone()),
         verified: true,
         ..Evidence::default()

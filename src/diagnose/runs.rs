@@ -1,7 +1,7 @@
 //! Whether what an image starts runs on a node: its claims, corrected by what its program is.
 
 use super::contents::Contents;
-use super::evidence::{flags, of_file};
+use super::evidence::{flags, name, of_file};
 use super::finding::Evidence;
 use super::needs::{Certainty, Demand, Need, Needs};
 use super::rootfs::File;
@@ -54,10 +54,12 @@ pub enum ObstacleKind {
 pub fn on(contents: &Contents, host: &HostReport) -> Execution {
     let Some((file, binary)) = contents.binary() else { return host.execution_of(&contents.claimed()) };
     if let Some(what) = binary.no_program() {
-        return Execution::No { reason: format!("{} is {what}", file.path) };
+        return Execution::No { reason: format!("{} is {what}", name(file)) };
     }
     let Some(platform) = binary.platform() else {
-        return Execution::Unknown { reason: format!("{} is {binary}, which is no platform that is known", file.path) };
+        return Execution::Unknown {
+            reason: format!("{} is {binary}, which is no platform that is known", name(file)),
+        };
     };
     let execution = host.execution_of(&lowest(platform));
     let obstacles = obstacles(contents, host);
@@ -123,7 +125,7 @@ impl Cpu<'_> {
         let (first, level) = wanting.iter().max_by_key(|(need, _)| need.certainty)?;
         let reason = format!(
             "{} needs {}/{level} ({}), and this CPU is {}",
-            file.path,
+            name(file),
             self.architecture,
             first.evidence.what,
             self.name()
@@ -155,7 +157,7 @@ impl Cpu<'_> {
         Some(Obstacle {
             kind: if float { ObstacleKind::Float } else { ObstacleKind::Feature },
             certain: need.certainty > Certainty::Hinted,
-            reason: format!("{} needs {feature} ({}), which this CPU does not have", file.path, need.evidence.what),
+            reason: format!("{} needs {feature} ({}), which this CPU does not have", name(file), need.evidence.what),
             evidence: vec![need.evidence.clone()],
         })
     }
@@ -175,7 +177,7 @@ fn old_abi(file: &File, binary: &Binary, cpu: &Cpu<'_>) -> Option<Obstacle> {
     old.then(|| Obstacle {
         kind: ObstacleKind::OldAbi,
         certain: true,
-        reason: format!("{} is of ARM's old ABI, which a 64-bit kernel does not take", file.path),
+        reason: format!("{} is of ARM's old ABI, which a 64-bit kernel does not take", name(file)),
         evidence: vec![flags(file, binary)],
     })
 }
@@ -193,7 +195,7 @@ fn page_size(file: &File, binary: &Binary, page: u64) -> Option<Obstacle> {
     Some(Obstacle {
         kind: ObstacleKind::PageSize,
         certain: true,
-        reason: format!("{} cannot be mapped with pages of {} KiB", file.path, page / 1024),
+        reason: format!("{} cannot be mapped with pages of {} KiB", name(file), page / 1024),
         evidence: vec![of_file(file, shown)],
     })
 }

@@ -116,7 +116,7 @@ fn first_executable(rootfs: &mut dyn RootFs, paths: &[String]) -> Result<Result<
 /// What a file is to the kernel.
 pub(super) fn classify(content: &Extract) -> What {
     let prefix = content.prefix();
-    match Program::parse(prefix) {
+    match Program::read(content) {
         _ if content.size() == 0 => What::Empty,
         Ok(Program::Elf(binary)) => What::Elf(Box::new(binary)),
         Err(error) => What::Damaged(error),

@@ -1,5 +1,7 @@
 //! Layers for the tests of this room.
 
+pub(super) mod image;
+
 use std::io::Write;
 
 use tar::{Builder, EntryType, Header};

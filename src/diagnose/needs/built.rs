@@ -1,9 +1,9 @@
 //! What a program's own bytes say about the CPU that it was built for.
 
-use super::super::evidence::{flags, in_file, of_file};
-use super::super::rootfs::File;
 use super::{Certainty, Demand, Need};
 use crate::core::elf::{ArmAttributes, Binary, Float, GoBuild, Libc};
+use crate::diagnose::evidence::{flags, in_file, of_file};
+use crate::diagnose::rootfs::File;
 
 /// Extensions of RISC-V that kernels tell about and that not every CPU has.
 const RISCV: [&str; 14] =

@@ -4,11 +4,14 @@
 //! ask for a loader: it refuses to start on a lower CPU ("Fatal glibc error: CPU does not
 //! support x86-64-v2"), or runs into an illegal instruction.
 
-use super::super::contents::{Contents, Distribution};
-use super::super::finding::Evidence;
 use super::{Certainty, Demand, Need};
 use crate::core::elf::{Binary, Float, Libc};
+use crate::core::text;
+use crate::diagnose::contents::{Contents, Distribution};
+use crate::diagnose::finding::Evidence;
 
+/// Bytes of a distribution's name.
+const NAME: usize = 80;
 /// Red Hat Enterprise Linux and what is built from its sources.
 const ENTERPRISE: &[&str] = &["rhel", "centos", "almalinux", "rocky", "ol"];
 const UBUNTU: &[&str] = &["ubuntu"];
@@ -46,7 +49,10 @@ pub(super) fn need(contents: &Contents, binary: &Binary) -> Option<Need> {
     let level = level(distribution, binary, &contents.claimed().variant)?;
     let architecture = binary.architecture()?;
     let evidence = Evidence {
-        what: format!("os-release says {}, which is built for {architecture}/{level}", distribution.name),
+        what: format!(
+            "os-release says {}, which is built for {architecture}/{level}",
+            text::one_line(&distribution.name, NAME)
+        ),
         digest: Some(distribution.layer.clone()),
         path: Some("/etc/os-release".into()),
         verified: distribution.verified,

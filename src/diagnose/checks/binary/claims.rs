@@ -1,34 +1,33 @@
 //! What index and config say about the platform, against the program.
 
-use super::super::super::contents::Contents;
-use super::super::super::evidence::header;
-use super::super::super::finding::{Evidence, Finding, Id, Severity};
-use super::super::super::needs::{Certainty, Needs};
-use super::super::super::rootfs::File;
-use super::remedies;
+use super::Subject;
 use crate::core::elf::Binary;
 use crate::core::platform::Platform;
+use crate::diagnose::contents::Contents;
+use crate::diagnose::evidence::{header, name};
+use crate::diagnose::finding::{Evidence, Finding, Id, Remedy, Severity};
+use crate::diagnose::needs::{Certainty, Needs};
 use crate::host::{Fit, fit};
 
-type Found<'a> = (&'a File, &'a Binary);
+use super::super::shown;
 
-pub(super) fn check(contents: &Contents, program: Found<'_>, needs: Option<&Needs>) -> Vec<Finding> {
-    let label = label(contents);
-    let config = Some(&contents.config.platform).filter(|platform| !platform.architecture.is_empty());
-    let wrong = |claim: Option<&Platform>| claim.is_some_and(|claim| contradicts(claim, program.1));
-    let agree = label
-        .zip(config)
-        .is_some_and(|(label, config)| label.normalized().architecture == config.normalized().architecture);
+/// How a config comes by a platform that nobody meant.
+const CROSS_BUILD: &str = "most likely a program that was compiled for another platform and copied into an image without one (FROM scratch), which then took that of the machine it was built on";
+
+pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
+    let label = label(subject.contents);
+    let config = Some(&subject.contents.config.platform).filter(|platform| !platform.architecture.is_empty());
+    let wrong = |claim: Option<&Platform>| claim.is_some_and(|claim| contradicts(claim, subject.binary));
+    let both = label.zip(config);
+    let agree = both.is_some_and(|(one, other)| one.normalized().architecture == other.normalized().architecture);
     match (wrong(label), wrong(config)) {
-        (true, true) if agree => vec![config_is_wrong(contents, program, needs, Severity::Error)],
+        (true, true) if agree => vec![config_is_wrong(subject, Severity::Error, repeated())],
         // Clients go by the index, so that is what keeps the image from running.
-        (true, true) => {
-            vec![label_is_wrong(contents, program, needs), config_is_wrong(contents, program, needs, Severity::Warning)]
-        }
-        (true, false) => vec![label_is_wrong(contents, program, needs)],
-        (false, true) if label.is_some() => vec![config_is_wrong(contents, program, needs, Severity::Warning)],
-        (false, true) => vec![config_is_wrong(contents, program, needs, Severity::Error)],
-        (false, false) => needs.and_then(|needs| variant(contents, program, needs)).into_iter().collect(),
+        (true, true) => vec![label_is_wrong(subject), config_is_wrong(subject, Severity::Warning, overruled())],
+        (true, false) => vec![label_is_wrong(subject)],
+        (false, true) if label.is_some() => vec![config_is_wrong(subject, Severity::Warning, overruled())],
+        (false, true) => vec![config_is_wrong(subject, Severity::Error, alone())],
+        (false, false) => subject.needs.as_ref().and_then(|needs| variant(subject, needs)).into_iter().collect(),
     }
 }
 
@@ -45,121 +44,121 @@ fn contradicts(claim: &Platform, binary: &Binary) -> bool {
     binary.architecture() != Some(&claim.architecture) || other_system
 }
 
-/// A 64-bit kernel of x86 runs 32-bit programs nearly everywhere. Those of arm do on half of the machines.
+/// Nearly every 64-bit kernel of x86 runs 32-bit programs. Of the 64-bit ARM machines many cannot.
 fn severity(claim: &Platform, binary: &Binary, worst: Severity) -> Severity {
-    let pair = (claim.normalized().architecture, binary.architecture());
-    if pair.0 == "amd64" && pair.1 == Some("386") { Severity::Warning } else { worst }
+    let is_compat = claim.normalized().architecture == "amd64" && binary.architecture() == Some("386");
+    if is_compat { Severity::Warning } else { worst }
 }
 
 /// `declared arm64, ELF machine 40 (ARM, EABI5)`, and which file that is.
-fn contradiction(claim: &Platform, (file, binary): Found<'_>) -> String {
+fn contradiction(claim: &Platform, subject: &Subject<'_>) -> String {
+    let binary = subject.binary;
     let built_for =
         binary.platform().map_or_else(|| "no platform that is known".into(), |platform| platform.to_string());
     format!(
         "declared {}, ELF machine {} ({}): {} is built for {built_for}",
-        claim.normalized().arch(),
+        arch(claim),
         binary.machine,
         binary.machine_text(),
-        file.path
+        name(subject.file)
     )
 }
 
-fn label_is_wrong(contents: &Contents, program: Found<'_>, needs: Option<&Needs>) -> Finding {
-    let claim = contents.claimed();
-    let config = &contents.config.platform;
-    let besides = match contradicts(config, program.1) {
-        _ if config.architecture.is_empty() => ", and only the index says something else".into(),
-        false => format!(", and the config says so too ({config}): only the index is wrong"),
-        true => format!(", which neither the index nor the config says ({config})"),
+/// `arm64`, `arm/v6`, as clients understand it.
+fn arch(claim: &Platform) -> String {
+    let claim = claim.normalized();
+    let text = shown(&claim);
+    text.strip_prefix("linux/").map_or_else(|| text.clone(), str::to_owned)
+}
+
+fn label_is_wrong(subject: &Subject<'_>) -> Finding {
+    let claim = subject.contents.claimed();
+    let config = &subject.contents.config.platform;
+    let besides = if config.architecture.is_empty() {
+        ", and the config names no platform".to_owned()
+    } else if contradicts(config, subject.binary) {
+        format!(", and the config says something else again ({})", shown(config))
+    } else {
+        format!(", and the config says so too ({}): only the index is wrong", shown(config))
     };
-    let message = contradiction(&claim, program) + &besides;
-    let mut finding = Finding::new(Id::LabelVsElf, severity(&claim, program.1, Severity::Error), message);
-    finding.evidence.push(by_index(contents));
-    finding.evidence.push(by_config(contents));
-    finding.evidence.extend(header(program.0, program.1));
-    finding.remedies = remedies::relabel(contents, program.1, needs);
+    let message = contradiction(&claim, subject) + &besides;
+    let mut finding = Finding::new(Id::LabelVsElf, severity(&claim, subject.binary, Severity::Error), message);
+    finding.evidence = [by_index(subject.contents), by_config(subject.contents)].into();
+    finding.evidence.extend(header(subject.file, subject.binary));
+    finding.remedies = subject.remedies().relabel();
     finding
 }
 
-fn config_is_wrong(contents: &Contents, program: Found<'_>, needs: Option<&Needs>, worst: Severity) -> Finding {
-    let config = &contents.config.platform;
-    let label = label(contents);
-    let besides = match label {
-        Some(label) if contradicts(label, program.1) && worst == Severity::Error => {
-            ". The config says it, and the index repeats it: most likely a program that was compiled for another platform and copied into an image without one (FROM scratch), which then took that of the machine it was built on"
-        }
-        Some(_) => ". The config says it; clients that know the index go by the index",
-        None => {
-            ". The config says it: most likely a program that was compiled for another platform and copied into an image without one (FROM scratch), which then took that of the machine it was built on"
-        }
-    };
-    let message = contradiction(config, program) + besides;
-    let mut finding = Finding::new(Id::ConfigVsElf, severity(config, program.1, worst), message);
-    finding.evidence.push(by_config(contents));
-    if label.is_some() {
-        finding.evidence.push(by_index(contents));
-    }
-    finding.evidence.extend(header(program.0, program.1));
-    finding.remedies = remedies::rebuild(contents, program.1, needs);
+/// Index and config agree.
+fn repeated() -> String {
+    format!(". The config says it, and the index repeats it: {CROSS_BUILD}")
+}
+
+/// The index says something else.
+fn overruled() -> String {
+    ". The config says it; clients that know the index go by the index, and some warn".to_owned()
+}
+
+/// There is no index, or it says nothing.
+fn alone() -> String {
+    format!(". The config says it: {CROSS_BUILD}")
+}
+
+fn config_is_wrong(subject: &Subject<'_>, worst: Severity, besides: String) -> Finding {
+    let config = &subject.contents.config.platform;
+    let message = contradiction(config, subject) + &besides;
+    let mut finding = Finding::new(Id::ConfigVsElf, severity(config, subject.binary, worst), message);
+    finding.evidence.push(by_config(subject.contents));
+    finding.evidence.extend(label(subject.contents).map(|_| by_index(subject.contents)));
+    finding.evidence.extend(header(subject.file, subject.binary));
+    finding.remedies = subject.remedies().reconfigure();
     finding
 }
 
-/// Only 32-bit ARM has variants that every client counts down from.
-fn variant(contents: &Contents, (file, binary): Found<'_>, needs: &Needs) -> Option<Finding> {
-    let label = label(contents);
-    let claim = label.unwrap_or(&contents.config.platform);
+/// Only 32-bit ARM has variants by which every client chooses.
+fn variant(subject: &Subject<'_>, needs: &Needs) -> Option<Finding> {
+    let label = label(subject.contents);
+    let claim = label.unwrap_or(&subject.contents.config.platform);
     let declared = claim.normalized();
     let least = needs.platform.variant.as_str();
-    let certainty = needs.certainty()?;
-    if declared.architecture != "arm" {
-        return None;
-    }
-    let evidence = || needs.of_level(least).map(|need| need.evidence.clone());
-    let shown: Vec<Evidence> = [if label.is_some() { by_index(contents) } else { by_config(contents) }]
-        .into_iter()
-        .chain(evidence())
-        .collect();
-    let because = evidence().next().map(|evidence| evidence.what).unwrap_or_default();
+    let certainty = needs.certainty().filter(|_| declared.architecture == "arm")?;
+    let shown_by: Vec<Evidence> = needs.of_level(least).map(|need| need.evidence.clone()).collect();
+    let because = shown_by.first().map(|evidence| evidence.what.as_str()).unwrap_or_default();
+    let path = name(subject.file);
     let mut finding = if fit("arm", Some(&declared.variant), least) == Fit::Above {
-        let message = format!(
-            "declared {}, and {} needs arm/{least} ({because}): a node with less takes it and cannot run it",
-            declared.arch(),
-            file.path
-        );
+        let id = if label.is_some() { Id::LabelVsElf } else { Id::ConfigVsElf };
         let severity = if certainty == Certainty::Proven { Severity::Error } else { Severity::Warning };
-        Finding::new(if label.is_some() { Id::LabelVsElf } else { Id::ConfigVsElf }, severity, message)
+        let message = format!(
+            "declared {}, and {path} needs arm/{least} ({because}): a node with less takes it and cannot run it",
+            arch(claim)
+        );
+        Finding::new(id, severity, message)
     } else if claim.variant.is_empty() && matches!(least, "v5" | "v6") {
         let message = format!(
-            "declared {} without a variant, which clients take for arm/v7, and {} runs from arm/{least} on ({because}): older nodes find nothing for them",
-            claim.arch(),
-            file.path
+            "declared arm without a variant, which clients take for v7, and {path} runs from {least} on ({because}): older nodes are not offered it"
         );
         Finding::new(Id::VariantMissing, Severity::Warning, message)
     } else {
         return None;
     };
-    finding.evidence = shown;
-    finding.remedies = if label.is_some() {
-        remedies::relabel(contents, binary, Some(needs))
-    } else {
-        remedies::rebuild(contents, binary, Some(needs))
-    };
+    finding.evidence = vec![if label.is_some() { by_index(subject.contents) } else { by_config(subject.contents) }];
+    finding.evidence.extend(shown_by);
+    let remedies: Vec<Remedy> =
+        if label.is_some() { subject.remedies().relabel() } else { subject.remedies().reconfigure() };
+    finding.remedies = remedies;
     Some(finding)
 }
 
 fn by_index(contents: &Contents) -> Evidence {
-    let claim = contents.descriptor.platform.as_ref().map(Platform::to_string).unwrap_or_default();
-    let digest = contents.descriptor.digest.clone();
-    Evidence {
-        what: format!("platform in the index: {claim}"),
-        digest: Some(digest),
-        verified: true,
-        ..Evidence::default()
-    }
+    let claim = contents.descriptor.platform.as_ref().map(shown).unwrap_or_default();
+    document(format!("platform in the index: {claim}"), &contents.descriptor.digest)
 }
 
 fn by_config(contents: &Contents) -> Evidence {
-    let digest = contents.manifest.config.digest.clone();
-    let what = format!("platform in the config: {}", contents.config.platform);
-    Evidence { what, digest: Some(digest), verified: true, ..Evidence::default() }
+    document(format!("platform in the config: {}", shown(&contents.config.platform)), &contents.manifest.config.digest)
+}
+
+/// Documents are only read whole, and their digests held.
+fn document(what: String, digest: &crate::core::digest::Digest) -> Evidence {
+    Evidence { what, digest: Some(digest.clone()), verified: true, ..Evidence::default() }
 }
