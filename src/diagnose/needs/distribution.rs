@@ -17,28 +17,46 @@ const ENTERPRISE: &[&str] = &["rhel", "centos", "almalinux", "rocky", "ol"];
 const UBUNTU: &[&str] = &["ubuntu"];
 const AMAZON: &[&str] = &["amzn"];
 
-/// Identifiers, first version that it holds for, architecture, level. The last one that fits counts.
+/// What a distribution is built for from some version on.
+struct Base {
+    /// `ID` of os-release.
+    ids: &'static [&'static str],
+    since: (u32, u32),
+    architecture: &'static str,
+    level: &'static str,
+}
+
+const fn base(
+    ids: &'static [&'static str],
+    since: (u32, u32),
+    architecture: &'static str,
+    level: &'static str,
+) -> Base {
+    Base { ids, since, architecture, level }
+}
+
+/// Of those that fit, the one with the latest version counts.
 ///
 /// - Enterprise Linux 9: Red Hat, 9.5 Release Notes, "Architectures": x86-64-v2, POWER9, z14.
-/// - Enterprise Linux 10: x86-64-v3 (CentOS Stream 10 and AlmaLinux 10 release notes); the others
-///   are at least what 9 has.
+/// - Enterprise Linux 10: x86-64-v3 (AlmaLinux 10 release notes on what Red Hat's requires); the
+///   others are at least what 9 has.
 /// - Ubuntu: Ubuntu project documentation, "Supported architectures", "Architecture baselines".
 /// - Amazon Linux 2023: User Guide, "System requirements": `-march=x86-64-v2`, `-march=armv8.2-a+crypto`.
 /// - Wolfi and Chainguard: chainguard-images/images#1658.
-const LEVELS: [(&[&str], (u32, u32), &str, &str); 13] = [
-    (ENTERPRISE, (9, 0), "amd64", "v2"),
-    (ENTERPRISE, (9, 0), "ppc64le", "power9"),
-    (ENTERPRISE, (9, 0), "s390x", "z14"),
-    (ENTERPRISE, (10, 0), "amd64", "v3"),
-    (UBUNTU, (16, 4), "s390x", "zEC12"),
-    (UBUNTU, (20, 4), "s390x", "z13"),
-    (UBUNTU, (26, 4), "s390x", "z15"),
-    (UBUNTU, (22, 4), "ppc64le", "power9"),
-    (UBUNTU, (25, 10), "riscv64", "rva23u64"),
-    (AMAZON, (2023, 0), "amd64", "v2"),
-    (AMAZON, (2023, 0), "arm64", "v8.2"),
-    (&["wolfi"], (0, 0), "amd64", "v2"),
-    (&["chainguard"], (0, 0), "amd64", "v2"),
+const BASES: [Base; 13] = [
+    base(ENTERPRISE, (9, 0), "amd64", "v2"),
+    base(ENTERPRISE, (9, 0), "ppc64le", "power9"),
+    base(ENTERPRISE, (9, 0), "s390x", "z14"),
+    base(ENTERPRISE, (10, 0), "amd64", "v3"),
+    base(UBUNTU, (16, 4), "s390x", "zEC12"),
+    base(UBUNTU, (20, 4), "s390x", "z13"),
+    base(UBUNTU, (26, 4), "s390x", "z15"),
+    base(UBUNTU, (22, 4), "ppc64le", "power9"),
+    base(UBUNTU, (25, 10), "riscv64", "rva23u64"),
+    base(AMAZON, (2023, 0), "amd64", "v2"),
+    base(AMAZON, (2023, 0), "arm64", "v8.2"),
+    base(&["wolfi"], (0, 0), "amd64", "v2"),
+    base(&["chainguard"], (0, 0), "amd64", "v2"),
 ];
 
 pub(super) fn need(contents: &Contents, binary: &Binary) -> Option<Need> {
@@ -71,10 +89,8 @@ fn level(distribution: &Distribution, binary: &Binary, claimed: &str) -> Option<
     if (id, version.0, architecture, claimed) == ("almalinux", 10, "amd64", "v2") {
         return Some("v2");
     }
-    let fits = |(ids, from, of, _): &&(&[&str], (u32, u32), &str, &str)| {
-        ids.contains(&id) && *from <= version && *of == architecture
-    };
-    LEVELS.iter().filter(fits).max_by_key(|(_, from, ..)| *from).map(|(.., level)| *level)
+    let fits = |base: &&Base| base.ids.contains(&id) && base.since <= version && base.architecture == architecture;
+    BASES.iter().filter(fits).max_by_key(|base| base.since).map(|base| base.level)
 }
 
 /// Debian's armhf and Ubuntu's are ARMv7 with VFPv3-D16 (Debian wiki, "ArmHardFloatPort");
