@@ -10,6 +10,7 @@ use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::core::text;
 
+pub mod binary;
 pub mod files;
 pub mod index;
 pub mod node;
@@ -22,6 +23,9 @@ pub fn all(reference: &Reference, image: Image<'_>, nodes: &[Node]) -> Vec<Findi
     let mut findings = index::check(reference, image, nodes);
     findings.extend(node::check(image, nodes));
     for contents in image.contents {
+        let takes = |node: &&Node| image.taken(node).as_ref() == Some(&contents.path);
+        let takers: Vec<Node> = nodes.iter().filter(takes).cloned().collect();
+        findings.extend(binary::check(reference, contents, &takers));
         findings.extend(files::check(contents));
     }
     without_echoes(findings)
