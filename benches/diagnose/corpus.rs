@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use super::layer::{Item, Layer, Packing, file, write};
+use super::layer::{Item, Layer, Packing, write};
 
 /// Compressed bytes of one of the layers that fill a large image.
 const LARGE: u64 = 120_000_000;
@@ -95,7 +95,7 @@ impl Shop<'_> {
         if let Some(layer) = self.layers.borrow().get(*name) {
             return Rc::clone(layer);
         }
-        let layer = Rc::new(write(file(self.folder, name), *packing, *most, &mut items(self)));
+        let layer = Rc::new(write(self.folder.join(name), *packing, *most, &mut items(self)));
         self.layers.borrow_mut().insert((*name).to_owned(), Rc::clone(&layer));
         layer
     }

@@ -123,7 +123,6 @@ impl Layers {
         let most = self.effort.per_layer;
         for first in [PROBE.min(most), most] {
             for &index in order {
-                self.turn_to(index);
                 // One that can be read whole is: it leaves no doubt.
                 let allowance = if self.layers[index].descriptor.size <= most { most } else { first };
                 if unreadable(&self.layers[index].descriptor).is_some() {
@@ -150,6 +149,7 @@ impl Layers {
             if !is_local && self.layers[index].stuck_at >= allowance {
                 return Ok(false);
             }
+            self.turn_to(index);
             match self.layers[index].next(&self.effort.limits)? {
                 Step::Name => {
                     self.hold(index)?;
