@@ -14,6 +14,11 @@ const LARGE: u64 = 120_000_000;
 const MEDIUM: u64 = 20_000_000;
 /// Files above this size are in no filler, so that the place of a program is what it is meant to be.
 const LARGEST_FILE: u64 = 4_000_000;
+/// Debian's containerd brings both.
+const LARGE_GO: &str = "/usr/bin/ctr";
+const SMALL_GO: &str = "/usr/bin/containerd-shim";
+/// End of the names of images of whose program only the start is read.
+const START_ONLY: &str = "its start only";
 /// As Docker's official images have it.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -24,6 +29,8 @@ pub(crate) struct Image {
     pub(crate) layers: Vec<Rc<Layer>>,
     commands: Vec<String>,
     argv: Vec<&'static str>,
+    /// Parts of the program far behind its start are read, too.
+    pub(crate) beyond_start: bool,
 }
 
 impl Image {
@@ -88,6 +95,7 @@ impl Shop<'_> {
             layers: layers.iter().map(|(part, _)| self.layer(part)).collect(),
             commands: if told { commands } else { Vec::new() },
             argv: argv.to_vec(),
+            beyond_start: !name.ends_with(START_ONLY),
         });
     }
 
@@ -202,6 +210,13 @@ fn small(shop: &mut Shop<'_>) {
         u64::MAX,
     );
     shop.add("seed: FROM scratch, one program", &["/go/bin/app"], &[(seed, "COPY go /go")]);
+    let go: Part =
+        ("go", Packing::Gzip, |_| Box::new([Item::File("app".into(), LARGE_GO.into())].into_iter()), u64::MAX);
+    shop.add("a large Go program", &["/app"], &[(go, "COPY app /app")]);
+    let small: Part =
+        ("small", Packing::Gzip, |_| Box::new([Item::File("app".into(), SMALL_GO.into())].into_iter()), u64::MAX);
+    shop.add("a smaller Go program", &["/app"], &[(small, "COPY app /app")]);
+    shop.add(&format!("a smaller Go program, {START_ONLY}"), &["/app"], &[(small, "COPY app /app")]);
     let busybox: Part = (
         "busybox",
         Packing::Gzip,

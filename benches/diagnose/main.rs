@@ -70,10 +70,11 @@ async fn measure(image: &Image, server: &Server) -> Row {
     let config = ImageConfig::parse(image.config().as_bytes(), &Limits::default()).expect("a config");
     let descriptors: Vec<_> = image.layers.iter().map(|layer| layer.descriptor.clone()).collect();
     let mut blobs = Remote::new(fetcher(&reference), reference, None, Handle::current());
+    let effort = Effort { beyond_start: image.beyond_start, ..Effort::default() };
     let started = Instant::now();
     let looking = tokio::task::spawn_blocking(move || {
         let commands = config.layer_commands();
-        let mut layers = Layers::new(&descriptors, commands, &mut blobs, Effort::default()).expect("nothing is read");
+        let mut layers = Layers::new(&descriptors, commands, &mut blobs, effort).expect("nothing is read");
         let look = layers.look(&entrypoint::candidates(&config)).expect("layers that can be read");
         let (program, took) = (layers.cost(), started.elapsed());
         start::examine(&mut layers, &config).expect("layers that can be read");

@@ -22,7 +22,7 @@ const HEADER: u64 = 64;
 const ELF_MAGIC: &[u8] = b"\x7fELF";
 
 /// Which other parts of a file, told by its start and its size, are worth reading.
-pub(super) type Further = fn(&[u8], u64) -> Vec<Range<u64>>;
+pub(super) type Further<'a> = &'a dyn Fn(&[u8], u64) -> Vec<Range<u64>>;
 
 /// A layer.
 pub(super) struct Layer {
@@ -169,7 +169,7 @@ impl Layer {
     pub(super) fn content(
         &mut self,
         file: FileAt,
-        further: Further,
+        further: Further<'_>,
         limits: &Limits,
     ) -> Result<Option<Extract>, DiagnoseError> {
         if let Some(content) = self.contents.get(&file.entry) {
@@ -194,7 +194,7 @@ impl Layer {
     fn streamed(
         &mut self,
         file: FileAt,
-        further: Further,
+        further: Further<'_>,
         limits: &Limits,
         content: &mut Extract,
     ) -> Result<(), DiagnoseError> {

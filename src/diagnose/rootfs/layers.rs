@@ -10,17 +10,22 @@
 use std::sync::Arc;
 
 use crate::core::descriptor::Descriptor;
+use crate::core::elf;
 use crate::core::extract::Extract;
 use crate::core::limits::Limits;
 use crate::diagnose::DiagnoseError;
 use crate::diagnose::tree::{End, FileAt, Tree, Way};
 
 use super::blobs::Blobs;
-use super::layer::{Further, Layer};
+use super::layer::Layer;
 use super::order::order;
 use super::stream::{Budget, Stream};
 use super::wanted::may_be_the_same;
 use super::{Cost, File, Look, NotRead, RootFs};
+
+/// How much programs shrink in common packings. What lies so far inside that the budget would be
+/// spent on the way to it is not begun with.
+const SHRINKS: u64 = 3;
 
 /// How much may be read of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,8 +183,17 @@ impl Layers {
         let layer = &mut self.layers[file.layer];
         layer.stream.allow(self.effort.per_layer);
         let is_free = layer.stream.is_local() || layer.stream.is_here();
-        let parts: Further = if self.effort.beyond_start || is_free { further } else { |_, _| Vec::new() };
-        layer.content(file, parts, &self.effort.limits)
+        // Chunks that are listed are read where they are; of a stream, all that is before.
+        let reach = match layer.stream.left() {
+            _ if is_free || layer.is_listed() => u64::MAX,
+            left => left.saturating_mul(SHRINKS),
+        };
+        let is_wanted = is_free || self.effort.beyond_start;
+        let further = |start: &[u8], size: u64| {
+            let parts = if is_wanted { elf::further(start, size) } else { Vec::new() };
+            parts.into_iter().filter(|part| part.end <= reach).collect()
+        };
+        layer.content(file, &further, &self.effort.limits)
     }
 
     /// Why it is not known whether there is something; `None` where all layers were read whole.
@@ -253,11 +267,6 @@ pub(super) fn unreadable(layer: &Descriptor) -> Option<String> {
     } else {
         None
     }
-}
-
-/// Which parts of a program behind its start are worth reading.
-fn further(_prefix: &[u8], _size: u64) -> Vec<std::ops::Range<u64>> {
-    Vec::new()
 }
 
 pub(super) fn absolute(path: &[u8]) -> String {

@@ -144,7 +144,7 @@ impl Toc {
         &self,
         stream: &Stream,
         file: FileAt,
-        further: Further,
+        further: Further<'_>,
         content: &mut Extract,
     ) -> io::Result<()> {
         let read = |content: &mut Extract, part: Range<u64>| {

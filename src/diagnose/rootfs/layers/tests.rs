@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::diagnose::layer::Entries;
 use crate::diagnose::testing::Item::{Directory, File as Regular, HardLink, Symlink};
-use crate::diagnose::testing::{Item, Shelf, descriptor, gzip, noise, tar};
+use crate::diagnose::testing::{Item, Shelf, descriptor, estargz, gzip, noise, tar, zstd_chunked};
 
 const SMALL: usize = 2_000;
 
@@ -161,6 +161,50 @@ fn loops_end_and_names_are_bounded() {
     let effort = Effort { limits: Limits { tree_bytes: 300, ..Limits::default() }, ..Effort::default() };
     let error = remote(&blobs, effort).look(&["/gone".into()]).expect_err("too many names");
     assert!(matches!(error, DiagnoseError::TooLarge { what: "file names", .. }), "{error}");
+}
+
+/// The start of a 32-bit ARM program with data and sections far behind it.
+fn arm(size: usize) -> Vec<u8> {
+    let (data, sections) = ((size / 2) as u32, (size - 1000) as u32);
+    let mut bytes = b"\x7fELF\x01\x01\x01".to_vec();
+    bytes.resize(16, 0);
+    bytes.extend([2u16, 40].map(u16::to_le_bytes).concat());
+    bytes.extend([1u32, 0x1_0000, 52, sections, 0x0500_0200].map(u32::to_le_bytes).concat());
+    bytes.extend([52u16, 32, 1, 40, 3, 2].map(u16::to_le_bytes).concat());
+    bytes.extend([1u32, data, 0x2_0000, 0x2_0000, 1000, 1000, 6, 0x1000].map(u32::to_le_bytes).concat());
+    let start = bytes.len();
+    bytes.extend(&noise(11, size)[start..]);
+    bytes
+}
+
+#[test]
+fn what_decides_far_behind_the_start_is_read_if_it_can_be_reached() {
+    let program = arm(1_000_000);
+    let parts = crate::core::elf::further(&program[..4096], program.len() as u64);
+    assert!(!parts.is_empty());
+    let is_there = |file: &File| {
+        let kept = |part: &std::ops::Range<u64>| {
+            let bytes = file.content.get(part.clone());
+            bytes.is_some_and(|bytes| bytes == &program[part.start as usize..part.end as usize])
+        };
+        parts.iter().filter(|part| kept(part)).count()
+    };
+    let blobs = [gzip(&tar(&[Regular("app", &program), Regular("big", &noise(3, 3_000_000))]))];
+    let found = |effort: Effort| {
+        let mut layers = remote(&blobs, effort);
+        let file = file(look(&mut layers, &["/app"]));
+        assert_eq!(file.content.prefix(), &program[..file.content.prefix().len()]);
+        (is_there(&file), layers.cost().fetched)
+    };
+    let (all, cost) = found(Effort::default());
+    assert!(all == parts.len() && cost > 500_000, "{cost}");
+    assert_eq!(found(Effort { beyond_start: false, ..Effort::default() }), (0, 7 * 1024));
+    assert_eq!(found(Effort { per_layer: 150_000, ..Effort::default() }), (0, 7 * 1024), "it cannot be reached");
+    for layer in [estargz(&[Regular("app", &program)]), zstd_chunked(&[Regular("app", &program)])] {
+        let mut shelf = Shelf::remote([layer.blob.clone()]);
+        let layers = Layers::new(&[layer.descriptor], Vec::new(), &mut shelf, Effort::default());
+        assert_eq!(is_there(&file(look(&mut layers.expect("nothing is read"), &["/app"]))), parts.len());
+    }
 }
 
 #[test]
