@@ -9,7 +9,7 @@
 //! pkg/chunked/internal (the format has no other).
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -59,6 +59,13 @@ struct Chunk {
     offset: u64,
     /// Uncompressed bytes between that and the chunk's first one.
     skip: u64,
+}
+
+/// A chunk that is being read.
+struct Opened {
+    reader: Box<dyn BufRead + Send>,
+    /// Where in the file it is.
+    at: u64,
 }
 
 /// Why a list is of no use. The layer can be read without it.
@@ -147,10 +154,11 @@ impl Toc {
         further: Further<'_>,
         content: &mut Extract,
     ) -> io::Result<()> {
-        let read = |content: &mut Extract, part: Range<u64>| {
+        let mut opened = None;
+        let mut read = |content: &mut Extract, part: Range<u64>| {
             let part = part.start..part.end.min(file.size);
             if !part.is_empty() {
-                content.add(part.start, self.part(stream, file.entry, part)?);
+                content.add(part.start, self.part(stream, file.entry, part, &mut opened)?);
             }
             Ok::<(), io::Error>(())
         };
@@ -159,16 +167,30 @@ impl Toc {
         parts.into_iter().try_for_each(|part| read(content, part))
     }
 
-    fn part(&self, stream: &Stream, entry: usize, part: Range<u64>) -> io::Result<Vec<u8>> {
+    /// Reads some of a file, on from where the last part of it ended if that is in the same chunk.
+    fn part(
+        &self,
+        stream: &Stream,
+        entry: usize,
+        part: Range<u64>,
+        opened: &mut Option<Opened>,
+    ) -> io::Result<Vec<u8>> {
         let chunk = self.chunk(entry, part.start).ok_or(io::ErrorKind::InvalidData)?;
-        let mut reader = inflate(stream.from(chunk.offset))?;
-        let skipped = chunk.skip.saturating_add(part.start - chunk.at);
-        let passed = io::copy(&mut reader.by_ref().take(skipped), &mut io::sink())?;
+        let mut reading = match opened.take().filter(|opened| (chunk.at..=part.start).contains(&opened.at)) {
+            Some(reading) => reading,
+            None => {
+                let mut reader = inflate(stream.from(chunk.offset))?;
+                pass(&mut reader, chunk.skip)?;
+                Opened { reader, at: chunk.at }
+            }
+        };
+        pass(&mut reading.reader, part.start - reading.at)?;
         let mut bytes = Vec::new();
-        reader.take(part.end - part.start).read_to_end(&mut bytes)?;
-        if passed < skipped || (bytes.len() as u64) < part.end - part.start {
+        reading.reader.by_ref().take(part.end - part.start).read_to_end(&mut bytes)?;
+        if (bytes.len() as u64) < part.end - part.start {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        *opened = Some(Opened { at: part.end, ..reading });
         Ok(bytes)
     }
 
@@ -230,6 +252,12 @@ fn chunked(layer: &Descriptor, position: &str, stream: &Stream) -> Result<Vec<u8
     let mut json = Vec::new();
     inflate(packed.as_slice())?.take(inflated).read_to_end(&mut json)?;
     Ok(json)
+}
+
+/// Passes over so many bytes.
+fn pass(reader: &mut impl Read, bytes: u64) -> io::Result<()> {
+    let passed = io::copy(&mut reader.take(bytes), &mut io::sink())?;
+    if passed < bytes { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
 /// Holds a list against its annotation, where there is one.

@@ -202,8 +202,9 @@ fn what_decides_far_behind_the_start_is_read_if_it_can_be_reached() {
     assert_eq!(found(Effort { per_layer: 150_000, ..Effort::default() }), (0, 7 * 1024), "it cannot be reached");
     for layer in [estargz(&[Regular("app", &program)]), zstd_chunked(&[Regular("app", &program)])] {
         let mut shelf = Shelf::remote([layer.blob.clone()]);
-        let layers = Layers::new(&[layer.descriptor], Vec::new(), &mut shelf, Effort::default());
-        assert_eq!(is_there(&file(look(&mut layers.expect("nothing is read"), &["/app"]))), parts.len());
+        let mut layers = Layers::new(&[layer.descriptor], Vec::new(), &mut shelf, Effort::default()).expect("blobs");
+        assert_eq!(is_there(&file(look(&mut layers, &["/app"]))), parts.len());
+        assert!(layers.cost().fetched < layer.blob.len() as u64 + 64 * 1024, "no chunk is read twice");
     }
 }
 
