@@ -1,5 +1,6 @@
 //! `lighterman diagnose`.
 
+mod grid;
 mod text;
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use comfy_table::presets::NOTHING;
 use console::{Style, style};
 use serde_json::{Value, json};
 
+use super::grid;
 use crate::cli::report::{self, bytes};
 use crate::core::error::{Blame, Classify, Kind};
 use crate::diagnose::finding::{Evidence, Finding, Remedy, Severity};
@@ -31,8 +32,16 @@ pub(super) fn as_text(diagnosis: &Report) -> String {
         text.push_str(&describe(finding));
     }
     text.push('\n');
-    for node in &diagnosis.fleet.nodes {
-        let _ = writeln!(text, "{}", of_node(node));
+    match diagnosis.fleet.nodes.as_slice() {
+        [node] if !clients_differ(diagnosis) => {
+            let _ = writeln!(text, "{}", of_node(node));
+        }
+        [node] => {
+            let _ = writeln!(text, "{}\n{}", grid::as_text(&diagnosis.fleet), of_node(node));
+        }
+        _ => {
+            let _ = writeln!(text, "{}", grid::as_text(&diagnosis.fleet));
+        }
     }
     text.push_str(&cost(diagnosis));
     text
@@ -179,6 +188,12 @@ fn cost(diagnosis: &Report) -> String {
     }
     text.push('\n');
     text
+}
+
+/// Whether some client does otherwise than lighterman.
+fn clients_differ(diagnosis: &Report) -> bool {
+    let cells = diagnosis.fleet.clients.iter().flat_map(|row| row.cells.iter().zip(&diagnosis.fleet.nodes));
+    cells.filter(|(cell, node)| cell.outcome != node.outcome).count() > 0
 }
 
 /// The failure that the command ends with; `None` where it runs on every node.
