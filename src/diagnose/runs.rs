@@ -1,14 +1,197 @@
 //! Whether what an image starts runs on a node: its claims, corrected by what its program is.
 
+use super::contents::Contents;
+use super::evidence::{flags, name, of_file};
+use super::finding::Evidence;
+use super::needs::{Certainty, Demand, Need, Needs};
+use super::rootfs::File;
+use crate::core::elf::{Binary, Misfit};
+use crate::core::platform::Platform;
 use crate::host::{Execution, HostReport};
 
 pub use crate::host::Node;
 
-use super::contents::Contents;
+/// What keeps a program from running on a node whose architecture is right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// What kind of thing.
+    pub kind: ObstacleKind,
+    /// It will not run. Otherwise it may not, or nobody can tell.
+    pub certain: bool,
+    /// What is wrong, as a part of a sentence.
+    pub reason: String,
+    /// What shows it.
+    pub evidence: Vec<Evidence>,
+}
 
-/// Whether and how the image's program runs on a host.
+/// Kinds of obstacles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObstacleKind {
+    /// The CPU is below the level that the program needs.
+    Level,
+    /// The level of the CPU is not known, and the program needs one.
+    LevelUnknown,
+    /// The CPU lacks a feature.
+    Feature,
+    /// The CPU has no such floating-point unit.
+    Float,
+    /// The old ABI of ARM, which a 64-bit kernel does not have.
+    OldAbi,
+    /// The kernel's pages are too large for the program's segments.
+    PageSize,
+}
+
+/// Whether and how the image's program runs on a host. Where no program was found, what the image
+/// claims counts.
 #[must_use]
 pub fn on(contents: &Contents, host: &HostReport) -> Execution {
-    let built_for = contents.binary().and_then(|(_, binary)| binary.platform());
-    host.execution_of(&built_for.unwrap_or_else(|| contents.claimed()))
+    let Some((file, binary)) = contents.binary() else { return host.execution_of(&contents.claimed()) };
+    if let Some(what) = binary.no_program() {
+        return Execution::No { reason: format!("{} is {what}", name(file)) };
+    }
+    let Some(platform) = binary.platform() else {
+        return Execution::Unknown {
+            reason: format!("{} is {binary}, which is no platform that is known", name(file)),
+        };
+    };
+    let execution = host.execution_of(&lowest(platform));
+    let obstacles = obstacles(contents, host);
+    match obstacles.iter().find(|obstacle| obstacle.certain).or(obstacles.first()) {
+        Some(Obstacle { certain: true, reason, .. }) => Execution::No { reason: reason.clone() },
+        Some(Obstacle { reason, .. }) => Execution::Unknown { reason: reason.clone() },
+        None => execution,
+    }
 }
+
+/// What keeps the image's program from running on a host whose kernel and CPU are of its
+/// architecture; nothing where they are not, or where an emulator has the last word.
+#[must_use]
+pub fn obstacles(contents: &Contents, host: &HostReport) -> Vec<Obstacle> {
+    let Some((file, binary)) = contents.binary() else { return Vec::new() };
+    let Some(needs) = Needs::of(contents) else { return Vec::new() };
+    let lowest = lowest(needs.platform.clone());
+    let execution = host.execution_of(&lowest);
+    if !matches!(execution, Execution::Native | Execution::Compat) {
+        return Vec::new();
+    }
+    let cpu = Cpu { host, architecture: &lowest.architecture, compat: execution == Execution::Compat };
+    let mut found = Vec::new();
+    found.extend(old_abi(file, binary, &cpu));
+    found.extend(cpu.level(file, &needs));
+    // A CPU of a lower level lacks features as well, which is no second thing that is wrong.
+    if found.is_empty() {
+        found.extend(cpu.features(file, &needs));
+    }
+    found.extend(page_size(file, binary, host.page_size));
+    found
+}
+
+/// The least of an architecture. A bare `arm` stands for v7 everywhere else, and no header says that.
+fn lowest(platform: Platform) -> Platform {
+    let variant = if platform.architecture == "arm" { "v5".into() } else { String::new() };
+    Platform { variant, ..platform }
+}
+
+struct Cpu<'a> {
+    host: &'a HostReport,
+    architecture: &'a str,
+    /// It runs the program in its 32-bit mode.
+    compat: bool,
+}
+
+impl Cpu<'_> {
+    fn level(&self, file: &File, needs: &Needs) -> Option<Obstacle> {
+        let levels = needs.because.iter().filter_map(|need| match &need.demand {
+            Demand::Level(level) => Some((need, level.as_str())),
+            Demand::Features(_) => None,
+        });
+        let (mut above, mut unknown) = (Vec::new(), Vec::new());
+        for (need, level) in levels {
+            match self.host.execution_of(&Platform::linux(self.architecture, level)) {
+                Execution::No { .. } => above.push((need, level)),
+                Execution::Unknown { .. } if need.certainty > Certainty::Hinted => unknown.push((need, level)),
+                _ => {}
+            }
+        }
+        let (kind, wanting) =
+            if above.is_empty() { (ObstacleKind::LevelUnknown, unknown) } else { (ObstacleKind::Level, above) };
+        let (first, level) = wanting.iter().max_by_key(|(need, _)| need.certainty)?;
+        let reason = format!(
+            "{} needs {}/{level} ({}), and this CPU is {}",
+            name(file),
+            self.architecture,
+            first.evidence.what,
+            self.name()
+        );
+        Some(Obstacle {
+            kind,
+            certain: kind == ObstacleKind::Level && first.certainty > Certainty::Hinted,
+            reason,
+            evidence: wanting.iter().map(|(need, _)| need.evidence.clone()).collect(),
+        })
+    }
+
+    /// Features are only compared where the kernel lists any for this architecture.
+    fn features(&self, file: &File, needs: &Needs) -> Option<Obstacle> {
+        let isa = &self.host.isa;
+        if isa.architecture != self.architecture || isa.features.is_empty() {
+            return None;
+        }
+        let lacking = |need: &Need| match &need.demand {
+            Demand::Features(wanted) => {
+                wanted.iter().find(|wanted| !isa.features.iter().any(|feature| feature == *wanted)).copied()
+            }
+            Demand::Level(_) => None,
+        };
+        let missing = needs.because.iter().filter_map(|need| Some((need, lacking(need)?)));
+        // The last of equals is taken, and the first to be found is the program's own word.
+        let (need, feature) = missing.rev().max_by_key(|(need, _)| need.certainty)?;
+        let float = self.architecture == "arm" && feature.starts_with("vfp");
+        Some(Obstacle {
+            kind: if float { ObstacleKind::Float } else { ObstacleKind::Feature },
+            certain: need.certainty > Certainty::Hinted,
+            reason: format!("{} needs {feature} ({}), which this CPU does not have", name(file), need.evidence.what),
+            evidence: vec![need.evidence.clone()],
+        })
+    }
+
+    fn name(&self) -> String {
+        match &self.host.isa.level {
+            _ if self.compat => format!("{} in its 32-bit mode", self.host.kernel.platform.architecture),
+            Some(level) => format!("{}/{level}", self.architecture),
+            None => "of a level that is not known".into(),
+        }
+    }
+}
+
+/// `compat_elf_check_arch` of 64-bit kernels wants a version of the embedded ABI.
+fn old_abi(file: &File, binary: &Binary, cpu: &Cpu<'_>) -> Option<Obstacle> {
+    let old = binary.arm_abi().is_some_and(|abi| abi.eabi == 0) && cpu.compat;
+    old.then(|| Obstacle {
+        kind: ObstacleKind::OldAbi,
+        certain: true,
+        reason: format!("{} is of ARM's old ABI, which a 64-bit kernel does not take", name(file)),
+        evidence: vec![flags(file, binary)],
+    })
+}
+
+fn page_size(file: &File, binary: &Binary, page: u64) -> Option<Obstacle> {
+    let misfit = binary.misfit(page)?;
+    let (what, load) = match misfit {
+        Misfit::Shifted(load) => ("does not lie in its page as in the file", load),
+        Misfit::Shared(_, load) => ("begins in the page in which the one before it ends", load),
+    };
+    let shown = format!(
+        "PT_LOAD at offset {:#x} for address {:#x}, p_align {:#x}, {what}",
+        load.offset, load.address, load.align
+    );
+    Some(Obstacle {
+        kind: ObstacleKind::PageSize,
+        certain: true,
+        reason: format!("{} cannot be mapped with pages of {} KiB", name(file), page / 1024),
+        evidence: vec![of_file(file, shown)],
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Layers for the tests of this room.
 
+pub(super) mod image;
+
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::ops::Range;

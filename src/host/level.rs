@@ -2,7 +2,7 @@
 
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fit {
+pub enum Fit {
     /// It runs.
     Within,
     /// The code needs more than the CPU has.
@@ -12,7 +12,8 @@ pub(super) enum Fit {
 }
 
 /// Whether a CPU of `level` runs code for `variant`; an empty variant is the lowest one.
-pub(super) fn fit(architecture: &str, level: Option<&str>, variant: &str) -> Fit {
+#[must_use]
+pub fn fit(architecture: &str, level: Option<&str>, variant: &str) -> Fit {
     if variant.is_empty() {
         return Fit::Within;
     }

@@ -45,6 +45,7 @@ pub use detect::{Depth, detect};
 pub use execution::Execution;
 pub use finding::{Evidence, Finding, FindingKind};
 pub use known::{KnownError, Node};
+pub use level::{Fit, fit};
 pub use local::LocalHost;
 pub use program::Program;
 pub use recorded::Recorded;

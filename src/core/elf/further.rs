@@ -70,7 +70,9 @@ fn wanted<H: FileHeader>(file: &Extract, endian: H::Endian) -> Option<Vec<Range<
         wanted.push(part(start, length, most));
     }
     if is_go(header, segments, endian, file) {
-        if let Some(data) = segments.iter().find(|segment| load::is_writable(*segment, endian) && has_levels(machine)) {
+        // In a program that can lie anywhere it follows what a loader has to change, however much that is.
+        let at_start = has_levels(machine) && header.e_type(endian) == elf::ET_EXEC;
+        if let Some(data) = segments.iter().find(|segment| at_start && load::is_writable(*segment, endian)) {
             let (start, length) = data.file_range(endian);
             wanted.push(part(start, length, GO_DATA));
         }
@@ -85,11 +87,14 @@ fn wanted<H: FileHeader>(file: &Extract, endian: H::Endian) -> Option<Vec<Range<
     Some(wanted)
 }
 
-/// Go's linker leaves a note, and puts the headers of sections before everything else, which no
-/// other linker does; where the note was taken out, that is left.
+/// Go's own linker puts the headers of sections before everything else, which no other one does.
+/// Where another linked a static program, Go's note is left. Of a dynamic one the description lies
+/// somewhere behind all that its loader changes.
 fn is_go<H: FileHeader>(header: &H, segments: &[H::ProgramHeader], endian: H::Endian, file: &Extract) -> bool {
     let sections: u64 = header.e_shoff(endian).into();
-    (1..file.prefix().len() as u64).contains(&sections) || notes::is_go(segments, endian, file)
+    let is_dynamic = segments.iter().any(|segment| segment.p_type(endian) == elf::PT_INTERP);
+    let is_noted = !is_dynamic && notes::is_go(segments, endian, file);
+    (1..file.prefix().len() as u64).contains(&sections) || is_noted
 }
 
 /// Architectures of which Go can be told which level to build for.

@@ -5,6 +5,8 @@
 
 use super::super::extract::Extract;
 
+/// The section that has it.
+pub(super) const SECTION: &[u8] = b".go.buildinfo";
 const MAGIC: &[u8] = b"\xff Go buildinf:";
 /// It begins at a multiple of this.
 const ALIGN: u64 = 16;
@@ -60,7 +62,7 @@ impl GoBuild {
     }
 }
 
-/// Searches the start of a segment of `size` bytes that begins at `start`.
+/// Searches the start of a segment or section of `size` bytes that begins at `start`.
 pub(super) fn find(file: &Extract, start: u64, size: u64) -> Option<GoBuild> {
     let first = start.checked_next_multiple_of(ALIGN)?;
     let end = start.checked_add(size.min(SEARCHED))?.min(file.size());

@@ -58,7 +58,7 @@ pub(super) fn binary<H: FileHeader>(file: &Extract, endian: H::Endian) -> Option
         x86_note,
         arm: if machine == elf::EM_ARM { arm::<H>(sections, endian, file) } else { None },
         riscv_arch: if machine == elf::EM_RISCV { riscv::<H>(known, sections, endian, file) } else { None },
-        go: go_build(known, endian, file),
+        go: go_build(header, known, endian, file),
     })
 }
 
@@ -88,9 +88,18 @@ fn riscv<H: FileHeader>(
     attributes::riscv_arch::<H>(endian, data)
 }
 
-/// Go puts the description of a build at the start of what is writable.
-fn go_build<P: ProgramHeader>(segments: &[P], endian: P::Endian, file: &Extract) -> Option<GoBuild> {
-    let writable = segments.iter().find(|segment| load::is_writable(*segment, endian))?;
-    let (start, size) = writable.file_range(endian);
+/// Go puts the description of a build into a section of its own, which is at the start of what
+/// is writable unless another linker had a hand in it.
+fn go_build<H: FileHeader>(
+    header: &H,
+    segments: &[H::ProgramHeader],
+    endian: H::Endian,
+    file: &Extract,
+) -> Option<GoBuild> {
+    let sections = header.sections(endian, file).ok();
+    let section =
+        sections.and_then(|sections| Some(sections.section_by_name(endian, go::SECTION)?.1.file_range(endian)));
+    let writable = segments.iter().find(|segment| load::is_writable(*segment, endian));
+    let (start, size) = section.flatten().or_else(|| Some(writable?.file_range(endian)))?;
     go::find(file, start, size)
 }

@@ -10,6 +10,7 @@ use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::core::text;
 
+pub mod binary;
 pub mod files;
 pub mod index;
 pub mod node;
@@ -23,6 +24,8 @@ pub fn all(reference: &Reference, image: Image<'_>, nodes: &[Node]) -> Vec<Findi
     findings.extend(node::check(image, nodes));
     for contents in image.contents {
         findings.extend(files::check(contents));
+        let takers = nodes.iter().filter(|node| image.taken(node).as_ref() == Some(&contents.path));
+        findings.extend(binary::check(reference, contents, &takers.collect::<Vec<_>>()));
     }
     findings
 }
