@@ -49,7 +49,7 @@ impl Sample {
         let (segments, sections) = (Vec::new(), Vec::new());
         let sample =
             Self { machine, wide, big, kind: 2, flags, entry: 0x40_0100, os_abi: 0, segments, sections, filler: 0 };
-        sample.load(0, 0x40_0000, 0x200, 5, 0x1_0000)
+        sample.load([0, 0x40_0000, 0x200], 5, 0x1_0000)
     }
 
     pub(crate) fn flags(self, flags: u32) -> Self {
@@ -74,8 +74,8 @@ impl Sample {
         self
     }
 
-    /// A `PT_LOAD` that only says where it lies.
-    pub(crate) fn load(mut self, offset: u64, address: u64, size: u64, permissions: u32, align: u64) -> Self {
+    /// A `PT_LOAD` that only says where it lies: offset, address, size.
+    pub(crate) fn load(mut self, [offset, address, size]: [u64; 3], permissions: u32, align: u64) -> Self {
         self.segments.push(Segment { kind: 1, permissions, align, place: Place::At(offset, address, size) });
         self
     }

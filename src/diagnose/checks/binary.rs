@@ -39,7 +39,7 @@ impl Subject<'_> {
 /// PLAT-003, PLAT-004, PLAT-006, PLAT-008, ISA-001 to ISA-004, PAGE-001 and ELF-006. Nothing is
 /// said about an image whose program was not found.
 #[must_use]
-pub fn check(reference: &Reference, contents: &Contents, nodes: &[Node]) -> Vec<Finding> {
+pub fn check(reference: &Reference, contents: &Contents, nodes: &[&Node]) -> Vec<Finding> {
     let Some((file, binary)) = contents.binary() else { return Vec::new() };
     let subject = Subject { reference, contents, file, binary, needs: Needs::of(contents) };
     let findings = match binary.no_program() {

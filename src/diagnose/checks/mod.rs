@@ -27,6 +27,8 @@ pub fn all(reference: &Reference, image: Image<'_>, nodes: &[Node]) -> Vec<Findi
         let takers: Vec<Node> = nodes.iter().filter(takes).cloned().collect();
         findings.extend(binary::check(reference, contents, &takers));
         findings.extend(files::check(contents));
+        let takers = nodes.iter().filter(|node| image.taken(node).as_ref() == Some(&contents.path));
+        findings.extend(binary::check(reference, contents, &takers.collect::<Vec<_>>()));
     }
     without_echoes(findings)
 }

@@ -93,7 +93,7 @@ fn conventions_of_arm() {
 
 #[test]
 fn pages_have_to_fit() {
-    let packed = Sample::of("arm64").load(0x2f00, 0x40_3f00, 0x100, 6, 0x1000);
+    let packed = Sample::of("arm64").load([0x2f00, 0x40_3f00, 0x100], 6, 0x1000);
     assert_eq!(runs("arm64", &packed, &boards::graviton2()), "native");
     assert_eq!(runs("arm64", &packed, &boards::apple_m1()), "no");
     let found = obstacles(&image("arm64", &packed), &host(&boards::apple_m1()));

@@ -37,6 +37,7 @@ pub(in crate::diagnose) fn image(claimed: &str, program: &Sample) -> Contents {
         shell: None,
         loader: None,
         distribution: None,
+        others: Default::default(),
         cost: Cost::default(),
     };
     let descriptor = Descriptor::new(MediaType::OciManifest, Digest::of(b"manifest"), 1);

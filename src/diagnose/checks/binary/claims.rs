@@ -1,11 +1,12 @@
 //! What index and config say about the platform, against the program.
 
 use super::Subject;
+use crate::core::digest::Digest;
 use crate::core::elf::Binary;
 use crate::core::platform::Platform;
 use crate::diagnose::contents::Contents;
 use crate::diagnose::evidence::{header, name};
-use crate::diagnose::finding::{Evidence, Finding, Id, Remedy, Severity};
+use crate::diagnose::finding::{Evidence, Finding, Id, Severity};
 use crate::diagnose::needs::{Certainty, Needs};
 use crate::host::{Fit, fit};
 
@@ -143,9 +144,11 @@ fn variant(subject: &Subject<'_>, needs: &Needs) -> Option<Finding> {
     };
     finding.evidence = vec![if label.is_some() { by_index(subject.contents) } else { by_config(subject.contents) }];
     finding.evidence.extend(shown_by);
-    let remedies: Vec<Remedy> =
-        if label.is_some() { subject.remedies().relabel() } else { subject.remedies().reconfigure() };
-    finding.remedies = remedies;
+    finding.remedies = match label {
+        Some(_) if finding.id == Id::VariantMissing => subject.remedies().specify(),
+        Some(_) => subject.remedies().relabel(),
+        None => subject.remedies().reconfigure(),
+    };
     Some(finding)
 }
 
@@ -159,6 +162,6 @@ fn by_config(contents: &Contents) -> Evidence {
 }
 
 /// Documents are only read whole, and their digests held.
-fn document(what: String, digest: &crate::core::digest::Digest) -> Evidence {
+fn document(what: String, digest: &Digest) -> Evidence {
     Evidence { what, digest: Some(digest.clone()), verified: true, ..Evidence::default() }
 }

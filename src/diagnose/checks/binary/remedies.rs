@@ -4,21 +4,25 @@
 use super::Subject;
 use crate::core::digest::Digest;
 use crate::core::platform::Platform;
+use crate::core::reference::Reference;
+use crate::diagnose::checks::remedies;
 use crate::diagnose::finding::Remedy;
 use crate::diagnose::runs::ObstacleKind;
 
 /// Why a variant is proposed that nothing speaks for.
 const UNSURE: &str = ". The program does not say which ARM it needs, and v7 is what clients take it for anyway; if it was built for less (GOARM=6, -march=armv6), say that";
 
+/// How a config comes to say what the program is.
+const BUILD: &str = "build the image for the platform of its program: --platform is what the config takes over, FROM --platform=$BUILDPLATFORM keeps the compiler on the machine that builds, and ARG TARGETOS TARGETARCH TARGETVARIANT tell it what to make";
+
 /// What can be done about one image.
 pub(super) struct Remedies<'a> {
-    /// As people write it.
-    image: String,
-    /// The same, by digest.
-    pinned: String,
+    reference: &'a Reference,
     digest: &'a Digest,
     /// It stands in an index.
     listed: bool,
+    /// What clients take the image for.
+    claimed: Platform,
     architecture: &'a str,
     /// What the image should say of itself, where that has a name.
     right: Option<Platform>,
@@ -36,9 +40,9 @@ impl<'a> Remedies<'a> {
             (platform.variant, hedge) = if known.is_empty() { ("v7".into(), UNSURE) } else { (known.into(), "") };
         }
         Self {
-            image: subject.reference.familiar(),
-            pinned: subject.reference.with_digest(digest.clone()).familiar(),
+            reference: subject.reference,
             digest,
+            claimed: subject.contents.claimed(),
             listed: !subject.contents.path.is_empty(),
             architecture: subject.binary.architecture().unwrap_or_default(),
             right,
@@ -48,16 +52,27 @@ impl<'a> Remedies<'a> {
 
     /// The index says something wrong about a program that is right.
     pub(super) fn relabel(&self) -> Vec<Remedy> {
-        let mut remedies: Vec<Remedy> = self.right.as_ref().map(|right| self.annotate(right)).into_iter().collect();
-        remedies.push(self.compile());
+        let mut remedies = self.specify();
+        remedies.push(self.build(
+            "or, where the index says what was meant, build the program for that",
+            &[&self.claimed.to_string()],
+        ));
         remedies
+    }
+
+    /// The index says too little.
+    pub(super) fn specify(&self) -> Vec<Remedy> {
+        self.right.iter().map(|right| self.annotate(right)).collect()
     }
 
     /// The config says something wrong, and with it whoever copies it.
     pub(super) fn reconfigure(&self) -> Vec<Remedy> {
-        let mut remedies = vec![self.compile()];
-        let Some(right) = &self.right else { return remedies };
-        let Self { image, pinned, hedge, .. } = self;
+        let Some(right) = &self.right else {
+            return vec![self.build("build the program for what is declared", &[&self.claimed.to_string()])];
+        };
+        let mut remedies = vec![self.build(BUILD, &[&right.to_string()])];
+        let (image, hedge) = (self.reference.familiar(), self.hedge);
+        let pinned = self.reference.with_digest(self.digest.clone()).familiar();
         if self.listed {
             remedies.push(self.annotate(right));
             remedies.push(
@@ -76,36 +91,21 @@ impl<'a> Remedies<'a> {
     }
 
     fn annotate(&self, right: &Platform) -> Remedy {
-        let Self { image, digest, hedge, .. } = self;
-        let variant = match right.variant.as_str() {
-            "" => "--clear-variant".to_owned(),
-            variant => format!("--variant {variant}"),
-        };
-        let text = format!(
-            "correct the entry in the index; the image itself stays as it is. Without --push the change is only shown, with what does the same in docker, crane and podman{hedge}"
-        );
-        Remedy::new(text).command(format!(
-            "lighterman manifest annotate {image} --entry {digest} --os {} --arch {} {variant} --push",
-            right.os, right.architecture
-        ))
+        let remedy = remedies::annotate(self.reference, self.digest, right);
+        Remedy { text: format!("{}{}", remedy.text, self.hedge), ..remedy }
     }
 
-    fn compile(&self) -> Remedy {
-        let text = "build it for the platform that is declared, with FROM --platform=$BUILDPLATFORM for the compiler and ARG TARGETOS TARGETARCH TARGETVARIANT for what it makes";
-        let Some(right) = &self.right else { return Remedy::new(text) };
-        Remedy::new(text).command(format!("docker buildx build --platform {right} --tag {} --push .", self.image))
+    fn build(&self, text: &str, platforms: &[&str]) -> Remedy {
+        let platforms: Vec<String> = platforms.iter().map(|platform| (*platform).to_owned()).collect();
+        Remedy { text: text.into(), ..remedies::build(self.reference, &platforms) }
     }
 
     /// A node cannot give what the program needs.
     pub(super) fn on_node(&self, kind: ObstacleKind, page: u64) -> Vec<Remedy> {
-        let build = |text: &str, platforms: &str| {
-            Remedy::new(text)
-                .command(format!("docker buildx build --platform {platforms} --tag {} --push .", self.image))
-        };
         match (kind, self.architecture) {
-            (ObstacleKind::Level, "arm") => vec![build(
+            (ObstacleKind::Level, "arm") => vec![self.build(
                 "build it for the older ARM as well (Go: GOARM=6; C: a base of Raspbian or Alpine, -march=armv6)",
-                "linux/arm/v6,linux/arm/v7",
+                &["linux/arm/v6", "linux/arm/v7"],
             )],
             (ObstacleKind::Level, "amd64") => vec![
                 Remedy::new(
@@ -120,14 +120,14 @@ impl<'a> Remedies<'a> {
                 Remedy::new("keep it to nodes that have the level, with a node selector or a label of the nodes"),
             ],
             (ObstacleKind::Float, _) => {
-                vec![build("use a soft-float build (Debian's armel; Go: GOARM=5)", "linux/arm/v5")]
+                vec![self.build("use a soft-float build (Debian's armel; Go: GOARM=5)", &["linux/arm/v5"])]
             }
             (ObstacleKind::Feature, _) => {
                 vec![Remedy::new("use a build that does without (Go: GOARM64=v8.0), or a node whose CPU has it")]
             }
-            (ObstacleKind::OldAbi, _) => vec![build(
+            (ObstacleKind::OldAbi, _) => vec![self.build(
                 "build it with a tool-chain of the embedded ABI (arm-linux-gnueabi, arm-linux-gnueabihf), or for arm64",
-                "linux/arm/v7,linux/arm64",
+                &["linux/arm/v7", "linux/arm64"],
             )],
             (ObstacleKind::PageSize, _) => {
                 let relink = Remedy::new("link it for pages of up to 64 KiB, and build the image again");
