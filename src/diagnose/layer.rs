@@ -119,8 +119,16 @@ impl<'a> Entries<'a> {
     /// # Errors
     /// [`DiagnoseError`] where the archive ends before.
     pub fn content(&mut self, limit: usize) -> Result<Vec<u8>, DiagnoseError> {
-        self.keep(std::iter::once(0..limit as u64).collect())?;
+        self.keep_start(limit as u64)?;
         Ok(self.kept().prefix().to_vec())
+    }
+
+    /// [`Entries::keep`] of the first bytes, at most `limit`.
+    ///
+    /// # Errors
+    /// As of [`Entries::keep`].
+    pub fn keep_start(&mut self, limit: u64) -> Result<(), DiagnoseError> {
+        self.keep(std::iter::once(0..limit).collect())
     }
 
     /// Reads on until these parts of the current entry's content have come, which

@@ -18,6 +18,7 @@ pub mod layers;
 mod order;
 mod stream;
 mod toc;
+mod walk;
 mod wanted;
 
 /// The merged files of an image. Looking blocks.

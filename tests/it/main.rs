@@ -39,6 +39,7 @@ mod pull_layout;
 #[cfg(feature = "containerd")]
 mod pulls;
 mod resolve;
+mod rootfs;
 mod skopeo;
 mod support;
 mod tls;

@@ -1,14 +1,13 @@
 //! One layer, as far as it was read: its names, and the parts of files that were asked for.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
 use std::ops::Range;
 
 use crate::core::descriptor::Descriptor;
 use crate::core::extract::Extract;
 use crate::core::limits::Limits;
 use crate::diagnose::DiagnoseError;
-use crate::diagnose::layer::{Entries, inflate};
+use crate::diagnose::layer::Entries;
 use crate::diagnose::tree::{FileAt, Name};
 use crate::unpack::archive::Kind;
 
@@ -17,13 +16,13 @@ use super::toc::Toc;
 
 /// Bytes of each file that are kept from its start: every header of a program, and more than
 /// the kernel reads of a script.
-const START: u64 = 4096;
+pub(super) const START: u64 = 4096;
 /// Bytes that tell what an ELF file is for.
 const HEADER: u64 = 64;
 const ELF_MAGIC: &[u8] = b"\x7fELF";
 
 /// Which other parts of a file, told by its start and its size, are worth reading.
-pub(super) type Further = fn(&[u8], u64) -> Vec<Range<u64>>;
+pub(super) type Further<'a> = &'a dyn Fn(&[u8], u64) -> Vec<Range<u64>>;
 
 /// A layer.
 pub(super) struct Layer {
@@ -170,7 +169,7 @@ impl Layer {
     pub(super) fn content(
         &mut self,
         file: FileAt,
-        further: Further,
+        further: Further<'_>,
         limits: &Limits,
     ) -> Result<Option<Extract>, DiagnoseError> {
         if let Some(content) = self.contents.get(&file.entry) {
@@ -178,7 +177,8 @@ impl Layer {
         }
         let mut content = Extract::new(file.size, Vec::new());
         let outcome = match &self.seen {
-            Seen::Listed(toc) => listed(toc, &self.stream, file, further, &mut content)
+            Seen::Listed(toc) => toc
+                .content(&self.stream, file, further, &mut content)
                 .map_err(|source| DiagnoseError::Read { layer: self.number, source }),
             _ => self.streamed(file, further, limits, &mut content),
         };
@@ -194,7 +194,7 @@ impl Layer {
     fn streamed(
         &mut self,
         file: FileAt,
-        further: Further,
+        further: Further<'_>,
         limits: &Limits,
         content: &mut Extract,
     ) -> Result<(), DiagnoseError> {
@@ -204,7 +204,7 @@ impl Layer {
         }
         let Some(walk) = &mut self.walk else { return Ok(()) };
         walk.is_fresh = false;
-        let mut outcome = walk.entries.keep(vec![0..START]);
+        let mut outcome = walk.entries.keep_start(START);
         if outcome.is_ok() {
             let so_far = walk.entries.so_far();
             let parts = further(so_far.prefix(), so_far.size());
@@ -271,7 +271,7 @@ impl Layer {
             }
             let is_file = matches!(self.names.get(position), Some(Name { kind: Kind::File { size: 1.. }, .. }));
             let Some(walk) = self.walk.as_mut().filter(|_| is_file) else { continue };
-            match walk.entries.keep(vec![0..HEADER]) {
+            match walk.entries.keep_start(HEADER) {
                 Err(error) if is_budget(&error) => return Ok(None),
                 outcome => outcome?,
             }
@@ -286,32 +286,4 @@ impl Layer {
 
 fn is_budget(error: &DiagnoseError) -> bool {
     matches!(error, DiagnoseError::Read { source, .. } if is_over_budget(source))
-}
-
-/// Reads parts of a file out of the chunks that a table of contents names.
-fn listed(toc: &Toc, stream: &Stream, file: FileAt, further: Further, content: &mut Extract) -> io::Result<()> {
-    let mut wanted = vec![0..START.min(file.size)];
-    let mut is_start = true;
-    while let Some(part) = wanted.pop() {
-        if !part.is_empty() {
-            content.add(part.start, part_of(toc, stream, file.entry, part.start..part.end.min(file.size))?);
-        }
-        if std::mem::take(&mut is_start) {
-            wanted = further(content.prefix(), file.size);
-        }
-    }
-    Ok(())
-}
-
-fn part_of(toc: &Toc, stream: &Stream, entry: usize, part: Range<u64>) -> io::Result<Vec<u8>> {
-    let chunk = toc.chunk(entry, part.start).ok_or(io::ErrorKind::InvalidData)?;
-    let mut reader = inflate(stream.from(chunk.offset))?;
-    let skipped = chunk.skip.saturating_add(part.start - chunk.at);
-    let passed = io::copy(&mut reader.by_ref().take(skipped), &mut io::sink())?;
-    let mut bytes = Vec::new();
-    reader.take(part.end - part.start).read_to_end(&mut bytes)?;
-    if passed < skipped || (bytes.len() as u64) < part.end - part.start {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(bytes)
 }

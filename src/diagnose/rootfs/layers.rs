@@ -10,23 +10,22 @@
 use std::sync::Arc;
 
 use crate::core::descriptor::Descriptor;
+use crate::core::elf;
 use crate::core::extract::Extract;
 use crate::core::limits::Limits;
 use crate::diagnose::DiagnoseError;
-use crate::diagnose::tree::{End, FileAt, Name, Tree, Way, normal};
+use crate::diagnose::tree::{End, FileAt, Tree, Way};
 
 use super::blobs::Blobs;
-use super::layer::{Further, Layer, Step};
+use super::layer::Layer;
 use super::order::order;
 use super::stream::{Budget, Stream};
-use super::wanted::{Wanted, may_be_the_same};
+use super::wanted::may_be_the_same;
 use super::{Cost, File, Look, NotRead, RootFs};
 
-/// Bytes of each large layer that are read before any of them is read further.
-const PROBE: u64 = 512 * 1024;
-/// Names merged to find an answer early. Beyond that, layers are read to their ends first, so
-/// that names which seem to matter again and again cost nobody hours.
-const MERGED: usize = 16 * 1024 * 1024;
+/// How much programs shrink in common packings. What lies so far inside that the budget would be
+/// spent on the way to it is not begun with.
+const SHRINKS: u64 = 3;
 
 /// How much may be read of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +63,13 @@ pub struct Layers {
     pub(super) effort: Effort,
     /// Of the names that were known when it was made.
     pub(super) tree: Tree,
-    is_stale: bool,
+    pub(super) is_stale: bool,
     /// Bytes that all names take.
-    held: u64,
+    pub(super) held: u64,
     /// Names merged so far, those of every tree.
-    merged: usize,
+    pub(super) merged: usize,
     /// Which layer is being read.
-    open: Option<usize>,
+    pub(super) open: Option<usize>,
 }
 
 impl std::fmt::Debug for Layers {
@@ -117,102 +116,6 @@ impl Layers {
         answers.find(|answer| answer.way.end != End::Nothing)
     }
 
-    /// Reads on until a name comes that may change the answer; false where nothing can be read.
-    fn read_on(&mut self, order: &[usize], paths: &[String]) -> Result<bool, DiagnoseError> {
-        let wanted = self.wanted(paths);
-        let most = self.effort.per_layer;
-        for first in [PROBE.min(most), most] {
-            for &index in order {
-                self.turn_to(index);
-                // One that can be read whole is: it leaves no doubt.
-                let allowance = if self.layers[index].descriptor.size <= most { most } else { first };
-                if unreadable(&self.layers[index].descriptor).is_some() {
-                    continue;
-                }
-                self.layers[index].stream.allow(most);
-                if self.layers[index].read_toc(&self.effort.limits) {
-                    self.recount(index)?;
-                    return Ok(true);
-                }
-                self.layers[index].stream.allow(allowance);
-                if self.read_layer(index, allowance, &wanted)? {
-                    return Ok(true);
-                }
-            }
-        }
-        self.read_listed(order)
-    }
-
-    /// Reads one layer on, if it is allowed more bytes than were not enough before.
-    fn read_layer(&mut self, index: usize, allowance: u64, wanted: &Wanted) -> Result<bool, DiagnoseError> {
-        let is_local = self.layers[index].stream.is_local();
-        while !self.layers[index].is_whole() && !self.layers[index].is_listed() {
-            if !is_local && self.layers[index].stuck_at >= allowance {
-                return Ok(false);
-            }
-            match self.layers[index].next(&self.effort.limits)? {
-                Step::Name => {
-                    self.hold(index)?;
-                    let last = self.layers[index].names.last();
-                    if self.merged < MERGED && last.is_some_and(|name| wanted.concerns(name)) {
-                        return Ok(true);
-                    }
-                }
-                Step::End => self.is_stale = true,
-                Step::OverBudget => self.layers[index].stuck_at = allowance,
-            }
-        }
-        Ok(false)
-    }
-
-    /// What is not in a table of contents may be in the layer, which is read in its place where
-    /// that is within the budget.
-    fn read_listed(&mut self, order: &[usize]) -> Result<bool, DiagnoseError> {
-        for &index in order {
-            let layer = &mut self.layers[index];
-            layer.stream.allow(self.effort.per_layer);
-            if layer.is_listed() && layer.descriptor.size <= layer.stream.left() {
-                layer.forget_toc();
-                self.recount(index)?;
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Only one layer holds a decoder at a time.
-    fn turn_to(&mut self, index: usize) {
-        if let Some(before) = self.open.replace(index).filter(|before| *before != index) {
-            self.layers[before].rest();
-        }
-    }
-
-    pub(super) fn allow(&self, bytes: u64) {
-        self.layers.iter().for_each(|layer| layer.stream.allow(bytes));
-    }
-
-    /// Counts the last name of a layer.
-    fn hold(&mut self, index: usize) -> Result<(), DiagnoseError> {
-        self.is_stale = true;
-        self.held += self.layers[index].names.last().map_or(0, Name::cost);
-        self.check_held(index)
-    }
-
-    /// Counts all names anew, because those of a layer were replaced.
-    pub(super) fn recount(&mut self, index: usize) -> Result<(), DiagnoseError> {
-        self.is_stale = true;
-        self.held = self.layers.iter().flat_map(|layer| &layer.names).map(Name::cost).sum();
-        self.check_held(index)
-    }
-
-    fn check_held(&self, index: usize) -> Result<(), DiagnoseError> {
-        let limit = self.effort.limits.tree_bytes;
-        if self.held > limit {
-            return Err(DiagnoseError::TooLarge { layer: index + 1, what: "file names", limit });
-        }
-        Ok(())
-    }
-
     /// Makes the tree of all names that are known.
     pub(super) fn merge(&mut self) {
         if !std::mem::take(&mut self.is_stale) {
@@ -225,16 +128,6 @@ impl Layers {
             }
             self.merged += layer.names.len();
         }
-    }
-
-    /// The names that may change what the paths lead to.
-    fn wanted(&self, paths: &[String]) -> Wanted {
-        let mut wanted = Wanted::default();
-        for path in paths {
-            wanted.add(normal(path.as_bytes()));
-            wanted.add(self.tree.look(path.as_bytes()).path);
-        }
-        wanted
     }
 
     /// Nothing that was not looked through can make another answer.
@@ -252,20 +145,6 @@ impl Layers {
     /// Whether the bytes of all layers are on this machine.
     fn is_local(&self) -> bool {
         self.layers.iter().all(|layer| layer.stream.is_local())
-    }
-
-    /// Reads a layer to its end where that costs nothing over the network, so that its digest can
-    /// be checked; false where there was nothing to do.
-    fn read_to_end(&mut self, index: usize) -> Result<bool, DiagnoseError> {
-        let layer = &self.layers[index];
-        if layer.is_whole() || layer.is_listed() || !layer.stream.is_here() {
-            return Ok(false);
-        }
-        self.turn_to(index);
-        while self.layers[index].next(&self.effort.limits)? == Step::Name {
-            self.hold(index)?;
-        }
-        Ok(true)
     }
 
     /// What an answer comes to; `None` where a table of contents had lied about it.
@@ -304,8 +183,17 @@ impl Layers {
         let layer = &mut self.layers[file.layer];
         layer.stream.allow(self.effort.per_layer);
         let is_free = layer.stream.is_local() || layer.stream.is_here();
-        let parts: Further = if self.effort.beyond_start || is_free { further } else { |_, _| Vec::new() };
-        layer.content(file, parts, &self.effort.limits)
+        // Chunks that are listed are read where they are; of a stream, all that is before.
+        let reach = match layer.stream.left() {
+            _ if is_free || layer.is_listed() => u64::MAX,
+            left => left.saturating_mul(SHRINKS),
+        };
+        let is_wanted = is_free || self.effort.beyond_start;
+        let further = |start: &[u8], size: u64| {
+            let parts = if is_wanted { elf::further(start, size) } else { Vec::new() };
+            parts.into_iter().filter(|part| part.end <= reach).collect()
+        };
+        layer.content(file, &further, &self.effort.limits)
     }
 
     /// Why it is not known whether there is something; `None` where all layers were read whole.
@@ -379,11 +267,6 @@ pub(super) fn unreadable(layer: &Descriptor) -> Option<String> {
     } else {
         None
     }
-}
-
-/// Which parts of a program behind its start are worth reading.
-fn further(_prefix: &[u8], _size: u64) -> Vec<std::ops::Range<u64>> {
-    Vec::new()
 }
 
 pub(super) fn absolute(path: &[u8]) -> String {

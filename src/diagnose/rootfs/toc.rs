@@ -9,18 +9,20 @@
 //! pkg/chunked/internal (the format has no other).
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{self, BufRead, Read};
 use std::ops::Range;
 
 use serde::Deserialize;
 
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
+use crate::core::extract::Extract;
 use crate::core::limits::Limits;
 use crate::diagnose::layer::{Entries, inflate};
-use crate::diagnose::tree::Name;
+use crate::diagnose::tree::{FileAt, Name};
 use crate::unpack::archive::Kind;
 
+use super::layer::{Further, START};
 use super::stream::Stream;
 
 /// The digest of an eStargz layer's list, uncompressed.
@@ -50,13 +52,20 @@ pub(super) struct Toc {
 
 /// A part of a file that is compressed for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Chunk {
+struct Chunk {
     /// Where in the file it begins.
-    pub(super) at: u64,
+    at: u64,
     /// Where in the blob.
-    pub(super) offset: u64,
+    offset: u64,
     /// Uncompressed bytes between that and the chunk's first one.
-    pub(super) skip: u64,
+    skip: u64,
+}
+
+/// A chunk that is being read.
+struct Opened {
+    reader: Box<dyn BufRead + Send>,
+    /// Where in the file it is.
+    at: u64,
 }
 
 /// Why a list is of no use. The layer can be read without it.
@@ -137,8 +146,56 @@ impl Toc {
         Ok(toc)
     }
 
+    /// Reads the start of a file, and the parts that `further` names then.
+    pub(super) fn content(
+        &self,
+        stream: &Stream,
+        file: FileAt,
+        further: Further<'_>,
+        content: &mut Extract,
+    ) -> io::Result<()> {
+        let mut opened = None;
+        let mut read = |content: &mut Extract, part: Range<u64>| {
+            let part = part.start..part.end.min(file.size);
+            if !part.is_empty() {
+                content.add(part.start, self.part(stream, file.entry, part, &mut opened)?);
+            }
+            Ok::<(), io::Error>(())
+        };
+        read(content, 0..START)?;
+        let parts = further(content.prefix(), file.size);
+        parts.into_iter().try_for_each(|part| read(content, part))
+    }
+
+    /// Reads some of a file, on from where the last part of it ended if that is in the same chunk.
+    fn part(
+        &self,
+        stream: &Stream,
+        entry: usize,
+        part: Range<u64>,
+        opened: &mut Option<Opened>,
+    ) -> io::Result<Vec<u8>> {
+        let chunk = self.chunk(entry, part.start).ok_or(io::ErrorKind::InvalidData)?;
+        let mut reading = match opened.take().filter(|opened| (chunk.at..=part.start).contains(&opened.at)) {
+            Some(reading) => reading,
+            None => {
+                let mut reader = inflate(stream.from(chunk.offset))?;
+                pass(&mut reader, chunk.skip)?;
+                Opened { reader, at: chunk.at }
+            }
+        };
+        pass(&mut reading.reader, part.start - reading.at)?;
+        let mut bytes = Vec::new();
+        reading.reader.by_ref().take(part.end - part.start).read_to_end(&mut bytes)?;
+        if (bytes.len() as u64) < part.end - part.start {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        *opened = Some(Opened { at: part.end, ..reading });
+        Ok(bytes)
+    }
+
     /// The chunk of a file to begin with for what is at `at`; `None` for a file without content.
-    pub(super) fn chunk(&self, position: usize, at: u64) -> Option<Chunk> {
+    fn chunk(&self, position: usize, at: u64) -> Option<Chunk> {
         let before = self.chunks.get(&position)?.iter().filter(|chunk| chunk.at <= at);
         before.max_by_key(|chunk| chunk.at).copied()
     }
@@ -195,6 +252,12 @@ fn chunked(layer: &Descriptor, position: &str, stream: &Stream) -> Result<Vec<u8
     let mut json = Vec::new();
     inflate(packed.as_slice())?.take(inflated).read_to_end(&mut json)?;
     Ok(json)
+}
+
+/// Passes over so many bytes.
+fn pass(reader: &mut impl Read, bytes: u64) -> io::Result<()> {
+    let passed = io::copy(&mut reader.take(bytes), &mut io::sink())?;
+    if passed < bytes { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
 /// Holds a list against its annotation, where there is one.

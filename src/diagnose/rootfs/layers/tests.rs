@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::diagnose::layer::Entries;
 use crate::diagnose::testing::Item::{Directory, File as Regular, HardLink, Symlink};
-use crate::diagnose::testing::{Item, Shelf, descriptor, gzip, noise, tar};
+use crate::diagnose::testing::{Item, Shelf, descriptor, estargz, gzip, noise, tar, zstd_chunked};
 
 const SMALL: usize = 2_000;
 
@@ -163,6 +163,51 @@ fn loops_end_and_names_are_bounded() {
     assert!(matches!(error, DiagnoseError::TooLarge { what: "file names", .. }), "{error}");
 }
 
+/// The start of a 32-bit ARM program with data and sections far behind it.
+fn arm(size: usize) -> Vec<u8> {
+    let (data, sections) = ((size / 2) as u32, (size - 1000) as u32);
+    let mut bytes = b"\x7fELF\x01\x01\x01".to_vec();
+    bytes.resize(16, 0);
+    bytes.extend([2u16, 40].map(u16::to_le_bytes).concat());
+    bytes.extend([1u32, 0x1_0000, 52, sections, 0x0500_0200].map(u32::to_le_bytes).concat());
+    bytes.extend([52u16, 32, 1, 40, 3, 2].map(u16::to_le_bytes).concat());
+    bytes.extend([1u32, data, 0x2_0000, 0x2_0000, 1000, 1000, 6, 0x1000].map(u32::to_le_bytes).concat());
+    let start = bytes.len();
+    bytes.extend(&noise(11, size)[start..]);
+    bytes
+}
+
+#[test]
+fn what_decides_far_behind_the_start_is_read_if_it_can_be_reached() {
+    let program = arm(1_000_000);
+    let parts = crate::core::elf::further(&program[..4096], program.len() as u64);
+    assert!(!parts.is_empty());
+    let is_there = |file: &File| {
+        let kept = |part: &std::ops::Range<u64>| {
+            let bytes = file.content.get(part.clone());
+            bytes.is_some_and(|bytes| bytes == &program[part.start as usize..part.end as usize])
+        };
+        parts.iter().filter(|part| kept(part)).count()
+    };
+    let blobs = [gzip(&tar(&[Regular("app", &program), Regular("big", &noise(3, 3_000_000))]))];
+    let found = |effort: Effort| {
+        let mut layers = remote(&blobs, effort);
+        let file = file(look(&mut layers, &["/app"]));
+        assert_eq!(file.content.prefix(), &program[..file.content.prefix().len()]);
+        (is_there(&file), layers.cost().fetched)
+    };
+    let (all, cost) = found(Effort::default());
+    assert!(all == parts.len() && cost > 500_000, "{cost}");
+    assert_eq!(found(Effort { beyond_start: false, ..Effort::default() }), (0, 7 * 1024));
+    assert_eq!(found(Effort { per_layer: 150_000, ..Effort::default() }), (0, 7 * 1024), "it cannot be reached");
+    for layer in [estargz(&[Regular("app", &program)]), zstd_chunked(&[Regular("app", &program)])] {
+        let mut shelf = Shelf::remote([layer.blob.clone()]);
+        let mut layers = Layers::new(&[layer.descriptor], Vec::new(), &mut shelf, Effort::default()).expect("blobs");
+        assert_eq!(is_there(&file(look(&mut layers, &["/app"]))), parts.len());
+        assert!(layers.cost().fetched < layer.blob.len() as u64 + 64 * 1024, "no chunk is read twice");
+    }
+}
+
 #[test]
 fn every_binary_is_found() {
     let elf = [b"\x7fELF".as_slice(), &noise(9, 300)].concat();
@@ -206,7 +251,11 @@ fn truth(blobs: &[Vec<u8>], path: &str) -> Option<(usize, Vec<u8>)> {
         }
     }
     match tree.look(path.as_bytes()).end {
-        End::File(at) => Some((at.layer, contents[&(at.layer, at.entry)].clone())),
+        // Layers that are the same are told by the same digest.
+        End::File(at) => blobs
+            .iter()
+            .position(|blob| *blob == blobs[at.layer])
+            .map(|first| (first, contents[&(at.layer, at.entry)].clone())),
         _ => None,
     }
 }
