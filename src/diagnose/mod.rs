@@ -24,6 +24,7 @@ pub mod fleet;
 pub mod inspect;
 pub mod layer;
 mod others;
+pub mod repair;
 pub mod report;
 pub mod rootfs;
 pub mod runs;
