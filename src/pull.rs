@@ -183,7 +183,8 @@ impl Puller<'_> {
                 counts.lock().unwrap_or_else(PoisonError::into_inner).count(unpacked.outcome);
                 self.observer.notify(Event::Unpacked { done: unpacked.index + 1, total });
             };
-            pulled.unpacked.extend(self.phase(Phase::Unpack, unpacker.unpack(lease, image, &tell)).await?);
+            let unpacked = self.phase(Phase::Unpack, unpacker.unpack(lease, image, &tell)).await?;
+            pulled.unpacked.extend(unpacked.map(|unpacked| unpacked.chain_id));
             pulled.layers = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
         }
         Ok(pulled)
