@@ -3,9 +3,11 @@
 //! [`Puller::plan`] decides what is wanted and may refuse; [`Puller::land`] brings it, all
 //! of it or nothing that anyone can see. Between the two the caller may tell a person what
 //! is going to happen, and [`tell`] lets the log know how it ended. The name comes last, so an
-//! image that is visible is whole.
+//! image that is visible is whole. Between unpacking and naming it is looked at what the image starts
+//! (`mismatch`); what was there already is not looked at again, and neither is what is not unpacked.
 
 mod error;
+mod mismatch;
 mod outcome;
 mod plan;
 mod told;
@@ -33,6 +35,7 @@ use crate::store::{Belongs, Lease, Role, Store, StoreError};
 use crate::unpack::{LayerUnpacked, Unpack, Unpackable};
 
 pub use error::PullError;
+pub use mismatch::Refused;
 pub use outcome::{Layers, Planned, Pulled, Traffic};
 pub use plan::{Part, Plan, Platforms, PullRequest};
 pub use told::{Brought, Caller, tell};
@@ -183,8 +186,12 @@ impl Puller<'_> {
                 counts.lock().unwrap_or_else(PoisonError::into_inner).count(unpacked.outcome);
                 self.observer.notify(Event::Unpacked { done: unpacked.index + 1, total });
             };
-            pulled.unpacked.extend(self.phase(Phase::Unpack, unpacker.unpack(lease, image, &tell)).await?);
+            let unpacked = self.phase(Phase::Unpack, unpacker.unpack(lease, image, &tell)).await?;
             pulled.layers = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
+            if let Some(unpacked) = unpacked {
+                pulled.warnings.extend(self.judge(plan, part, (&config, unpacked.stack)).await?);
+                pulled.unpacked.push(unpacked.chain_id);
+            }
         }
         Ok(pulled)
     }

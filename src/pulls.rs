@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::Instrument as _;
 
+use crate::core::mismatch::Policy;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::fetch::progress::{Observer, Silent};
@@ -77,6 +78,8 @@ pub struct Settings {
     pub unpack: Options,
     /// How long a pull may ask hosts without any progress before it is given up.
     pub progress_timeout: Duration,
+    /// What is done with images that are not for this node.
+    pub mismatch: Policy,
     /// Whether CRI's pulls are finished by containerd's own, once everything is here.
     pub delegate: bool,
 }
@@ -165,8 +168,9 @@ impl Pulls {
         let host = self.host().await;
         let own = || host.report().matching_platform();
         let platform = question.platform.as_deref().map(|text| Platform::parse(text, &own())).transpose()?;
-        let wish = Wish { platform, level: question.level, on_mismatch: question.on_mismatch };
-        let (reference, hosts) = (&question.reference, self.settings().hosts);
+        let (reference, settings) = (&question.reference, self.settings());
+        let on_mismatch = settings.mismatch.stance(reference, question.on_mismatch);
+        let (wish, hosts) = (Wish { platform, level: question.level, on_mismatch }, settings.hosts);
         let silent: Arc<dyn Observer> = Arc::new(Silent);
         let fetcher = self.fetcher(reference, (question.credentials.as_ref(), &hosts), &silent)?;
         let limits = *self.engine().limits();

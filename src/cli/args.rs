@@ -221,7 +221,7 @@ pub(super) struct MatchArgs {
     /// Match the real CPU: amd64/v3 on a v3 machine, where containerd only asks for amd64
     #[arg(long)]
     pub(super) isa_level: bool,
-    /// Take a single-arch image even if it is for another platform
+    /// Take an image that does not run here without a word, whatever the configuration says
     #[arg(long)]
     pub(super) allow_mismatch: bool,
 }

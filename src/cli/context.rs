@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::config::{ConfigError, FileConfig};
 use crate::core::limits::Limits;
+use crate::core::mismatch::{Action, Asked};
 use crate::core::platform::{Platform, PlatformError};
 use crate::core::reference::Reference;
 use crate::cpu::Cpu;
@@ -16,7 +17,7 @@ use crate::host::{LocalHost, System};
 #[cfg(feature = "containerd")]
 use crate::pulls::PlaceDefaults;
 use crate::registry::{Client, ClientCertificate, Credentials, HostOptions, Secret, hosts_for};
-use crate::resolve::choice::{Level, OnMismatch};
+use crate::resolve::choice::Level;
 use crate::store::Store;
 #[cfg(feature = "containerd")]
 use crate::store::StoreError;
@@ -319,7 +320,7 @@ impl MatchArgs {
         if self.isa_level { Level::Cpu } else { Level::Containerd }
     }
 
-    pub(super) fn on_mismatch(&self) -> OnMismatch {
-        if self.allow_mismatch { OnMismatch::Allow } else { OnMismatch::Refuse }
+    pub(super) fn on_mismatch(&self) -> Asked {
+        if self.allow_mismatch { Asked::User(Action::Allow) } else { Asked::Nobody }
     }
 }

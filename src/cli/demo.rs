@@ -7,6 +7,7 @@ use console::style;
 use tokio::net::TcpListener;
 
 use crate::core::limits::Limits;
+use crate::core::mismatch::Stance;
 use crate::core::platform::Platform;
 use crate::core::reference::{Reference, ReferenceError};
 use crate::cpu::Cpu;
@@ -20,7 +21,7 @@ use crate::fetch::{Engine, Fetcher};
 use crate::host::{Execution, LocalHost, System};
 use crate::pull::{Platforms, PullRequest, Pulled, Puller};
 use crate::registry::{Client, Credentials, HostOptions, hosts_for};
-use crate::resolve::choice::{self, Level, OnMismatch, Wish};
+use crate::resolve::choice::{self, Level, Wish};
 use crate::resolve::resolution::Explained;
 use crate::resolve::{Reading, Resolver};
 use crate::service::mirror;
@@ -145,7 +146,7 @@ impl Tour {
             reference: reference.clone(),
             platforms: platform.map_or(Platforms::Host, |platform| Platforms::Listed(vec![platform])),
             level: Level::Containerd,
-            on_mismatch: OnMismatch::Refuse,
+            on_mismatch: Stance::default(),
         };
         let plan = puller.plan(&request).await?;
         Ok(puller.land(&plan, &Default::default()).await?)

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
+use crate::core::mismatch::Action;
 use crate::fetch::progress::{Event, Observer};
 
 use super::report;
@@ -118,6 +119,8 @@ impl Bars {
                 self.total.set_position(*done as u64);
             }
             Event::Began(_) | Event::Ended { .. } | Event::Asking { .. } | Event::Held { .. } => {}
+            // The warnings of the pull say it, or its error.
+            Event::Mismatch(_) => {}
             Event::Shared(_) | Event::NextHost { .. } | Event::Waiting { .. } | Event::Blamed { .. } => {
                 if let Some(line) = as_line(event) {
                     self.all.suspend(|| report::warning(&line));
@@ -177,6 +180,8 @@ fn as_line(event: &Event<'_>) -> Option<String> {
             Some(format!("{}: {host} sent wrong bytes; it is asked last from now on", digest.short()))
         }
         Event::Unpacked { done, total } => Some(format!("unpacked layer {done} of {total}")),
+        // The warnings of the pull say it, or its error.
+        Event::Mismatch(_) => None,
     }
 }
 
@@ -200,5 +205,15 @@ fn as_json(event: &Event<'_>) -> Option<Value> {
         }
         Event::Blamed { digest, host } => json!({"event": "host-blamed", "digest": digest, "host": host}),
         Event::Unpacked { done, total } => json!({"event": "layer-unpacked", "done": done, "total": total}),
+        Event::Mismatch(mismatch) if mismatch.action == Action::Allow => return None,
+        Event::Mismatch(mismatch) => json!({
+            "event": "arch-mismatch",
+            "id": mismatch.id,
+            "action": mismatch.action.name(),
+            "image": mismatch.image,
+            "platform": mismatch.platform.to_string(),
+            "node": mismatch.node,
+            "message": mismatch.message,
+        }),
     })
 }

@@ -32,7 +32,7 @@ pub(super) async fn run(context: &Context, args: &PullArgs) -> Result<(), Failur
         return ask(context, args, (&reference, &place), &daemon).await;
     }
     let host = context.host().await;
-    let request = request(args, reference, &host)?;
+    let request = request(context, args, reference, &host)?;
     let flags = ContainerdFlags {
         namespace: args.namespace.clone(),
         snapshotter: args.snapshotter.clone(),
@@ -127,10 +127,10 @@ async fn ask(
     Ok(())
 }
 
-fn request(args: &PullArgs, reference: Reference, host: &LocalHost) -> Result<PullRequest, Failure> {
+fn request(context: &Context, args: &PullArgs, reference: Reference, host: &LocalHost) -> Result<PullRequest, Failure> {
     let platforms = Platforms::asked(args.all_platforms, &args.platform, host)?;
-    let (level, on_mismatch) = (args.matching.level(), args.matching.on_mismatch());
-    Ok(PullRequest { reference, platforms, level, on_mismatch })
+    let on_mismatch = context.file.mismatch_policy().stance(&reference, args.matching.on_mismatch());
+    Ok(PullRequest { reference, platforms, level: args.matching.level(), on_mismatch })
 }
 
 /// Cancels on the first SIGINT or SIGTERM, so that nothing half-made is left; the second one

@@ -32,7 +32,8 @@ pub(super) async fn look_up(context: &Context, args: &ResolveArgs) -> Result<(Re
     }
     let host = context.host().await;
     let platform = args.platform.as_deref().map(|text| context::platform(text, &host)).transpose()?;
-    let wish = Wish { platform, level: args.matching.level(), on_mismatch: args.matching.on_mismatch() };
+    let on_mismatch = context.file.mismatch_policy().stance(&reference, args.matching.on_mismatch());
+    let wish = Wish { platform, level: args.matching.level(), on_mismatch };
     let limits = context::limits(context, None, None, None);
     let engine = context.engine(&args.registry, limits)?;
     let fetcher = context.fetcher(&engine, &reference, &args.registry, Arc::new(Silent))?;

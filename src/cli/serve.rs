@@ -180,6 +180,7 @@ fn settings(context: &Context, args: &RegistryArgs, own: &[SocketAddr]) -> Setti
         hosts: HostOptions { own: own.into(), ..context.host_options(args) },
         unpack: context.unpack_options(&ContainerdFlags::default().unpack),
         progress_timeout: if timeout.is_zero() { NEVER } else { timeout },
+        mismatch: context.file.mismatch_policy(),
         delegate: context.file.cri_delegate.unwrap_or(false),
     }
 }

@@ -45,6 +45,8 @@ pub enum Accepts {
     Registry,
     /// One or several of them.
     Registries,
+    /// One or several registries or repositories.
+    Scopes,
 }
 
 impl Accepts {
@@ -70,6 +72,10 @@ impl Accepts {
             Self::Group => "the name of a group".into(),
             Self::Registry => "a registry as references name it, HOST or HOST:PORT".into(),
             Self::Registries => "a registry as references name it, HOST or HOST:PORT, or a list of them".into(),
+            Self::Scopes => {
+                "a registry or repository spelt in full, as in docker.io or docker.io/library/busybox, or a list of them"
+                    .into()
+            }
         }
     }
 
@@ -85,7 +91,7 @@ impl Accepts {
             Self::Group => all(is_group),
             Self::Registry | Self::Registries => all(is_registry),
             Self::Text | Self::Texts | Self::Flag | Self::Count | Self::Rate | Self::Memory => true,
-            Self::Duration | Self::Path | Self::Paths => true,
+            Self::Duration | Self::Path | Self::Paths | Self::Scopes => true,
         }
     }
 }

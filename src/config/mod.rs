@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::core::mismatch::{Action, Policy, Scope};
 use crate::telemetry::Format;
 use crate::unpack::options::{Extractor, Start};
 
@@ -106,6 +107,16 @@ pub struct FileConfig {
     pub verify_on_error: Option<OnError>,
     /// `metrics.listen`, loopback addresses; empty is no metrics.
     pub metrics_listen: Option<Vec<SocketAddr>>,
+    /// `arch-mismatch.default`.
+    pub mismatch_default: Option<Action>,
+    /// `arch-mismatch.refuse`; no scope is in two of the lists.
+    pub mismatch_refuse: Option<Vec<Scope>>,
+    /// `arch-mismatch.warn`.
+    pub mismatch_warn: Option<Vec<Scope>>,
+    /// `arch-mismatch.allow`.
+    pub mismatch_allow: Option<Vec<Scope>>,
+    /// `arch-mismatch.pods-may-loosen`.
+    pub mismatch_pods: Option<bool>,
 }
 
 /// What the image verifier answers for an image that it cannot look at.
@@ -139,6 +150,23 @@ impl FileConfig {
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let (config, mistakes) = read::read(text);
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes { path: path.into(), mistakes }) }
+    }
+
+    /// What is done with images that are not for this node.
+    #[must_use]
+    pub fn mismatch_policy(&self) -> Policy {
+        let lists = [
+            (Action::Refuse, &self.mismatch_refuse),
+            (Action::Warn, &self.mismatch_warn),
+            (Action::Allow, &self.mismatch_allow),
+        ];
+        let rules =
+            lists.into_iter().flat_map(|(action, list)| list.iter().flatten().map(move |scope| (scope, action)));
+        Policy {
+            default: self.mismatch_default,
+            rules: rules.map(|(scope, action)| (scope.clone(), action)).collect(),
+            pods_may_loosen: self.mismatch_pods,
+        }
     }
 
     /// A file that says what holds without one, as far as single values can.

@@ -18,6 +18,7 @@ pub(super) fn read(text: &str) -> (FileConfig, Vec<Mistake>) {
     let mut reader = Reader { text, config: FileConfig::default(), seen: Vec::new(), mistakes: Vec::new() };
     reader.top(root.get_ref());
     reader.pairs();
+    reader.doubles();
     let Reader { config, mut mistakes, .. } = reader;
     // A line that is not TOML is one mistake, whatever its remains would mean.
     let broken: Vec<Mistake> = errors.iter().map(|error| syntax(text, error)).collect();
@@ -88,6 +89,26 @@ impl Reader<'_> {
             if let (Some(span), None) = (place(one), place(other)) {
                 let hint = keys::find("", other).map(|key| format!("add {other} = {}", key.example));
                 self.wrong(span, format!("{one} is of no use without {other}"), hint);
+            }
+        }
+    }
+
+    /// Images that several lists are about.
+    fn doubles(&mut self) {
+        let config = &self.config;
+        let lists = [
+            ("refuse", config.mismatch_refuse.clone()),
+            ("warn", config.mismatch_warn.clone()),
+            ("allow", config.mismatch_allow.clone()),
+        ];
+        for (index, (name, list)) in lists.iter().enumerate() {
+            for scope in list.iter().flatten() {
+                let other = lists[..index].iter().find(|(_, other)| other.iter().flatten().any(|other| other == scope));
+                let place = self.seen.iter().find(|(key, _)| (key.section, key.name) == ("arch-mismatch", name));
+                if let (Some((other, _)), Some((_, span))) = (other, place.cloned()) {
+                    let message = format!("{scope} is in arch-mismatch.{other} as well as in arch-mismatch.{name}");
+                    self.wrong(span, message, Some("take it out of one of them".into()));
+                }
             }
         }
     }

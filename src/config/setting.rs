@@ -10,6 +10,7 @@ use toml::Value;
 
 use super::{OnError, units};
 use crate::core::duration;
+use crate::core::mismatch::{Action, Scope};
 use crate::telemetry::Format;
 use crate::unpack::options::{Extractor, Start};
 
@@ -125,6 +126,26 @@ impl Setting for Duration {
 
     fn write(&self) -> Value {
         Value::String(duration::format(*self))
+    }
+}
+
+impl Setting for Action {
+    fn read(value: &Value) -> Option<Self> {
+        Self::from_name(value.as_str()?)
+    }
+
+    fn write(&self) -> Value {
+        Value::String(self.name().into())
+    }
+}
+
+impl Setting for Scope {
+    fn read(value: &Value) -> Option<Self> {
+        Self::parse(value.as_str()?)
+    }
+
+    fn write(&self) -> Value {
+        Value::String(self.to_string())
     }
 }
 

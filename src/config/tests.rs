@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use super::keys::{Change, Fallback, KEYS, SECTIONS};
 use super::*;
 use crate::core::limits::Limits;
+use crate::core::mismatch::Asked;
 
 fn mistakes(text: &str) -> Vec<Mistake> {
     match FileConfig::parse(Path::new("x"), text) {
@@ -95,6 +96,12 @@ fn doors() -> (&'static str, FileConfig) {
         on-error = "refuse"
         [metrics]
         listen = "127.0.0.1:9465"
+        [arch-mismatch]
+        default = "refuse"
+        refuse = "quay.io/prod"
+        warn = []
+        allow = ["docker.io/library/foo", "localhost:5000"]
+        pods-may-loosen = true
     "#;
     let says = FileConfig {
         serve_listen: Some("/run/lighterman.sock".into()),
@@ -108,6 +115,11 @@ fn doors() -> (&'static str, FileConfig) {
         cri_delegate: Some(true),
         verify_on_error: Some(OnError::Refuse),
         metrics_listen: Some(vec![([127, 0, 0, 1], 9465).into()]),
+        mismatch_default: Some(Action::Refuse),
+        mismatch_refuse: Scope::parse("quay.io/prod").map(|scope| vec![scope]),
+        mismatch_warn: Some(vec![]),
+        mismatch_allow: ["docker.io/library/foo", "localhost:5000"].iter().map(|text| Scope::parse(text)).collect(),
+        mismatch_pods: Some(true),
         ..FileConfig::default()
     };
     (text, says)
@@ -147,6 +159,39 @@ fn reports_every_mistake_at_once_with_its_place_and_what_would_be_right() {
         assert!(found.hint.as_deref().unwrap_or_default().contains(hint), "{found} does not say {hint}");
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn an_image_is_in_one_list_only_and_scopes_are_spelt_in_full() {
+    let text = "arch-mismatch = \"warn\"\n";
+    assert!(mistakes(text)[0].hint.as_deref().unwrap_or_default().contains("[arch-mismatch]"), "{:?}", mistakes(text));
+    let text = "[arch-mismatch]\ndefault = \"deny\"\nrefuse = [\"quay.io\", \"docker.io/a\"]\nwarn = \"busybox\"\n\
+                allow = [\"docker.io/a\"]\n";
+    let found = mistakes(text);
+    let expected = [
+        (2, "arch-mismatch.default cannot be \"deny\"", "refuse, warn, allow"),
+        (4, "arch-mismatch.warn cannot be \"busybox\"", "docker.io/library/busybox"),
+        (5, "docker.io/a is in arch-mismatch.refuse as well as in arch-mismatch.allow", "out of one"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for ((line, message, hint), found) in expected.iter().zip(&found) {
+        assert_eq!(found.line, *line, "{found}");
+        assert!(found.message.contains(message) && found.hint.as_deref().unwrap_or_default().contains(hint), "{found}");
+    }
+}
+
+#[test]
+fn the_lists_become_one_policy() {
+    let (_, says) = doors();
+    let policy = says.mismatch_policy();
+    let on = |reference: &str| {
+        let stance = policy.stance(&reference.parse().expect("well formed"), Asked::Nobody);
+        stance.on(crate::core::mismatch::Shown::Program)
+    };
+    assert_eq!((on("foo"), on("localhost:5000/a")), (Action::Allow, Action::Allow));
+    assert_eq!((on("quay.io/prod/x"), on("quay.io/x")), (Action::Refuse, Action::Refuse));
+    assert_eq!(policy.pods_may_loosen, Some(true));
+    assert_eq!(FileConfig::defaults().mismatch_policy(), Policy::default());
 }
 
 #[test]
@@ -234,6 +279,8 @@ fn enumerations_offer_all_that_there_is() {
         let key = KEYS.iter().find(|key| key.name == name).expect("a key");
         assert_eq!(key.accepts.words(), format!("one of {}", names.join(", ")));
     }
+    let key = keys::find("arch-mismatch", "default").expect("a key");
+    assert_eq!(key.accepts.words(), format!("one of {}", Action::ALL.map(Action::name).join(", ")));
 }
 
 #[test]

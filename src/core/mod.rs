@@ -17,6 +17,7 @@ pub mod extract;
 pub mod image_name;
 pub mod limits;
 pub mod manifest;
+pub mod mismatch;
 pub mod plan;
 pub mod platform;
 pub mod predict;

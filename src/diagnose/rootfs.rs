@@ -13,6 +13,7 @@ use super::DiagnoseError;
 
 mod binaries;
 pub mod blobs;
+pub mod directories;
 mod layer;
 pub mod layers;
 mod order;

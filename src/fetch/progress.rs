@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::error::Classify;
+use crate::core::mismatch::Mismatch;
 
 /// A part of a pull that takes time of its own. Fetching and unpacking run side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,6 +95,9 @@ pub enum Event<'a> {
         /// The host.
         host: &'a str,
     },
+    /// The image is not for this node, by its claims or by what it starts. Said once for each
+    /// reason.
+    Mismatch(&'a Mismatch),
     /// A phase of the pull begins.
     Began(Phase),
     /// A phase has ended, well or not. One that is broken off ends without a word.

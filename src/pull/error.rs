@@ -7,6 +7,8 @@ use crate::resolve::ResolveError;
 use crate::store::StoreError;
 use crate::unpack::UnpackError;
 
+use super::mismatch::Refused;
+
 /// A pull that did not happen. Nothing of it is visible; partial blobs are kept.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
@@ -22,6 +24,9 @@ pub enum PullError {
     /// A layer could not be unpacked.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
+    /// What the image starts does not run here.
+    #[error("{} does not run on this node: {}", .0.mismatch.image, .0.mismatch)]
+    Mismatch(Box<Refused>),
     /// The user interrupted it.
     #[error("interrupted; what was downloaded is kept, and the same command goes on from there")]
     Cancelled,
@@ -37,7 +42,7 @@ impl PullError {
             Self::Fetch(error) => Some(error),
             Self::Store(error) => Some(error),
             Self::Unpack(error) => Some(error),
-            Self::Cancelled | Self::Lost(_) => None,
+            Self::Mismatch(_) | Self::Cancelled | Self::Lost(_) => None,
         }
     }
 }
@@ -45,6 +50,7 @@ impl PullError {
 impl Classify for PullError {
     fn kind(&self) -> Kind {
         match self {
+            Self::Mismatch(_) => Kind::PlatformMismatch,
             Self::Cancelled => Kind::Cancelled,
             Self::Lost(_) => Kind::StoreFailed,
             _ => self.inner().map_or(Kind::Internal, Classify::kind),
@@ -56,7 +62,13 @@ impl Classify for PullError {
     }
 
     fn hint(&self) -> Option<String> {
-        self.inner().and_then(Classify::hint)
+        match self {
+            Self::Mismatch(refused) => {
+                let advice = refused.advice.as_deref().unwrap_or("ask the publisher for a build that runs here");
+                Some(format!("{advice}; --allow-mismatch pulls it all the same"))
+            }
+            _ => self.inner().and_then(Classify::hint),
+        }
     }
 
     fn attempts(&self) -> &[Attempt] {

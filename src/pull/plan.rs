@@ -4,12 +4,13 @@ use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::limits::Limits;
 use crate::core::manifest::{Document, Index, Manifest};
+use crate::core::mismatch::Stance;
 use crate::core::platform::{Matcher, Platform, PlatformError};
 use crate::core::reference::Reference;
 use crate::core::select::{self, Eligible, EntryPath, Inner};
 use crate::fetch::progress::Phase;
 use crate::host::{Execution, LocalHost};
-use crate::resolve::choice::{self, Choice, Level, OnMismatch, Wish};
+use crate::resolve::choice::{self, Choice, Level, Wish};
 use crate::resolve::{Image, Reading, ResolveError, Resolver, Root};
 use crate::store::ImageRecord;
 
@@ -24,8 +25,8 @@ pub struct PullRequest {
     pub platforms: Platforms,
     /// Which level of the CPU counts.
     pub level: Level,
-    /// What to do with an image that is for another platform.
-    pub on_mismatch: OnMismatch,
+    /// What to do with an image that does not run here.
+    pub on_mismatch: Stance,
 }
 
 /// Which platforms of an image are wanted.
@@ -52,6 +53,9 @@ pub struct Plan {
     indexes: Vec<Descriptor>,
     /// The name will stand for the root, whatever was chosen.
     whole: bool,
+    /// What to do where a program shows that it does not run here; `None` where nobody means to run
+    /// what is pulled.
+    pub(super) judged: Option<Stance>,
 }
 
 /// One manifest of a plan.
@@ -85,7 +89,9 @@ impl Puller<'_> {
     /// # Errors
     /// [`PullError::Resolve`], refusals included.
     pub async fn plan(&self, request: &PullRequest) -> Result<Plan, PullError> {
-        self.phase(Phase::Resolve, self.decide(request)).await
+        let plan = self.phase(Phase::Resolve, self.decide(request)).await;
+        self.tell_of_claims(request, &plan);
+        plan
     }
 
     async fn decide(&self, request: &PullRequest) -> Result<Plan, PullError> {
@@ -109,8 +115,8 @@ impl Puller<'_> {
         if choices.is_empty() {
             return Err(ResolveError::Empty { reference: request.reference.familiar() }.into());
         }
-        if self.unpacker.is_some() {
-            choices.iter_mut().for_each(warn_of_foreign);
+        if self.unpacker.is_some() && matches!(request.platforms, Platforms::Listed(_)) {
+            choices.iter_mut().try_for_each(|choice| choice.judge_asked(&image, request.on_mismatch))?;
         }
         let mut seen = std::collections::BTreeSet::new();
         choices.retain(|choice| seen.insert(choice.descriptor.digest.clone()));
@@ -123,7 +129,8 @@ impl Puller<'_> {
         if request.platforms == Platforms::All {
             warnings.extend(left_out(&image));
         }
-        Ok(Plan::new(image, parts, warnings, whole))
+        let judged = (request.platforms != Platforms::All).then_some(request.on_mismatch);
+        Ok(Plan { judged, ..Plan::new(image, parts, warnings, whole) })
     }
 }
 
@@ -133,7 +140,7 @@ impl Plan {
         let brought = parts.iter().flat_map(|part| [&part.choice.descriptor, &part.manifest.config]).chain(&indexes);
         let brought: Vec<Digest> = brought.map(|descriptor| descriptor.digest.clone()).collect();
         image.settle(&brought);
-        Self { image, parts, warnings, indexes, whole }
+        Self { image, parts, warnings, indexes, whole, judged: None }
     }
 
     /// The plan in plain values.
@@ -210,15 +217,6 @@ fn wishes(request: &PullRequest) -> Vec<Wish> {
     }
 }
 
-/// Where images are run, one that was asked for and does not run here deserves a word.
-fn warn_of_foreign(choice: &mut Choice) {
-    if let Execution::No { reason } = &choice.execution
-        && choice.warnings.is_empty()
-    {
-        choice.warnings.push(choice::cannot_run(&choice.platform, reason));
-    }
-}
-
 /// Every manifest of an image, for whatever platform. The one that containerd comes to on this
 /// node is the one that is not pinned.
 fn every_manifest(image: &Image, host: &LocalHost) -> Vec<Choice> {
@@ -231,6 +229,7 @@ fn every_manifest(image: &Image, host: &LocalHost) -> Vec<Choice> {
         platform: platform.map(Platform::normalized).unwrap_or_default(),
         // Nobody means to run them all.
         execution: Execution::Unknown { reason: "not asked".into() },
+        mismatch: None,
         warnings: Vec::new(),
     };
     match &image.content {

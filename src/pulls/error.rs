@@ -58,7 +58,7 @@ impl PullsError {
 
     /// Whoever does not unpack would not have met with it.
     pub(super) fn is_about_unpacking(&self) -> bool {
-        matches!(self, Self::Pull(error) if matches!(**error, PullError::Unpack(_)))
+        matches!(self, Self::Pull(error) if matches!(**error, PullError::Unpack(_) | PullError::Mismatch(_)))
     }
 
     fn inner(&self) -> Option<&dyn Classify> {

@@ -15,6 +15,7 @@ use super::error::PullsError;
 use super::places::Place;
 use crate::core::digest::Digest;
 use crate::core::error::{Classify as _, Kind};
+use crate::core::mismatch::Stance;
 use crate::fetch::progress::{Event, Observer};
 
 /// What is the same landing: the same manifests in the same place, from the same registry. One
@@ -35,6 +36,8 @@ pub(super) struct Way {
     pub(super) asker: Option<Digest>,
     /// He wants it unpacked.
     pub(super) unpacks: bool,
+    /// What he wants done where it turns out not to run here.
+    pub(super) stance: Stance,
 }
 
 /// Every landing that somebody does or waits for.
@@ -165,7 +168,8 @@ impl Failure {
             Kind::Unauthenticated | Kind::PermissionDenied | Kind::NotFound | Kind::RateLimited
         );
         let same_rights = (&self.way.repository, &self.way.asker) == (&other.repository, &other.asker);
-        let same_work = other.unpacks || !self.error.is_about_unpacking();
+        let same_stance = self.error.kind() != Kind::PlatformMismatch || self.way.stance == other.stance;
+        let same_work = same_stance && (other.unpacks || !self.error.is_about_unpacking());
         self.error.shared().filter(|_| same_work && (same_rights || !is_about_rights))
     }
 }

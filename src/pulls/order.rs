@@ -1,11 +1,12 @@
 //! What callers ask for, and what they get.
 
 use crate::core::digest::Digest;
+use crate::core::mismatch::Asked;
 use crate::core::reference::Reference;
 use crate::core::trace::TraceContext;
 use crate::pull::{Brought, Planned, Pulled};
 use crate::registry::Credentials;
-use crate::resolve::choice::{Level, OnMismatch};
+use crate::resolve::choice::Level;
 
 use super::places::Place;
 use super::running::Door;
@@ -21,8 +22,8 @@ pub struct Order {
     pub all_platforms: bool,
     /// Which level of the CPU counts.
     pub level: Level,
-    /// What to do with an image that is for another platform.
-    pub on_mismatch: OnMismatch,
+    /// What he says of an image that does not run here.
+    pub on_mismatch: Asked,
     /// Where to in containerd; the daemon's defaults where nothing is said.
     pub place: Place,
     /// Whether to make it ready to run.
@@ -44,8 +45,8 @@ pub struct Question {
     pub platform: Option<String>,
     /// Which level of the CPU counts.
     pub level: Level,
-    /// What to do with an image that is for another platform.
-    pub on_mismatch: OnMismatch,
+    /// What he says of an image that does not run here.
+    pub on_mismatch: Asked,
     /// Explain the answer.
     pub explain: bool,
     /// The caller's own; those of the node where he brings none.

@@ -99,7 +99,7 @@ impl Pulling<'_> {
             reference: order.reference.clone(),
             platforms: Platforms::asked(order.all_platforms, &order.platforms, puller.host)?,
             level: order.level,
-            on_mismatch: order.on_mismatch,
+            on_mismatch: self.settings.mismatch.stance(&order.reference, order.on_mismatch),
         };
         let _turn = unless(&cancel, self.pulls.0.resolving.at(order.reference.registry())).await?;
         self.entry.resolving();
@@ -119,6 +119,7 @@ impl Pulling<'_> {
             repository: reference.repository().to_owned(),
             asker: puller.fetcher.engine().asker(),
             unpacks: puller.unpacker.is_some(),
+            stance: self.settings.mismatch.stance(reference, self.order.on_mismatch),
         };
         let mut part = self.pulls.0.landings.join(key, way, &self.observer);
         unless(&self.entry.token(), part.turn()).await??;

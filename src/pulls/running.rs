@@ -11,6 +11,7 @@ use super::account::Account;
 use super::error::PullsError;
 use super::listener::Listener;
 use super::places::Place;
+use crate::core::mismatch::{Action, Mismatch};
 use crate::core::reference::Reference;
 use crate::fetch::progress::{Event, Observer};
 use crate::pull::{Planned, PullError};
@@ -232,10 +233,23 @@ impl Progress {
 
 impl Observer for Watched {
     fn notify(&self, event: Event<'_>) {
+        if let Event::Mismatch(mismatch) = event {
+            warn_of(mismatch);
+        }
         let news = self.progress.lock().take(&event);
         if news {
             self.metered.notify(event);
             self.listener.notify(event);
         }
+    }
+}
+
+/// What an operator reads of an image that is not for this node, whoever asked for it.
+fn warn_of(mismatch: &Mismatch) {
+    let Mismatch { id, action, image, platform, node, message } = mismatch;
+    match action {
+        Action::Allow => {}
+        Action::Warn => tracing::warn!(%image, id, %platform, node, "the image does not run here: {message}"),
+        Action::Refuse => tracing::warn!(%image, id, %platform, node, "the image is refused: {message}"),
     }
 }

@@ -14,10 +14,12 @@ use super::running::{Door, Running};
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::error::{Classify as _, Kind};
+use crate::core::mismatch::{Action, Mismatch, Stance};
+use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::fetch::FetchError;
 use crate::fetch::progress::{Event, Observer, Silent};
-use crate::pull::{Planned, PullError};
+use crate::pull::{Planned, PullError, Refused};
 use crate::registry::RegistryError;
 use crate::resolve::ResolveError;
 use crate::unpack::UnpackError;
@@ -55,7 +57,8 @@ fn key(namespace: &str) -> Key {
 
 /// A caller who asks `app` of the key's registry with these credentials, and unpacks.
 fn way(asker: Option<&str>) -> Way {
-    Way { repository: "app".into(), asker: asker.map(|name| Digest::of(name.as_bytes())), unpacks: true }
+    let asker = asker.map(|name| Digest::of(name.as_bytes()));
+    Way { repository: "app".into(), asker, unpacks: true, stance: Stance::default() }
 }
 
 fn silent() -> Arc<dyn Observer> {
@@ -148,12 +151,26 @@ fn who_waited_for_one_that_was_cancelled_takes_over() {
     assert!(landings.is_empty());
 }
 
+/// Of an image whose program does not run here.
+fn refused() -> PullsError {
+    let mismatch = Mismatch {
+        id: "PLAT-004".into(),
+        action: Action::Refuse,
+        image: "app:1".into(),
+        platform: Platform::linux("amd64", ""),
+        node: "quay".into(),
+        message: "its program is for another architecture".into(),
+    };
+    PullError::Mismatch(Box::new(Refused { mismatch, advice: None })).into()
+}
+
 #[test]
 fn a_failure_is_not_handed_to_whom_it_need_not_concern() {
     let elsewhere = Way { repository: "other".into(), ..way(None) };
     let brings = Way { unpacks: false, ..way(None) };
     let unpacking = || PullError::Unpack(UnpackError::Abandoned).into();
-    let cases: [(PullsError, Way, bool); 8] = [
+    let lax = Way { stance: Action::Warn.into(), ..way(None) };
+    let cases: [(PullsError, Way, bool); 11] = [
         (error(Kind::NotFound), way(None), true),
         (error(Kind::NotFound), way(Some("him")), false),
         (error(Kind::NotFound), elsewhere.clone(), false),
@@ -161,6 +178,9 @@ fn a_failure_is_not_handed_to_whom_it_need_not_concern() {
         (error(Kind::NoMatchingPlatform), elsewhere, true),
         (unpacking(), way(Some("him")), true),
         (unpacking(), brings.clone(), false),
+        (refused(), way(Some("him")), true),
+        (refused(), brings.clone(), false),
+        (refused(), lax, false),
         (PullsError::NoProgress { after: Duration::from_secs(1) }, brings, true),
     ];
     for (error, way_of_waiter, is_handed_on) in cases {

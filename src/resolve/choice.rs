@@ -6,6 +6,7 @@
 
 use crate::core::descriptor::Descriptor;
 use crate::core::image_name::ArchName;
+use crate::core::mismatch::{Action, Shown, Stance};
 use crate::core::platform::{Matcher, Platform};
 use crate::core::predict::{Client, HostView, Outcome, predict};
 use crate::core::select::{self, Eligible, Entry, EntryPath, Inner, Row, Verdict};
@@ -20,8 +21,8 @@ pub struct Wish {
     pub platform: Option<Platform>,
     /// Which level of the CPU counts.
     pub level: Level,
-    /// What to do with an image that is for another platform.
-    pub on_mismatch: OnMismatch,
+    /// What to do with an image that does not run here.
+    pub on_mismatch: Stance,
 }
 
 /// Which level of the CPU counts when no platform is asked for.
@@ -32,16 +33,6 @@ pub enum Level {
     Containerd,
     /// The CPU's own: `amd64/v3` on a v3 machine.
     Cpu,
-}
-
-/// What to do with an image that is for another platform.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum OnMismatch {
-    /// Refuse it, unless an emulator runs it.
-    #[default]
-    Refuse,
-    /// Take it with a warning.
-    Allow,
 }
 
 /// The manifest that was chosen.
@@ -57,8 +48,19 @@ pub struct Choice {
     pub pin: bool,
     /// Whether and how it runs on this node.
     pub execution: Execution,
+    /// It does not run here by its own word, and nobody asked for its platform.
+    pub mismatch: Option<RuledOut>,
     /// What the user should know.
     pub warnings: Vec<String>,
+}
+
+/// What is done about a choice that does not run here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuledOut {
+    /// That.
+    pub action: Action,
+    /// Why it does not run.
+    pub message: String,
 }
 
 impl Wish {
@@ -106,39 +108,70 @@ fn from_index(image: &Image, entries: &[Entry], wish: &Wish, host: &LocalHost) -
         return Err(no_match(image, entries, wish, host));
     };
     let platform = entry.platform().map(Platform::normalized).unwrap_or_default();
-    let (execution, warnings) = check_execution(image, &platform, wish, host)?;
     let containerd = Matcher::only(&host.report().matching_platform());
     let pin = select::choose(entries, &containerd, Eligible::Everything).as_ref() != Some(&path);
-    Ok(Choice { path: Some(path), descriptor: entry.descriptor.clone(), platform, pin, execution, warnings })
+    let execution = host.execution_of(&platform);
+    let mut choice = Choice {
+        path: Some(path),
+        descriptor: entry.descriptor.clone(),
+        platform,
+        pin,
+        execution,
+        mismatch: None,
+        warnings: Vec::new(),
+    };
+    if wish.platform.is_none() {
+        choice.judge(image, wish.on_mismatch)?;
+    }
+    Ok(choice)
 }
 
-/// Whether what the rule chose runs here. A platform that the caller named is his affair: the
-/// image may be meant for another machine.
-fn check_execution(
-    image: &Image,
-    platform: &Platform,
-    wish: &Wish,
-    host: &LocalHost,
-) -> Result<(Execution, Vec<String>), ResolveError> {
-    let execution = host.execution_of(platform);
-    let warnings = match &execution {
-        _ if wish.platform.is_some() => Vec::new(),
-        Execution::Emulated { interpreter, usable_in_containers, .. } => {
-            vec![emulation_warning(platform, interpreter.as_deref(), *usable_in_containers)]
+impl Choice {
+    /// Holds it against what runs here. A platform that the caller named is his affair: the image may
+    /// be meant for another machine.
+    fn judge(&mut self, image: &Image, stance: Stance) -> Result<(), ResolveError> {
+        match &self.execution {
+            Execution::Emulated { interpreter, usable_in_containers, .. } => {
+                let warning = emulation_warning(&self.platform, interpreter.as_deref(), *usable_in_containers);
+                self.warnings.push(warning);
+            }
+            Execution::No { reason } => {
+                let (action, message) = (stance.on(Shown::Claims), cannot_run(&self.platform, reason));
+                match action {
+                    Action::Refuse => return Err(self.refused(image, reason)),
+                    Action::Warn => self.warnings.push(message.clone()),
+                    Action::Allow => {}
+                }
+                self.mismatch = Some(RuledOut { action, message });
+            }
+            Execution::Native | Execution::Compat | Execution::Unknown { .. } => {}
         }
-        Execution::No { reason } if wish.on_mismatch == OnMismatch::Allow => vec![cannot_run(platform, reason)],
-        Execution::No { reason } => {
-            let (reference, reason) = (image.reference.familiar(), reason.clone());
-            return Err(ResolveError::CannotRun { reference, image: platform.clone(), reason });
+        Ok(())
+    }
+
+    /// The same where its platform was asked for by its name, and images are run.
+    ///
+    /// # Errors
+    /// [`ResolveError::CannotRun`] where a stance of the user's own refuses it.
+    pub fn judge_asked(&mut self, image: &Image, stance: Stance) -> Result<(), ResolveError> {
+        if let Execution::No { reason } = &self.execution {
+            match stance.on(Shown::Request) {
+                Action::Refuse => return Err(self.refused(image, reason)),
+                Action::Warn => self.warnings.push(cannot_run(&self.platform, reason)),
+                Action::Allow => {}
+            }
         }
-        Execution::Native | Execution::Compat | Execution::Unknown { .. } => Vec::new(),
-    };
-    Ok((execution, warnings))
+        Ok(())
+    }
+
+    fn refused(&self, image: &Image, reason: &str) -> ResolveError {
+        let (reference, reason) = (image.reference.familiar(), reason.to_owned());
+        ResolveError::CannotRun { reference, image: self.platform.clone(), reason }
+    }
 }
 
 /// The warning about a platform that this node does not execute.
-#[must_use]
-pub fn cannot_run(platform: &Platform, reason: &str) -> String {
+fn cannot_run(platform: &Platform, reason: &str) -> String {
     format!("this node cannot run {platform}: {reason}")
 }
 
@@ -152,47 +185,69 @@ fn emulation_warning(platform: &Platform, interpreter: Option<&str>, usable_in_c
     format!("{platform} runs here only under {by}, {caveat}")
 }
 
+/// An image that offers no choice. Containers are made of it whatever its config says, so the
+/// question is not whether it is the wanted platform but whether it runs here. What was asked for
+/// by name, it has to be.
 fn lone_manifest(image: &Image, platform: &Platform, wish: &Wish, host: &LocalHost) -> Result<Choice, ResolveError> {
-    let wanted = wish.wanted(host);
     let normal = platform.normalized();
-    let choice = |execution, warnings| Choice {
+    let mut choice = Choice {
         path: None,
         descriptor: image.root.clone(),
-        platform: normal.clone(),
+        execution: host.execution_of(&normal),
+        platform: normal,
         pin: false,
-        execution,
-        warnings,
+        mismatch: None,
+        warnings: Vec::new(),
     };
-    if wish.matcher(host).slot(platform).is_some() {
-        let (execution, warnings) = check_execution(image, &normal, wish, host)?;
-        return Ok(choice(execution, warnings));
-    }
-    let execution = host.execution_of(&normal);
+    let fits = wish.matcher(host).slot(platform).is_some();
     let claim = match platform.architecture.as_str() {
         "" => "names no platform at all; it may be an artifact and no image".to_owned(),
-        _ => format!("is an image for {normal} alone"),
+        _ => format!("is an image for {} alone", choice.platform),
     };
-    if wish.on_mismatch == OnMismatch::Allow {
-        let warning = format!("the image {claim}, and {wanted} is wanted: taken all the same");
-        return Ok(choice(execution, vec![warning]));
-    }
-    let reason = match (&wish.platform, &execution) {
-        (Some(asked), _) => format!("{asked} is asked for"),
-        (None, Execution::Emulated { interpreter, usable_in_containers: true, .. }) => {
-            let warning = emulation_warning(&normal, interpreter.as_deref(), true);
-            return Ok(choice(execution, vec![warning]));
+    let wanted = wish.wanted(host);
+    let (reason, action) = match (&wish.platform, &choice.execution) {
+        (Some(_), _) if fits => return Ok(choice),
+        // Another answer than was asked for is never taken without a word.
+        (Some(asked), _) => (format!("{asked} is asked for"), wish.on_mismatch.on(Shown::Claims).max(Action::Warn)),
+        (None, _) if fits => return choice.judge(image, wish.on_mismatch).map(|()| choice),
+        (None, Execution::No { reason }) => {
+            (format!("this node is {wanted}: {reason}"), wish.on_mismatch.on(Shown::Claims))
         }
-        (None, Execution::No { reason }) => format!("this node is {wanted}: {reason}"),
-        (None, _) => format!("this node is {wanted}"),
-    };
-    let advice = match contradicting_name(image, &wish.matcher(host)) {
-        Some(name) => format!("try the multi-arch name: {}", name.multi_arch.familiar()),
-        None => format!(
-            "ask the publisher for a {wanted} build; --allow-mismatch pulls it all the same, and it would end in \"exec format error\""
+        (None, Execution::Emulated { interpreter: Some(emulator), usable_in_containers: false, .. }) => (
+            format!("this node is {wanted}: {emulator} is not for containers, being registered without the flag F"),
+            wish.on_mismatch.on(Shown::Claims),
+        ),
+        (None, Execution::Native | Execution::Compat | Execution::Emulated { .. }) => {
+            return choice.judge(image, wish.on_mismatch).map(|()| choice);
+        }
+        // What nobody knows is no reason to refuse, but one to speak.
+        (None, Execution::Unknown { reason }) => (
+            format!("this node is {wanted}; whether it runs here is not known: {reason}"),
+            wish.on_mismatch.on(Shown::Claims).min(Action::Warn),
         ),
     };
-    let reference = image.reference.familiar();
-    Err(ResolveError::Mismatch { reference, claim, reason, advice: Some(advice) })
+    let message = format!("the image {claim}, and {reason}: taken all the same");
+    match action {
+        Action::Refuse => {
+            let (reference, advice) = (image.reference.familiar(), Some(lone_advice(image, wish, host)));
+            return Err(ResolveError::Mismatch { reference, image: choice.platform, claim, reason, advice });
+        }
+        Action::Warn => choice.warnings.push(message.clone()),
+        Action::Allow => {}
+    }
+    let is_ruled_out = wish.platform.is_none() && !matches!(choice.execution, Execution::Unknown { .. });
+    choice.mismatch = is_ruled_out.then_some(RuledOut { action, message });
+    Ok(choice)
+}
+
+fn lone_advice(image: &Image, wish: &Wish, host: &LocalHost) -> String {
+    match contradicting_name(image, &wish.matcher(host)) {
+        Some(name) => format!("try the multi-arch name: {}", name.multi_arch.familiar()),
+        None => format!(
+            "ask the publisher for a {} build; --allow-mismatch pulls it all the same, and it would end in \"exec format error\"",
+            wish.wanted(host)
+        ),
+    }
 }
 
 /// A name that carries an architecture which is not acceptable.

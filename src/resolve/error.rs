@@ -75,7 +75,9 @@ pub enum ResolveError {
     Mismatch {
         /// The image.
         reference: String,
-        /// What its config says.
+        /// What its config names, normalised.
+        image: Platform,
+        /// What that is in words.
         claim: String,
         /// Why that will not do.
         reason: String,

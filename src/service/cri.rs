@@ -17,12 +17,15 @@
 //! word counts).
 //!
 //! Annotations of a pod that count for its pulls, as kubelet sends them with the image or with the
-//! pod. Each can be `"true"` or `"false"`; a pull with another value is refused:
+//! pod. A pull with another value is refused:
 //!
-//! | annotation | meaning |
-//! |---|---|
-//! | `lighterman.dev/allow-mismatch` | pull an image for another platform all the same |
-//! | `lighterman.dev/isa-level` | choose what is built for exactly this CPU, such as amd64/v3 |
+//! | annotation | values | meaning |
+//! |---|---|---|
+//! | `lighterman.dev/arch-mismatch` | `refuse`, `warn`, `allow` | what to do with an image that does not run here |
+//! | `lighterman.dev/allow-mismatch` | `true`, `false` | `true` is `allow` in the one above, which wins |
+//! | `lighterman.dev/isa-level` | `true`, `false` | choose what is built for exactly this CPU, such as amd64/v3 |
+//!
+//! Whether a pod may be laxer than the node, the node says ([`crate::core::mismatch`]).
 //!
 //! Specification: Kubernetes cri-api, runtime/v1; what kubelet makes of answers is its own code's.
 

@@ -52,6 +52,7 @@ struct Inner {
     pulls: Family<Labels<2>, Counter>,
     in_flight: Family<Labels<1>, Gauge>,
     phases: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    arch_mismatches: Family<Labels<2>, Counter>,
     mirror_requests: Family<Labels<2>, Counter>,
     mirror_bytes: Family<Labels<1>, Counter>,
     watched: Arc<Watched>,
@@ -61,6 +62,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let pulls = Family::default();
         let in_flight = Family::default();
+        let arch_mismatches = Family::default();
         let (mirror_requests, mirror_bytes) = (Family::default(), Family::default());
         let phases: Family<Labels<1>, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS));
@@ -83,6 +85,11 @@ impl Default for Metrics {
             Family::clone(&phases),
         );
         registry.register(
+            "arch_mismatches",
+            "Images that do not run on this node, by the finding and what was done",
+            Family::clone(&arch_mismatches),
+        );
+        registry.register(
             "mirror_requests",
             "Requests to the mirror that ended, by what they were for and how they ended",
             Family::clone(&mirror_requests),
@@ -94,7 +101,8 @@ impl Default for Metrics {
             Family::clone(&mirror_bytes),
         );
         registry.register_collector(Box::new(Arc::clone(&watched)));
-        let inner = Inner { registry, pulls, in_flight, phases, mirror_requests, mirror_bytes, watched };
+        let inner =
+            Inner { registry, pulls, in_flight, phases, arch_mismatches, mirror_requests, mirror_bytes, watched };
         Self(Arc::new(inner))
     }
 }

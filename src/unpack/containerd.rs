@@ -25,7 +25,7 @@ use super::options::{Durability, Extractor, Options, Start};
 use super::plan::{Step, plan};
 use super::tree::Whiteouts;
 use super::workspace::Workspace;
-use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable};
+use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable, Unpacked};
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::manifest::{ImageConfig, Manifest};
@@ -82,7 +82,7 @@ impl Unpack for Unpacker {
         lease: &Lease,
         image: Unpackable<'_>,
         observer: &(dyn for<'l> Fn(LayerUnpacked<'l>) + Sync),
-    ) -> Result<Option<Digest>, UnpackError> {
+    ) -> Result<Option<Unpacked>, UnpackError> {
         let steps = plan(image.manifest, image.config)?;
         let Some(top) = steps.last().map(|step| &step.chain_id) else { return Ok(None) };
         let snapshots = Snapshots { store: &self.store, lease };
@@ -96,19 +96,26 @@ impl Unpack for Unpacker {
         });
         let growing: Vec<_> = growing.collect();
         let quay = Quay { engine: &self.engine, snapshots, ground: ground.as_ref(), durable: durable.as_deref() };
+        let mut stack = None;
         for (index, (step, growing)) in steps.iter().zip(growing).enumerate() {
             let outcome = if index < present {
                 Outcome::Present
             } else {
                 let layer = grown(growing, &mut failed).await?;
-                quay.land(step, image.arrivals[index].clone(), layer).await?
+                let landed = quay.land(step, image.arrivals[index].clone(), layer).await?;
+                stack = landed.stack;
+                landed.outcome
             };
             observer(LayerUnpacked { index, layer: step.layer, outcome });
         }
         self.label(&steps[present..], &image.arrivals[present..]).await?;
         let config = &image.manifest.config.digest;
         if self.store.set_labels(config, labels::snapshot(self.store.snapshotter(), top)).await? {
-            return Ok(Some(top.clone()));
+            let stack = match stack {
+                None => snapshots.stack(top).await,
+                known => known,
+            };
+            return Ok(Some(Unpacked { chain_id: top.clone(), stack }));
         }
         let message = format!("{config} is not there");
         Err(StoreError::Containerd { action: "label the image's config", message, code: RemoteCode::NotFound }.into())

@@ -20,7 +20,7 @@ pub mod tree;
 pub mod workspace;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -58,6 +58,34 @@ pub enum Outcome {
     Present,
 }
 
+/// An image whose layers are snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unpacked {
+    /// The chain ID of its top layer, the name of its snapshot.
+    pub chain_id: Digest,
+    /// Where its files are, if that can be told.
+    pub stack: Option<Stack>,
+}
+
+/// Directories on this machine that make up an image's root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// Absolute paths, that of the top layer first. A single one is the whole root; of several,
+    /// each is one layer of an overlay.
+    pub directories: Vec<PathBuf>,
+    /// Which extended attributes overlayfs goes by in them.
+    pub attributes: Attributes,
+}
+
+/// Whose extended attributes an overlay goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attributes {
+    /// `trusted.overlay.*`.
+    Trusted,
+    /// `user.overlay.*`, of an overlay that is mounted with `userxattr`.
+    User,
+}
+
 /// Progress: one layer is done.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerUnpacked<'a> {
@@ -75,16 +103,15 @@ pub trait Unpack: fmt::Debug + Send + Sync {
     /// Whether an image is unpacked already, and will stay so for as long as its config does.
     async fn is_unpacked(&self, manifest: &Manifest, config: &ImageConfig) -> Result<bool, UnpackError>;
 
-    /// Unpacks an image under `lease`, following its layers as they arrive. Returns the chain ID
-    /// of the top layer once all of them are in the store and unpacked; none for an image
-    /// without layers. Whoever lets them arrive ends this by dropping it: a layer that never
+    /// Unpacks an image under `lease`, following its layers as they arrive. Comes back once all of
+    /// them are in the store and unpacked; with nothing for an image without layers. Whoever lets them arrive ends this by dropping it: a layer that never
     /// comes is waited for.
     async fn unpack(
         &self,
         lease: &Lease,
         image: Unpackable<'_>,
         observer: &(dyn for<'l> Fn(LayerUnpacked<'l>) + Sync),
-    ) -> Result<Option<Digest>, UnpackError>;
+    ) -> Result<Option<Unpacked>, UnpackError>;
 }
 
 /// Why an image could not be unpacked.

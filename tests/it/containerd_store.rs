@@ -76,7 +76,8 @@ async fn unpack(
     let client = Client::new(Credentials::anonymous(), Limits::default()).expect("a client");
     let engine = Engine::new(client, Cpu::new(), Limits::default());
     let unpacker = Unpacker::new(store.clone(), engine, Options::default());
-    unpacker.unpack(lease, unpackable, observer).await
+    let unpacked = unpacker.unpack(lease, unpackable, observer).await?;
+    Ok(unpacked.map(|unpacked| unpacked.chain_id))
 }
 
 fn record(image: &Image, reference: &str, pin_manifest: bool) -> ImageRecord {

@@ -3,6 +3,7 @@
 
 mod client;
 mod mirrors;
+mod mismatch;
 mod node;
 mod passing;
 mod pods;

@@ -1,6 +1,8 @@
 //! End-to-end tests: the built program against real daemons, and against scripted ones
 //! for what real ones never do. `tests/run` installs all that they need.
 
+#[cfg(feature = "containerd")]
+mod arch_mismatch;
 mod architecture;
 mod auth;
 mod bad_input;

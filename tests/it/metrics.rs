@@ -7,24 +7,31 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::support::containerd::ContainerdDaemon;
-use crate::support::fixture;
+use crate::support::fixture::{self, Flavour, Image, Manifest, Tree, platform};
 use crate::support::lighterman::{Lighterman, Outcome, Running, exit};
 use crate::support::registry::Registry;
+use crate::support::sandbox::Sandbox;
+use crate::support::{foreign, host};
 
 /// A daemon that serves metrics.
-struct Served {
-    administrator: Lighterman<'static>,
+struct Served<'a> {
+    administrator: Lighterman<'a>,
     running: Running,
     address: SocketAddr,
 }
 
-impl Served {
+impl Served<'static> {
     fn start(containerd: &ContainerdDaemon) -> Self {
+        Self::start_as(Lighterman::new(), containerd)
+    }
+}
+
+impl<'a> Served<'a> {
+    fn start_as(administrator: Lighterman<'a>, containerd: &ContainerdDaemon) -> Self {
         // Free now, and nobody else is given it so soon.
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("an address");
         drop(free);
-        let administrator = Lighterman::new();
         let served = |more: &str| {
             let staging = administrator.path("staging");
             format!("{more}\n[containerd]\nstaging-dir = {staging:?}\n[metrics]\nlisten = \"{address}\"\n")
@@ -115,6 +122,24 @@ fn pulls_are_counted_by_door_outcome_and_phase_and_bytes_by_their_source() {
     assert!(!page.contains(registry.address()) && !page.contains("busybox"), "a name became a label:\n{page}");
     assert!(served.get("/healthz", "localhost").1.contains("ok"));
     assert!(served.get("/metrics", "evil.example").0.starts_with("http/1.1 421 "));
+}
+
+#[test]
+fn images_that_do_not_run_here_are_counted_by_what_was_found_and_done() {
+    let plain_node = Sandbox::without_emulators();
+    let (containerd, registry) = (ContainerdDaemon::start(), Registry::plain());
+    let served = Served::start_as(Lighterman::inside(&plain_node), &containerd);
+    let counted = |id: &str, action: &str| {
+        served.value(&format!("lighterman_arch_mismatches_total{{id=\"{id}\",action=\"{action}\"}}"))
+    };
+    let program = Tree::new().file("app", 0o755, &fixture::busybox_program(foreign())).layer();
+    let image =
+        |arch| Image::single(Manifest::new(Flavour::Oci, &platform(arch, ""), &[program.clone()], ("/app", &[])));
+    let lying = registry.push(&image(host().arch), "lying:1");
+    let honest = registry.push(&image(foreign().arch), "honest:1");
+    served.pull(&lying).succeeds();
+    served.pull(&honest).fails(exit::PLATFORM);
+    assert_eq!((counted("PLAT-004", "warn"), counted("PLAT-011", "refuse")), (1.0, 1.0));
 }
 
 #[test]

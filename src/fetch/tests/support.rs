@@ -282,7 +282,7 @@ impl Observer for Heard {
             Event::Shared(_) => "shared".into(),
             Event::Asking { .. } => "asking".into(),
             Event::Held { .. } => "held".into(),
-            Event::Began(_) | Event::Ended { .. } | Event::Unpacked { .. } => return,
+            Event::Began(_) | Event::Ended { .. } | Event::Unpacked { .. } | Event::Mismatch(_) => return,
         };
         self.lines.lock().expect("no panic").push(line);
     }

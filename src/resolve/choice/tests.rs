@@ -45,6 +45,11 @@ fn asked(platform: &str) -> Wish {
     Wish { platform: Some(platform), ..Wish::default() }
 }
 
+/// This node's own platform, with one word for everything that does not run.
+fn on(action: Action) -> Wish {
+    Wish { on_mismatch: action.into(), ..Wish::default() }
+}
+
 #[test]
 fn the_default_is_what_containerd_matches_and_the_cpus_level_is_opt_in() {
     let image = index("app", vec![entry("arm64", ""), entry("amd64", ""), entry("amd64", "v3")]);
@@ -94,8 +99,10 @@ fn a_lone_manifest_is_held_to_its_config() {
     assert!(choose(&lone("app", "amd64", ""), &Wish::default(), &host).expect("matches").warnings.is_empty());
     let error = choose(&lone("app", "arm64", ""), &Wish::default(), &host).expect_err("refuses");
     assert_eq!(error.kind(), Kind::PlatformMismatch);
-    let allowed = Wish { on_mismatch: OnMismatch::Allow, ..Wish::default() };
-    assert_eq!(choose(&lone("app", "arm64", ""), &allowed, &host).expect("is allowed").warnings.len(), 1);
+    assert_eq!(choose(&lone("app", "arm64", ""), &on(Action::Warn), &host).expect("is taken").warnings.len(), 1);
+    let allowed = choose(&lone("app", "arm64", ""), &on(Action::Allow), &host).expect("is allowed");
+    assert!(allowed.warnings.is_empty(), "{allowed:?}");
+    assert_eq!(allowed.mismatch.map(|ruled_out| ruled_out.action), Some(Action::Allow));
     assert!(choose(&lone("app", "arm64", "v8"), &asked("linux/arm64"), &host).is_ok(), "what was asked for");
     assert!(choose(&lone("app", "amd64", ""), &asked("linux/arm64"), &host).is_err(), "not what was asked for");
 }
@@ -108,8 +115,9 @@ fn what_the_rule_falls_back_to_has_to_run() {
     let without = amd64(&[("386", Probe::NoExec)]);
     let error = choose(&image, &Wish::default(), &without).expect_err("refuses");
     assert!(matches!(error, ResolveError::CannotRun { .. }), "{error}");
-    let allowed = Wish { on_mismatch: OnMismatch::Allow, ..Wish::default() };
-    assert_eq!(choose(&image, &allowed, &without).expect("is allowed").warnings.len(), 1);
+    assert_eq!(choose(&image, &on(Action::Warn), &without).expect("is taken").warnings.len(), 1);
+    let allowed = choose(&image, &on(Action::Allow), &without).expect("is allowed");
+    assert_eq!((allowed.warnings.len(), allowed.mismatch.map(|ruled_out| ruled_out.action)), (0, Some(Action::Allow)));
 }
 
 #[test]
@@ -119,6 +127,45 @@ fn a_foreign_platform_that_is_asked_for_is_pinned() {
     assert!(choice.pin);
     assert!(matches!(choice.execution, Execution::No { .. }), "{:?}", choice.execution);
     assert!(choice.warnings.is_empty(), "it was asked for: {:?}", choice.warnings);
+}
+
+#[test]
+fn what_was_asked_for_by_name_is_refused_only_where_somebody_says_so() {
+    let image = index("app", vec![entry("amd64", ""), entry("arm64", "")]);
+    let host = amd64(&[]);
+    let asked = |stance: Stance| {
+        let mut choice = choose(&image, &Wish { on_mismatch: stance, ..asked("linux/arm64") }, &host).expect("chooses");
+        choice.judge_asked(&image, stance).map(|()| choice.warnings.len())
+    };
+    assert_eq!(asked(Stance::default()).expect("is taken"), 1);
+    assert_eq!(asked(Action::Warn.into()).expect("is taken"), 1);
+    assert_eq!(asked(Action::Allow.into()).expect("is taken"), 0);
+    assert!(matches!(asked(Action::Refuse.into()), Err(ResolveError::CannotRun { .. })));
+}
+
+#[test]
+fn another_answer_than_was_asked_for_is_never_taken_without_a_word() {
+    let (image, host) = (lone("app", "amd64", ""), amd64(&[]));
+    let asked = |action: Action| choose(&image, &Wish { on_mismatch: action.into(), ..asked("linux/arm64") }, &host);
+    for action in [Action::Warn, Action::Allow] {
+        let choice = asked(action).expect("is taken");
+        assert_eq!((choice.warnings.len(), choice.mismatch), (1, None), "{action}");
+    }
+    assert!(asked(Action::Refuse).is_err());
+}
+
+#[test]
+fn a_lone_image_that_runs_is_taken_whatever_the_node_matches_with() {
+    let host = amd64(&[("arm64", Probe::Ran)]);
+    let emulated = choose(&lone("app", "arm64", ""), &on(Action::Refuse), &host).expect("runs under an emulator");
+    assert_eq!((emulated.warnings.len(), emulated.mismatch), (1, None));
+    let native = choose(&lone("app", "amd64", "v3"), &on(Action::Refuse), &host).expect("is the CPU's own");
+    assert_eq!((native.warnings.len(), native.mismatch), (0, None));
+    let above = choose(&lone("app", "amd64", "v4"), &on(Action::Refuse), &host).expect_err("needs another CPU");
+    assert_eq!(above.kind(), Kind::PlatformMismatch);
+    let unknown = amd64(&[("arm64", Probe::Killed(31))]);
+    let taken = choose(&lone("app", "arm64", ""), &on(Action::Refuse), &unknown).expect("nobody knows");
+    assert_eq!((taken.warnings.len(), taken.mismatch), (1, None), "{:?}", taken.execution);
 }
 
 #[test]

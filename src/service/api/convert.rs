@@ -43,7 +43,7 @@ fn text_of(platform: Option<&Platform>) -> String {
 }
 
 /// A platform that [`Platform`] wrote; it is taken as it is, whatever this node knows of it.
-fn platform(text: &str) -> Platform {
+pub(super) fn platform(text: &str) -> Platform {
     let mut parts = text.splitn(3, '/').map(str::to_owned);
     let mut next = || parts.next().unwrap_or_default();
     let (os, architecture, variant) = (next(), next(), next());

@@ -13,12 +13,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::convert::{Unintelligible, count, digest};
-use super::failure::{RemoteFailure, message_of};
+use super::convert::{Unintelligible, count, digest, platform};
+use super::failure::{MAX_MESSAGE, RemoteFailure, message_of};
 use super::v1;
 use super::v1::pull_event::Event as Message;
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
+use crate::core::mismatch::{Action, Mismatch};
+use crate::core::text::cut;
 use crate::fetch::progress::{Event, Observer};
 use crate::pull::Planned;
 use crate::pulls::Listener;
@@ -159,6 +161,15 @@ fn message(event: &Event<'_>) -> Option<Message> {
             done: u32::try_from(*done).unwrap_or(u32::MAX),
             total: u32::try_from(*total).unwrap_or(u32::MAX),
         }),
+        Event::Mismatch(mismatch) if mismatch.action == Action::Allow => return None,
+        Event::Mismatch(mismatch) => Message::ArchMismatch(v1::ArchMismatch {
+            id: mismatch.id.clone(),
+            action: mismatch.action.name().into(),
+            image: mismatch.image.clone(),
+            platform: mismatch.platform.to_string(),
+            node: mismatch.node.clone(),
+            message: cut(&mismatch.message, MAX_MESSAGE),
+        }),
     })
 }
 
@@ -190,6 +201,15 @@ pub(super) fn retell(message: Message, observer: &dyn Observer) -> Result<(), Un
         Message::LayerUnpacked(told) => {
             observer.notify(Event::Unpacked { done: count(told.done.into()), total: count(told.total.into()) });
         }
+        Message::ArchMismatch(told) => observer.notify(Event::Mismatch(&Mismatch {
+            id: told.id,
+            // A daemon tells of nothing that is allowed.
+            action: Action::from_name(&told.action).unwrap_or(Action::Warn),
+            image: told.image,
+            platform: platform(&told.platform),
+            node: told.node,
+            message: told.message,
+        })),
         Message::Started(_) | Message::Resolved(_) | Message::Pulled(_) => {}
     }
     Ok(())

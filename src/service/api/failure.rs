@@ -22,7 +22,7 @@ const FAILURE: &str = "lighterman.v1.Failure";
 /// headers over 8 or 16 KiB. Older attempts are left out first.
 const MAX_DETAILS: usize = 6 * 1024;
 /// Bytes of one message in it.
-const MAX_MESSAGE: usize = 2 * 1024;
+pub(super) const MAX_MESSAGE: usize = 2 * 1024;
 
 /// The status of a failed call: its code from the one table, and everything else as details.
 #[must_use]

@@ -14,11 +14,12 @@ use super::failure::{message_of, status};
 use super::v1::lighterman_server::{Lighterman, LightermanServer};
 use super::{convert, v1};
 use crate::core::error::{Blame, Classify, Kind};
+use crate::core::mismatch::{Action, Asked};
 use crate::core::reference::{Reference, ReferenceError};
 use crate::core::trace::TraceContext;
 use crate::grpc::MAX_MESSAGE;
 use crate::pulls::{Door, Doubt, Order, Place, Pulls, Question};
-use crate::resolve::choice::{Level, OnMismatch};
+use crate::resolve::choice::Level;
 
 /// Events that wait for a client that reads slowly; the rest it misses.
 const EVENTS: usize = 1024;
@@ -79,8 +80,8 @@ fn level(isa_level: bool) -> Level {
     if isa_level { Level::Cpu } else { Level::Containerd }
 }
 
-fn on_mismatch(allow: bool) -> OnMismatch {
-    if allow { OnMismatch::Allow } else { OnMismatch::Refuse }
+fn on_mismatch(allow: bool) -> Asked {
+    if allow { Asked::User(Action::Allow) } else { Asked::Nobody }
 }
 
 fn named(text: String) -> Option<String> {

@@ -14,6 +14,7 @@ use super::{convert, v1};
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::error::{Attempt, Blame, Classify, Kind};
+use crate::core::mismatch::{Action, Mismatch};
 use crate::core::platform::Platform;
 use crate::fetch::progress::{Event, Observer};
 use crate::host::{Node, known};
@@ -204,6 +205,15 @@ impl Observer for Written {
 async fn every_event_comes_back_and_bytes_are_added_up() {
     let blob = Descriptor::new(MediaType::Other(String::new()), Digest::of(b"blob"), 900);
     let (digest, cause) = (blob.digest.clone(), full(1));
+    let mismatch = Mismatch {
+        id: "PLAT-004".into(),
+        action: Action::Refuse,
+        image: "app:1".into(),
+        platform: Platform::linux("arm", "v7"),
+        node: "quay".into(),
+        message: "its program is for another architecture".into(),
+    };
+    let allowed = Mismatch { action: Action::Allow, ..mismatch.clone() };
     let events = [
         Event::Present(&blob),
         Event::Started { blob: &blob, offset: 7 },
@@ -212,6 +222,7 @@ async fn every_event_comes_back_and_bytes_are_added_up() {
         Event::Waiting { what: "it", wait: Duration::from_millis(2500), cause: &cause },
         Event::Blamed { digest: &digest, host: "mirror.example" },
         Event::Unpacked { done: 1, total: 3 },
+        Event::Mismatch(&mismatch),
         Event::Finished(&blob),
     ];
     let (to, mut from) = mpsc::channel(100);
@@ -224,6 +235,8 @@ async fn every_event_comes_back_and_bytes_are_added_up() {
         telling.notify(Event::Advanced { digest: &digest, bytes });
     }
     telling.notify(Event::Finished(&blob));
+    // Who allows it does not want to hear of it.
+    telling.notify(Event::Mismatch(&allowed));
     drop(telling);
     told.notify(Event::Advanced { digest: &digest, bytes: 600 });
     told.notify(Event::Finished(&blob));

@@ -15,13 +15,15 @@ pub enum CriError {
     /// The pull itself.
     #[error(transparent)]
     Pull(#[from] PullsError),
-    /// An annotation that is none of its two values.
-    #[error("the pod annotation {name} is {value:?}, and can be \"true\" or \"false\" only")]
+    /// An annotation that is none of its values.
+    #[error("the pod annotation {name} is {value:?}, and can be {takes} only")]
     Annotation {
         /// Its name.
         name: &'static str,
         /// What it is set to.
         value: String,
+        /// What it may be set to.
+        takes: &'static str,
     },
     /// All of it is there, and containers cannot be made of it.
     #[error("it is in containerd, but containerd's CRI does not show it as {id:?} after {} s", SHOWN_WITHIN.as_secs())]

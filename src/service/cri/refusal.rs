@@ -42,8 +42,8 @@ fn advice(error: &CriError) -> Option<String> {
             "correct the name; some registries also say so of what the pod's imagePullSecrets do not open"
         }
         Kind::PlatformMismatch => {
-            "build the image for this node or run the pod on another one; the pod annotation \
-             lighterman.dev/allow-mismatch: \"true\" pulls it all the same"
+            "build the image for this node or run the pod on another one; where the node leaves it to pods, the \
+             pod annotation lighterman.dev/arch-mismatch: \"allow\" pulls it all the same"
         }
         Kind::RateLimited => "it is tried again; an imagePullSecret or a mirror raises the limit",
         Kind::RegistryUnavailable | Kind::DeadlineExceeded => "it is tried again, and goes on from what was downloaded",
@@ -84,7 +84,11 @@ mod tests {
 
     #[test]
     fn an_annotation_that_means_nothing_is_quoted() {
-        let error = CriError::Annotation { name: "lighterman.dev/isa-level", value: "yes\nplease".into() };
+        let error = CriError::Annotation {
+            name: "lighterman.dev/isa-level",
+            value: "yes\nplease".into(),
+            takes: "\"true\" or \"false\"",
+        };
         let status = status(&error, &"quay.io/a:v1".parse().expect("well formed")).expect("is told");
         assert_eq!(status.code(), Code::InvalidArgument);
         let text = status.message();
@@ -107,7 +111,7 @@ mod tests {
             reason: "this CPU cannot".into(),
         };
         let text = told(mismatch).expect("is told").message().to_owned();
-        assert!(!text.contains("--") && text.contains("lighterman.dev/allow-mismatch"), "{text}");
+        assert!(!text.contains("--") && text.contains("lighterman.dev/arch-mismatch"), "{text}");
     }
 
     #[test]

@@ -8,15 +8,18 @@ use tonic::metadata::MetadataMap;
 use super::error::CriError;
 use super::v1::{AuthConfig, ImageSpec, PodSandboxConfig, PullImageRequest};
 use crate::core::digest::Digest;
+use crate::core::mismatch::{Action, Asked};
 use crate::core::reference::Reference;
 use crate::core::trace::TraceContext;
 use crate::pulls::{Door, Order, Place};
 use crate::registry::{Audience, Credentials, Secret};
-use crate::resolve::choice::{Level, OnMismatch};
+use crate::resolve::choice::Level;
 
 /// The namespace of containerd's CRI.
 const NAMESPACE: &str = "k8s.io";
-/// Annotation: pull an image for another platform all the same.
+/// Annotation: what to do with an image that does not run here.
+const ARCH_MISMATCH: &str = "lighterman.dev/arch-mismatch";
+/// Annotation: a short way to say `allow` in the one above.
 const ALLOW_MISMATCH: &str = "lighterman.dev/allow-mismatch";
 /// Annotation: choose what is built for exactly this CPU.
 const ISA_LEVEL: &str = "lighterman.dev/isa-level";
@@ -67,20 +70,29 @@ pub(super) fn read(request: &Request<Bytes>) -> Work {
 #[derive(Debug)]
 struct Options {
     isa_level: bool,
-    allow_mismatch: bool,
+    on_mismatch: Asked,
 }
 
 impl Options {
     /// kubelet sends a pod's annotations with the image and with the pod, depending on its version;
     /// those of the image come first.
     fn read(image: &ImageSpec, pod: &PodSandboxConfig) -> Result<Self, CriError> {
-        let is_set = |name| match image.annotations.get(name).or_else(|| pod.annotations.get(name)).map(String::as_str)
-        {
+        let value = |name| image.annotations.get(name).or_else(|| pod.annotations.get(name)).map(String::as_str);
+        let is_set = |name| match value(name) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(value) => Err(CriError::Annotation { name, value: value.into() }),
+            Some(value) => Err(CriError::Annotation { name, value: value.into(), takes: "\"true\" or \"false\"" }),
         };
-        Ok(Self { isa_level: is_set(ISA_LEVEL)?, allow_mismatch: is_set(ALLOW_MISMATCH)? })
+        let takes = "\"refuse\", \"warn\" or \"allow\"";
+        let unknown = |value: &str| CriError::Annotation { name: ARCH_MISMATCH, value: value.into(), takes };
+        let named =
+            value(ARCH_MISMATCH).map(|name| Action::from_name(name).ok_or_else(|| unknown(name))).transpose()?;
+        let on_mismatch = match (named, is_set(ALLOW_MISMATCH)?) {
+            (Some(action), _) => Asked::Pod(action),
+            (None, true) => Asked::Pod(Action::Allow),
+            (None, false) => Asked::Nobody,
+        };
+        Ok(Self { isa_level: is_set(ISA_LEVEL)?, on_mismatch })
     }
 }
 
@@ -90,7 +102,7 @@ fn order(reference: Reference, options: &Options, credentials: Credentials) -> O
         platforms: Vec::new(),
         all_platforms: false,
         level: if options.isa_level { Level::Cpu } else { Level::Containerd },
-        on_mismatch: if options.allow_mismatch { OnMismatch::Allow } else { OnMismatch::Refuse },
+        on_mismatch: options.on_mismatch,
         place: Place { namespace: Some(NAMESPACE.into()), snapshotter: None },
         unpack: true,
         // Always some, even if they are none: those of the node are not a pod's.
@@ -176,7 +188,7 @@ mod tests {
             assert_eq!(order.reference.to_string(), reference);
             assert_eq!(order.place.namespace.as_deref(), Some(NAMESPACE));
             assert!(order.credentials.is_some(), "the node's own would be used");
-            assert_eq!((order.level, order.on_mismatch), (Level::Containerd, OnMismatch::Refuse));
+            assert_eq!((order.level, order.on_mismatch), (Level::Containerd, Asked::Nobody));
         }
     }
 
@@ -205,10 +217,15 @@ mod tests {
     #[test]
     fn annotations_are_options() {
         let order = |annotations: &[(&str, &str)]| ours(asked(spec("busybox", annotations)));
-        assert_eq!(order(&[(ALLOW_MISMATCH, "true")]).on_mismatch, OnMismatch::Allow);
-        assert_eq!(order(&[(ALLOW_MISMATCH, "false")]).on_mismatch, OnMismatch::Refuse);
+        let mismatch = |annotations: &[(&str, &str)]| order(annotations).on_mismatch;
+        assert_eq!(mismatch(&[(ALLOW_MISMATCH, "true")]), Asked::Pod(Action::Allow));
+        assert_eq!(mismatch(&[(ALLOW_MISMATCH, "false")]), Asked::Nobody);
+        for action in Action::ALL {
+            assert_eq!(mismatch(&[(ARCH_MISMATCH, action.name())]), Asked::Pod(action));
+            assert_eq!(mismatch(&[(ARCH_MISMATCH, action.name()), (ALLOW_MISMATCH, "true")]), Asked::Pod(action));
+        }
         assert_eq!(order(&[(ISA_LEVEL, "true")]).level, Level::Cpu);
-        assert_eq!(order(&[("example.org/allow-mismatch", "yes")]).on_mismatch, OnMismatch::Refuse);
+        assert_eq!(order(&[("example.org/allow-mismatch", "yes")]).on_mismatch, Asked::Nobody);
     }
 
     /// With annotations of the image and of the pod that it is for.
@@ -225,10 +242,10 @@ mod tests {
     #[test]
     fn annotations_of_the_pod_count_where_the_image_has_none() {
         for (image, pod, expected) in [
-            (None, Some("true"), OnMismatch::Allow),
-            (Some("false"), Some("true"), OnMismatch::Refuse),
-            (Some("true"), Some("false"), OnMismatch::Allow),
-            (None, None, OnMismatch::Refuse),
+            (None, Some("true"), Asked::Pod(Action::Allow)),
+            (Some("false"), Some("true"), Asked::Nobody),
+            (Some("true"), Some("false"), Asked::Pod(Action::Allow)),
+            (None, None, Asked::Nobody),
         ] {
             let [image, pod] = [image, pod].map(|value| value.map(|value| (ALLOW_MISMATCH, value)));
             assert_eq!(ours(within(image.as_slice(), pod.as_slice())).on_mismatch, expected, "{image:?} {pod:?}");
@@ -238,8 +255,8 @@ mod tests {
 
     #[test]
     fn values_that_mean_nothing_are_refused() {
-        for name in [ALLOW_MISMATCH, ISA_LEVEL] {
-            for value in ["yes", "True", "1", "", " true"] {
+        for name in [ALLOW_MISMATCH, ISA_LEVEL, ARCH_MISMATCH] {
+            for value in ["yes", "True", "1", "", " true", "Warn", "deny"] {
                 for work in [within(&[(name, value)], &[]), within(&[], &[(name, value)])] {
                     let Work::Nobodys(_, error) = work else { panic!("{name}: {value:?} is taken: {work:?}") };
                     let told = error.to_string();

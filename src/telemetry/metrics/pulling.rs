@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::{Metrics, WHOLE};
+use super::{Inner, Metrics, WHOLE};
 use crate::core::error::Kind;
+use crate::core::mismatch::Mismatch;
+use crate::diagnose::finding::Id;
 use crate::fetch::progress::{Event, Observer};
 use crate::pulls::{Door, Metered};
 
@@ -33,7 +35,18 @@ impl Observer for Pulling {
             Event::Ended { phase, elapsed } => {
                 inner.phases.get_or_create(&[("phase", phase.name())]).observe(elapsed.as_secs_f64());
             }
+            Event::Mismatch(mismatch) => inner.mismatched(mismatch),
             _ => {}
+        }
+    }
+}
+
+impl Inner {
+    fn mismatched(&self, mismatch: &Mismatch) {
+        // The catalogue is what makes this a closed set.
+        let known = Id::ALL.iter().find(|id| id.code() == mismatch.id);
+        if let Some(id) = known {
+            self.arch_mismatches.get_or_create(&[("id", id.code()), ("action", mismatch.action.name())]).inc();
         }
     }
 }

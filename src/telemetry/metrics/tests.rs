@@ -11,6 +11,8 @@ use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::error::Kind;
 use crate::core::limits::Limits;
+use crate::core::mismatch::{Action, Mismatch};
+use crate::core::platform::Platform;
 use crate::cpu::Cpu;
 use crate::fetch::progress::Event;
 use crate::registry::{Client, Credentials};
@@ -82,6 +84,29 @@ async fn pulls_are_counted_while_they_run_and_by_how_they_end() {
     assert_eq!(page.value("lighterman_pulls_in_flight", &[("door", "api")]), Some(0.0));
     assert_eq!(page.value("lighterman_pull_phase_duration_seconds_count", &[("phase", "whole")]), Some(3.0));
     assert_eq!(page.value("lighterman_mismatches_total", &[("what", "platform")]), Some(1.0));
+}
+
+#[tokio::test]
+async fn mismatches_are_counted_by_what_was_found_and_done() {
+    let metrics = Metrics::default();
+    let pull = metrics.begin(Door::Cri);
+    let mismatch = |id: &str, action| Mismatch {
+        id: id.into(),
+        action,
+        image: "app:1".into(),
+        platform: Platform::linux("amd64", ""),
+        node: "quay".into(),
+        message: String::new(),
+    };
+    for (id, action) in [("PLAT-004", Action::Warn), ("PLAT-004", Action::Refuse), ("PLAT-004", Action::Warn)] {
+        pull.notify(Event::Mismatch(&mismatch(id, action)));
+    }
+    // No label is ever made of what a stranger says.
+    pull.notify(Event::Mismatch(&mismatch("OTHER-1", Action::Warn)));
+    let page = scrape(&metrics).await;
+    let counted = |action| page.value("lighterman_arch_mismatches_total", &[("id", "PLAT-004"), ("action", action)]);
+    assert_eq!((counted("warn"), counted("refuse"), counted("allow")), (Some(2.0), Some(1.0), None));
+    assert_eq!(page.value("lighterman_arch_mismatches_total", &[("id", "OTHER-1"), ("action", "warn")]), None);
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 
 use super::super::layer::{self, Layer, Source, Unproven};
 use super::super::plan::Step;
-use super::super::{Outcome, UnpackError};
+use super::super::{Outcome, Stack, UnpackError};
 use super::diff;
+use super::mounts;
 use super::overlay::{self, GraftError, Ground, Site};
 use super::snapshots::{Prepared, Snapshots};
 use crate::core::error::{Classify, Kind};
@@ -30,6 +31,15 @@ pub(super) struct Quay<'a> {
     pub(super) durable: Option<&'a Path>,
 }
 
+/// A layer that is a snapshot.
+#[derive(Debug)]
+pub(super) struct Landed {
+    /// How it became one.
+    pub(super) outcome: Outcome,
+    /// Where its files and those below it are, as far as it was prepared here.
+    pub(super) stack: Option<Stack>,
+}
+
 /// A layer whose turn it is.
 struct Landing<'a> {
     quay: Quay<'a>,
@@ -45,25 +55,28 @@ impl Quay<'_> {
         step: &Step<'_>,
         arrival: watch::Receiver<Arrival>,
         layer: Option<Layer>,
-    ) -> Result<Outcome, UnpackError> {
+    ) -> Result<Landed, UnpackError> {
         Landing { quay: self, step, arrival }.run(layer).await
     }
 }
 
 impl Landing<'_> {
-    async fn run(&self, mut layer: Option<Layer>) -> Result<Outcome, UnpackError> {
+    async fn run(&self, mut layer: Option<Layer>) -> Result<Landed, UnpackError> {
         for _ in 0..TRIES {
             match self.quay.snapshots.prepare(self.step).await? {
                 Prepared::Exists if self.quay.snapshots.hold(&self.step.chain_id).await? => {
-                    return Ok(Outcome::Present);
+                    return Ok(Landed { outcome: Outcome::Present, stack: None });
                 }
                 Prepared::Exists => {}
                 Prepared::Active { key, mounts } => {
+                    // The directory stays where it is when the snapshot is committed.
+                    let stack = mounts::stack(&mounts).ok();
                     let landed = self.land(layer.take(), &key, mounts).await;
                     if landed.is_err() {
                         self.quay.snapshots.remove(&key).await;
                     }
-                    return landed;
+                    return landed
+                        .map(|outcome| Landed { stack: stack.filter(|_| outcome != Outcome::Present), outcome });
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! Mounts that a containerd prepared for one layer: which directory the files go into, and what
-//! lies below. Pure.
+//! Mounts that a containerd prepared: which directory the files of a layer go into, what lies
+//! below, and where all files of an image are. Pure.
 //!
 //! They are read as containerd's own applier reads them. It never mounts an overlay, but writes
 //! to the upper directory; and what a bind mount shows is the directory that it is of.
@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use containerd_client::types::Mount;
 
 use super::super::tree::Whiteouts;
+use super::super::{Attributes, Stack};
 
 /// Where a layer goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,34 @@ fn overlay(options: &[String]) -> Result<Site, String> {
     let dir = option("upperdir=").ok_or("an overlay without a directory to write to")?;
     let lowers = option("lowerdir=").map(|lowers| lowers.split(':').map(PathBuf::from).collect());
     Ok(Site { dir: dir.into(), lowers: lowers.unwrap_or_default(), whiteouts: Whiteouts::Overlay })
+}
+
+/// Where the files of a snapshot are, read only or not; or what is unfamiliar about its mounts.
+pub(super) fn stack(mounts: &[Mount]) -> Result<Stack, String> {
+    let [mount] = mounts else { return Err(format!("{} mounts instead of one", mounts.len())) };
+    if !mount.target.is_empty() {
+        return Err(format!("a mount at {:?} in another", mount.target));
+    }
+    let option = |name: &str| mount.options.iter().rev().find_map(|option| option.strip_prefix(name));
+    let directories: Vec<PathBuf> = match mount.r#type.as_str() {
+        "bind" => vec![mount.source.clone().into()],
+        "overlay" if mount.options.iter().any(|option| option.contains("dir+=")) => {
+            return Err("an overlay whose layers are listed one by one".into());
+        }
+        "overlay" => {
+            let lowers = option("lowerdir=").into_iter().flat_map(|lowers| lowers.split(':'));
+            option("upperdir=").into_iter().chain(lowers).map(PathBuf::from).collect()
+        }
+        kind => return Err(format!("a mount of type {kind:?}")),
+    };
+    match directories.iter().find(|path| !is_plain(path)) {
+        Some(path) => return Err(format!("the path {}", path.display())),
+        None if directories.is_empty() => return Err("an overlay without layers".into()),
+        None => {}
+    }
+    let is_user = mount.options.iter().any(|option| option == "userxattr");
+    let attributes = if is_user { Attributes::User } else { Attributes::Trusted };
+    Ok(Stack { directories, attributes })
 }
 
 /// Leads from the root down, one name after the other, and has nothing that overlayfs would unescape.
@@ -93,6 +122,37 @@ mod tests {
                 Ok(Site { dir: dir.into(), lowers, whiteouts }),
                 "{mount:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_files_of_a_snapshot_are_in_its_directories_from_the_top_down() {
+        let (upper, lower) = ("upperdir=/c/7/fs", "lowerdir=/c/6/fs:/c/2/fs");
+        let cases = [
+            (mount("bind", "/c/1/fs", &["ro", "rbind"]), &["/c/1/fs"][..], Attributes::Trusted),
+            (mount("bind", "/c/1/fs", &["rw", "rbind"]), &["/c/1/fs"], Attributes::Trusted),
+            (mount("overlay", "overlay", &[upper, lower]), &["/c/7/fs", "/c/6/fs", "/c/2/fs"], Attributes::Trusted),
+            (mount("overlay", "overlay", &["userxattr", lower]), &["/c/6/fs", "/c/2/fs"], Attributes::User),
+        ];
+        for (mount, directories, attributes) in cases {
+            let directories = directories.iter().map(PathBuf::from).collect();
+            assert_eq!(stack(std::slice::from_ref(&mount)), Ok(Stack { directories, attributes }), "{mount:?}");
+        }
+        let bind = mount("bind", "/c/1/fs", &[]);
+        let odd = [
+            vec![],
+            vec![bind.clone(), bind.clone()],
+            vec![Mount { target: "/etc".into(), ..bind }],
+            vec![mount("bind", "c/1/fs", &[])],
+            vec![mount("bind", "/c/../etc", &[])],
+            vec![mount("overlay", "overlay", &["index=off"])],
+            vec![mount("overlay", "overlay", &[upper, "lowerdir+=/c/6/fs"])],
+            vec![mount("overlay", "overlay", &[r"lowerdir=/c/6\:7/fs"])],
+            vec![mount("overlay", "overlay", &["lowerdir=/c/6/fs::/data"])],
+            vec![mount("erofs", "/c/1/fs", &[])],
+        ];
+        for mounts in odd {
+            assert!(stack(&mounts).is_err(), "{mounts:?}");
         }
     }
 

@@ -7,14 +7,15 @@ use std::collections::HashMap;
 
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::services::v1::snapshots::{
-    CommitSnapshotRequest, PrepareSnapshotRequest, RemoveSnapshotRequest, StatSnapshotRequest,
+    CommitSnapshotRequest, PrepareSnapshotRequest, RemoveSnapshotRequest, StatSnapshotRequest, ViewSnapshotRequest,
 };
 use containerd_client::tonic::Code;
 use containerd_client::tonic::transport::Channel;
 use containerd_client::types::Mount;
 
-use super::super::Outcome;
 use super::super::plan::Step;
+use super::super::{Outcome, Stack};
+use super::mounts;
 use crate::core::digest::Digest;
 use crate::core::unique;
 use crate::store::containerd::Containerd;
@@ -91,6 +92,31 @@ impl Snapshots<'_> {
                 Err(status) => return Err(self.store.failure("commit a snapshot", &status)),
             }
         }
+    }
+
+    /// Where the files of a snapshot are that was there already, if that can be told. It is
+    /// asked for by a view of it, which nobody mounts.
+    pub(super) async fn stack(&self, chain_id: &Digest) -> Option<Stack> {
+        let key = format!("look-{}-{} {chain_id}", self.store.namespace(), unique::name());
+        let request = ViewSnapshotRequest {
+            snapshotter: self.store.snapshotter().into(),
+            key: key.clone(),
+            parent: chain_id.to_string(),
+            labels: HashMap::new(),
+        };
+        let viewed = match self.store.leased(self.lease, request) {
+            Ok(request) => self.client().view(request).await.map_err(|status| status.message().to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        let stack = match viewed {
+            Ok(reply) => {
+                // What it shows belongs to the layers, and stays as long as they do.
+                self.remove(&key).await;
+                mounts::stack(&reply.into_inner().mounts)
+            }
+            Err(reason) => Err(reason),
+        };
+        stack.inspect_err(|reason| tracing::debug!(%chain_id, reason, "the image's files cannot be looked at")).ok()
     }
 
     /// Keeps a snapshot that is there under the lease; `false` where there is none.

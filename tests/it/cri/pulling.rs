@@ -142,7 +142,7 @@ async fn an_image_for_another_cpu_is_refused_unless_the_pod_says_otherwise() {
     let ours = node.ours().await;
     let refused = ours.pull(&reference).await.expect_err("is refused");
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
-    assert!(refused.message().contains("lighterman.dev/allow-mismatch"), "{refused}");
+    assert!(refused.message().contains("lighterman.dev/arch-mismatch"), "{refused}");
     assert_eq!(ours.list().await.expect("lists").len(), 0, "a refused image is left behind");
 
     let mut allowing = spec(&reference);

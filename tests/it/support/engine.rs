@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lighterman::core::limits::Limits;
+use lighterman::core::mismatch::Stance;
 use lighterman::core::reference::Reference;
 use lighterman::cpu::Cpu;
 use lighterman::fetch::progress::Silent;
@@ -10,7 +11,7 @@ use lighterman::fetch::{Engine, Fetcher};
 use lighterman::host::LocalHost;
 use lighterman::pull::{Platforms, PullRequest, Puller};
 use lighterman::registry::{Client, Credentials, HostOptions, hosts_for};
-use lighterman::resolve::choice::{Level, OnMismatch};
+use lighterman::resolve::choice::Level;
 use lighterman::store::Store;
 
 /// An engine that asks the hosts of a reference, as nobody in particular.
@@ -29,6 +30,6 @@ pub(crate) fn puller<'a>(fetcher: &'a Fetcher, store: &'a dyn Store, host: &'a L
 
 /// What this machine would pull.
 pub(crate) fn request(reference: Reference) -> PullRequest {
-    let (level, on_mismatch) = (Level::Containerd, OnMismatch::Refuse);
+    let (level, on_mismatch) = (Level::Containerd, Stance::default());
     PullRequest { reference, platforms: Platforms::Host, level, on_mismatch }
 }

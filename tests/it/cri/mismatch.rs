@@ -1,0 +1,61 @@
+//! Images whose program does not run here, as pods and the node's configuration would have them.
+
+use super::client::{Pod, PullForPod, Text, spec};
+use super::node::{Node, push};
+use crate::support::daemon::Daemon;
+use crate::support::fixture::{self, Flavour, Image, Manifest, Tree, platform};
+use crate::support::lighterman::Lighterman;
+use crate::support::registry::Registry;
+use crate::support::sandbox::Sandbox;
+use crate::support::{foreign, host};
+
+/// For this machine by its own word, with a program for another one.
+fn lying() -> Image {
+    let layer = Tree::new().dir("bin").file("bin/app", 0o755, &fixture::busybox_program(foreign())).layer();
+    Image::single(Manifest::new(Flavour::Oci, &platform(host().arch, ""), &[layer], ("/bin/app", &[])))
+}
+
+/// For a pod with this annotation.
+fn pod(reference: &str, action: &str) -> PullForPod {
+    let annotations = [("lighterman.dev/arch-mismatch".to_owned(), action.to_owned())].into();
+    PullForPod { image: Some(spec(reference)), pod: Some(Pod { annotations }) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_may_be_stricter_and_laxer_only_where_the_node_lets_it() {
+    let plain_node = Sandbox::without_emulators();
+    let registry = Registry::plain();
+    let image = lying();
+    let reference = push(&registry, &image, "app:1");
+    let mut node = Node::configured(Lighterman::inside(&plain_node), "").await;
+    let ours = node.ours().await;
+    let pull = async |action: &str| ours.call::<Text>("ImageService/PullImage", pod(&reference, action)).await;
+
+    let refused = pull("refuse").await.expect_err("the pod refuses it");
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+    for part in ["failed to pull and unpack image", "/bin/app", "PLAT-004", "to blame is the image"] {
+        assert!(refused.message().contains(part), "{refused} does not say {part}");
+    }
+    assert_eq!(ours.list().await.expect("lists").len(), 0, "a refused image is left behind");
+    assert!(!node.daemon.log().contains("left to containerd"), "{}", node.daemon.log());
+
+    let pulled = ours.pull(&reference).await.expect("is warned of");
+    assert_eq!(pulled, image.manifests[0].config.digest);
+    assert!(node.daemon.log().contains("the image does not run here"), "{}", node.daemon.log());
+    ours.remove(&pulled).await;
+
+    let configured = |daemon: &mut Daemon<'_>, more: &str| {
+        let lines = format!("[arch-mismatch]\ndefault = \"refuse\"\n{more}\n");
+        daemon.reload(&node.containerd.address(), &lines);
+    };
+    configured(&mut node.daemon, "");
+    pull("allow").await.expect_err("the node has decided");
+    configured(&mut node.daemon, "pods-may-loosen = true");
+    let pulled = pull("allow").await.expect("the node lets pods decide").text;
+    assert_eq!(pulled, image.manifests[0].config.digest);
+    ours.remove(&pulled).await;
+
+    let unknown = pull("maybe").await.expect_err("means nothing");
+    assert_eq!(unknown.code(), tonic::Code::InvalidArgument, "{unknown}");
+    assert!(unknown.message().contains("\"refuse\", \"warn\" or \"allow\""), "{unknown}");
+}
