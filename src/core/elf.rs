@@ -2,7 +2,7 @@
 //!
 //! An image's labels say what it is for; the ELF header of its entrypoint says what it
 //! really is. [`Program::read`] works on an [`Extract`]: the first KiB of a file decides nearly
-//! always, and [`further`] names the few other places that say more. What lies outside of
+//! always, and [`further()`] names the few other places that say more. What lies outside of
 //! the extract is reported as unknown, never guessed.
 //!
 //! Everything here comes from strangers: every walk is over bytes that were kept, so their

@@ -5,7 +5,7 @@ use super::fleet::Image;
 use super::rootfs::{Cost, File};
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
-use crate::core::elf::Program;
+use crate::core::elf::{self, Program};
 use crate::core::extract::Extract;
 use crate::core::limits::Limits;
 use crate::core::manifest::{ImageConfig, Manifest};
@@ -105,22 +105,7 @@ fn contents(path: EntryPath, descriptor: &Descriptor, config: &str) -> Contents 
 }
 
 fn start(architecture: &str) -> Start {
-    let (class, order, machine): (u8, u8, u16) = match architecture {
-        "386" => (1, 1, 3),
-        "amd64" => (2, 1, 62),
-        "arm" => (1, 1, 40),
-        "arm64" => (2, 1, 183),
-        "s390x" => (2, 2, 22),
-        other => panic!("no header for {other}"),
-    };
-    let mut bytes = vec![0; 64];
-    bytes[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, order, 1]);
-    let half = |value: u16| if order == 1 { value.to_le_bytes() } else { value.to_be_bytes() };
-    bytes[16..18].copy_from_slice(&half(2));
-    bytes[18..20].copy_from_slice(&half(machine));
-    if architecture == "arm" {
-        bytes[36..40].copy_from_slice(&0x0500_0000_u32.to_le_bytes());
-    }
+    let bytes = elf::sample::Sample::of(architecture).bytes();
     let Ok(Program::Elf(binary)) = Program::parse(&bytes) else { panic!("a binary") };
     let file = File {
         asked: "/app".into(),
