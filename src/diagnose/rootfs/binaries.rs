@@ -22,6 +22,7 @@ impl Layers {
             if unreadable(&self.layers[index].descriptor).is_some() {
                 continue;
             }
+            self.turn_to(index);
             let found = self.layers[index].binaries(&limits)?;
             self.recount(index)?;
             let found = found.into_iter().flatten();

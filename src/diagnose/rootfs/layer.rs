@@ -255,6 +255,7 @@ impl Layer {
         self.forget_toc();
         self.rest();
         let mut found = HashMap::new();
+        let mut held = 0;
         for position in 0.. {
             let step = match self.names.get(position) {
                 None => self.next(limits)?,
@@ -268,6 +269,11 @@ impl Layer {
                 Step::Name => {}
                 Step::End => break,
                 Step::OverBudget => return Ok(None),
+            }
+            held += self.names.get(position).map_or(0, Name::cost);
+            if held > limits.tree_bytes {
+                let (layer, limit) = (self.number, limits.tree_bytes);
+                return Err(DiagnoseError::TooLarge { layer, what: "file names", limit });
             }
             let is_file = matches!(self.names.get(position), Some(Name { kind: Kind::File { size: 1.. }, .. }));
             let Some(walk) = self.walk.as_mut().filter(|_| is_file) else { continue };

@@ -161,6 +161,8 @@ fn loops_end_and_names_are_bounded() {
     let effort = Effort { limits: Limits { tree_bytes: 300, ..Limits::default() }, ..Effort::default() };
     let error = remote(&blobs, effort).look(&["/gone".into()]).expect_err("too many names");
     assert!(matches!(error, DiagnoseError::TooLarge { what: "file names", .. }), "{error}");
+    let error = remote(&blobs, effort).binaries(&mut |_| {}).expect_err("too many names");
+    assert!(matches!(error, DiagnoseError::TooLarge { what: "file names", .. }), "{error}");
 }
 
 /// The start of a 32-bit ARM program with data and sections far behind it.
