@@ -24,11 +24,9 @@ pub fn all(reference: &Reference, image: Image<'_>, nodes: &[Node]) -> Vec<Findi
     findings.extend(node::check(image, nodes));
     for contents in image.contents {
         let takes = |node: &&Node| image.taken(node).as_ref() == Some(&contents.path);
-        let takers: Vec<Node> = nodes.iter().filter(takes).cloned().collect();
+        let takers: Vec<&Node> = nodes.iter().filter(takes).collect();
         findings.extend(binary::check(reference, contents, &takers));
         findings.extend(files::check(contents));
-        let takers = nodes.iter().filter(|node| image.taken(node).as_ref() == Some(&contents.path));
-        findings.extend(binary::check(reference, contents, &takers.collect::<Vec<_>>()));
     }
     without_echoes(findings)
 }

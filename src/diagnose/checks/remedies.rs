@@ -28,12 +28,14 @@ pub(super) fn annotate(reference: &Reference, digest: &Digest, right: &Platform)
 /// Builds the image for a platform that it does not have, and for those that it has.
 pub(super) fn build(reference: &Reference, has: &[Platform], wanted: &Platform) -> Remedy {
     let linux = has.iter().filter(|platform| platform.os == "linux").chain([wanted]);
-    let platforms: Vec<String> = linux.map(|platform| word(&platform.to_string()).into_owned()).collect();
-    Remedy::new("build and push it for every platform that it is meant for").command(format!(
-        "docker buildx build --platform {} -t {} --push .",
-        platforms.join(","),
-        reference.familiar()
-    ))
+    let platforms: Vec<String> = linux.map(ToString::to_string).collect();
+    Remedy::new("build and push it for every platform that it is meant for").command(buildx(reference, &platforms))
+}
+
+/// The command that builds and pushes it for these.
+pub(super) fn buildx(reference: &Reference, platforms: &[String]) -> String {
+    let platforms = platforms.join(",");
+    format!("docker buildx build --platform {} -t {} --push .", word(&platforms), reference.familiar())
 }
 
 /// Makes the index anew of these manifests, platforms as their configs and programs say.

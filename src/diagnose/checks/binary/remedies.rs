@@ -97,7 +97,7 @@ impl<'a> Remedies<'a> {
 
     fn build(&self, text: &str, platforms: &[&str]) -> Remedy {
         let platforms: Vec<String> = platforms.iter().map(|platform| (*platform).to_owned()).collect();
-        Remedy { text: text.into(), ..remedies::build(self.reference, &platforms) }
+        Remedy::new(text).command(remedies::buildx(self.reference, &platforms))
     }
 
     /// A node cannot give what the program needs.
