@@ -150,7 +150,10 @@ impl Reference {
         let official =
             |rest: &'_ str| rest.strip_prefix("library/").filter(|name| !name.contains('/')).map(str::to_owned);
         let short = full.strip_prefix("docker.io/").map(|rest| official(rest).unwrap_or_else(|| rest.to_owned()));
-        short.unwrap_or(full)
+        // `docker.io/localhost/app` has no short form: its own first component would be the registry.
+        short
+            .filter(|_| !self.repository.split_once('/').is_some_and(|(first, _)| looks_like_registry(first)))
+            .unwrap_or(full)
     }
 }
 
@@ -350,6 +353,9 @@ mod tests {
         assert_eq!(reference.familiar(), format!("busybox:1@{DIGEST}"));
         assert_eq!("quay.io/x/y".parse::<Reference>().expect("well formed").familiar(), "quay.io/x/y:latest");
         assert_eq!("a/b".parse::<Reference>().expect("well formed").familiar(), "a/b:latest");
+        for long in ["docker.io/localhost/app:latest", "docker.io/a.b/c:latest"] {
+            assert_eq!(long.parse::<Reference>().expect("well formed").familiar(), long, "another registry without it");
+        }
     }
 
     proptest! {
