@@ -394,6 +394,10 @@ impl Endpoint {
         // `Url` drops the scheme's own port, which is the same place under a shorter name.
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the host is missing")?;
         let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        // `Url` takes characters that no request can have, and would fail then and there.
+        if authority.parse::<http::uri::Authority>().is_err() {
+            return Err("no host has such a name");
+        }
         // `Url` has resolved dots already; empty segments and the last slash are left.
         let segments: Vec<&str> = url.path().split('/').filter(|segment| !segment.is_empty()).collect();
         let mut path: String = segments.iter().map(|segment| format!("/{segment}")).collect();

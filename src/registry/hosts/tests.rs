@@ -190,6 +190,7 @@ fn malformed_files_are_errors_with_their_line() {
         ("server = \"ftp://x\"", 1),
         ("server = \"https://u:p@x\"", 1),
         ("\n[host.\"https://a b\"]\n", 2),
+        ("\n[host.\"https://a`b\"]\n", 2),
         ("\n[host.\"https://a\"]\ncapabilities = [\n\"pull\",\n\"fly\"]\n", 5),
         ("[host.\"https://a\"]\n\nca = 1\n", 3),
         ("[host.\"https://a\"]\n\nclient = [[\"a\"]]\n", 3),
