@@ -62,6 +62,14 @@ impl Node {
         }
     }
 
+    /// A node by the report that a caller brings along. It is held to what a file is held to.
+    ///
+    /// # Errors
+    /// What is wrong with the report.
+    pub fn reported(name: &str, report: &[u8]) -> Result<Self, String> {
+        Ok(Self { name: text::one_line(name, NAME), report: file::parse(report)? })
+    }
+
     /// The same without files: a platform, or a machine of the table.
     ///
     /// # Errors

@@ -17,17 +17,27 @@ const MAX_NODES: usize = 256;
 
 /// A request that cannot be answered as it is.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BadDoubt {
+pub enum BadDoubt {
+    /// It is about no image.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    /// A node's name stands for none.
     #[error(transparent)]
     Node(#[from] KnownError),
+    /// Some platforms and all of them.
     #[error("all_platforms and platforms contradict each other")]
     Platforms,
+    /// More than anybody has to ask about at a time.
     #[error("{0} nodes are more than {MAX_NODES}")]
     TooManyNodes(usize),
+    /// The report that came with a node is none.
     #[error("the report of node {name:?} cannot be read: {why}")]
-    Report { name: String, why: String },
+    Report {
+        /// What the caller calls it.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 impl Classify for BadDoubt {
@@ -54,29 +64,32 @@ impl Classify for BadDoubt {
     }
 }
 
-/// What a caller wants to know.
-pub(super) fn doubt(request: v1::DiagnoseRequest) -> Result<Doubt, BadDoubt> {
-    if request.all_platforms && !request.platforms.is_empty() {
-        return Err(BadDoubt::Platforms);
+impl TryFrom<v1::DiagnoseRequest> for Doubt {
+    type Error = BadDoubt;
+
+    fn try_from(request: v1::DiagnoseRequest) -> Result<Self, BadDoubt> {
+        if request.all_platforms && !request.platforms.is_empty() {
+            return Err(BadDoubt::Platforms);
+        }
+        if request.nodes.len() > MAX_NODES {
+            return Err(BadDoubt::TooManyNodes(request.nodes.len()));
+        }
+        let reference: Reference = request.reference.parse()?;
+        Ok(Self {
+            reference,
+            platforms: request.platforms,
+            all_platforms: request.all_platforms,
+            nodes: request.nodes.into_iter().map(node).collect::<Result<_, _>>()?,
+            deep: request.deep,
+            effort: match (request.deep, request.budget) {
+                (true, _) => Effort::everything(&Limits::default()),
+                (false, Some(bytes)) => Effort { per_layer: bytes, per_image: bytes, ..Effort::default() },
+                (false, None) => Effort::default(),
+            },
+            place: Place { namespace: convert::some(request.namespace), snapshotter: None },
+            credentials: convert::credentials(request.credentials),
+        })
     }
-    if request.nodes.len() > MAX_NODES {
-        return Err(BadDoubt::TooManyNodes(request.nodes.len()));
-    }
-    let reference: Reference = request.reference.parse()?;
-    Ok(Doubt {
-        reference,
-        platforms: request.platforms,
-        all_platforms: request.all_platforms,
-        nodes: request.nodes.into_iter().map(node).collect::<Result<_, _>>()?,
-        deep: request.deep,
-        effort: match (request.deep, request.budget) {
-            (true, _) => Effort::everything(&Limits::default()),
-            (false, Some(bytes)) => Effort { per_layer: bytes, per_image: bytes, ..Effort::default() },
-            (false, None) => Effort::default(),
-        },
-        place: Place { namespace: convert::some(request.namespace), snapshotter: None },
-        credentials: convert::credentials(request.credentials),
-    })
 }
 
 /// A name is never taken for a file: callers do not read the daemon's.
@@ -84,10 +97,8 @@ fn node(node: v1::Node) -> Result<Node, BadDoubt> {
     if node.report_json.is_empty() {
         return Ok(Node::known(&node.name)?);
     }
-    match serde_json::from_str(&node.report_json) {
-        Ok(report) => Ok(Node { name: node.name, report }),
-        Err(error) => Err(BadDoubt::Report { name: node.name, why: error.to_string() }),
-    }
+    let report = Node::reported(&node.name, node.report_json.as_bytes());
+    report.map_err(|why| BadDoubt::Report { name: node.name, why })
 }
 
 impl From<&Node> for v1::Node {

@@ -12,12 +12,12 @@ use tracing::Instrument as _;
 use super::events::Telling;
 use super::failure::{message_of, status};
 use super::v1::lighterman_server::{Lighterman, LightermanServer};
-use super::{convert, diagnosis, v1};
+use super::{convert, v1};
 use crate::core::error::{Blame, Classify, Kind};
 use crate::core::reference::{Reference, ReferenceError};
 use crate::core::trace::TraceContext;
 use crate::grpc::MAX_MESSAGE;
-use crate::pulls::{Door, Order, Place, Pulls, Question};
+use crate::pulls::{Door, Doubt, Order, Place, Pulls, Question};
 use crate::resolve::choice::{Level, OnMismatch};
 
 /// Events that wait for a client that reads slowly; the rest it misses.
@@ -146,7 +146,7 @@ impl Lighterman for Api {
     }
 
     async fn diagnose(&self, request: Request<v1::DiagnoseRequest>) -> Result<Response<v1::DiagnoseResponse>, Status> {
-        let doubt = diagnosis::doubt(request.into_inner()).map_err(|error| status(&error))?;
+        let doubt = Doubt::try_from(request.into_inner()).map_err(|error| status(&error))?;
         let report = Box::pin(self.pulls.diagnose(doubt)).await.map_err(|error| status(&error))?;
         Ok(Response::new((&report).into()))
     }

@@ -7,6 +7,7 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
+use super::diagnosis::BadDoubt;
 use super::events::{Telling, retell};
 use super::failure::{RemoteFailure, message_of, status};
 use super::{convert, v1};
@@ -15,8 +16,9 @@ use crate::core::digest::Digest;
 use crate::core::error::{Attempt, Blame, Classify, Kind};
 use crate::core::platform::Platform;
 use crate::fetch::progress::{Event, Observer};
+use crate::host::{Node, known};
 use crate::pull::{Layers, Planned, Pulled, Traffic};
-use crate::pulls::Done;
+use crate::pulls::{Done, Doubt};
 use crate::resolve::resolution::{Explained, ExplainedEntry, Prediction, Resolution};
 use crate::service::status::{grpc_code, kind_of_grpc};
 use crate::store::Tally;
@@ -229,4 +231,22 @@ async fn every_event_comes_back_and_bytes_are_added_up() {
         retell(message.expect("no error").event.expect("an event"), &heard).expect("means something");
     }
     assert_eq!(*heard.0.lock().expect("whole"), *told.0.lock().expect("whole"));
+}
+
+#[test]
+fn nodes_travel_by_their_reports_and_bad_reports_are_refused() {
+    let ask = |node: v1::Node| {
+        Doubt::try_from(v1::DiagnoseRequest { reference: "busybox".into(), nodes: vec![node], ..Default::default() })
+    };
+    for name in known::names() {
+        let node = Node::known(name).expect("is known");
+        assert_eq!(ask((&node).into()).expect("is understood").nodes, [node], "{name}");
+    }
+    let pi = Node::known("raspberry-pi-zero").expect("is known");
+    for (what, was, is) in [("pages", "4096", "0"), ("a bell", "armv6l", "\\u0007")] {
+        let mut message = v1::Node::from(&pi);
+        assert!(message.report_json.contains(was), "{}", message.report_json);
+        message.report_json = message.report_json.replace(was, is);
+        assert!(matches!(ask(message), Err(BadDoubt::Report { .. })), "{what}");
+    }
 }
