@@ -18,22 +18,24 @@ const MAX_PARAMETERS: usize = 16;
 
 /// One way to authenticate that a registry offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Challenge {
+pub struct Challenge {
     /// The scheme, in lower case.
-    pub(super) scheme: String,
+    pub scheme: String,
     /// Names in lower case, values without their quotes, in order.
     parameters: Vec<(String, String)>,
 }
 
 impl Challenge {
     /// The value of the first parameter called `name` (lower case).
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// Every challenge of a reply, in order.
-pub(super) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+#[must_use]
+pub fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     let mut found = Vec::new();
     for value in headers.get_all(WWW_AUTHENTICATE) {
         // Latin-1 bytes in a value are the registry's business; we only need the ASCII around them.

@@ -27,7 +27,7 @@
 
 mod authorizer;
 mod blob;
-mod challenge;
+pub mod challenge;
 mod client;
 pub mod credentials;
 mod dial;
@@ -37,7 +37,7 @@ mod listing;
 mod pace;
 mod plain;
 mod reach;
-mod reply;
+pub mod reply;
 mod secret;
 mod tls;
 mod token;

@@ -20,17 +20,20 @@ const MAX_ERRORS: usize = 3;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// The digest that the registry says the document has.
-pub(super) fn content_digest(headers: &HeaderMap) -> Option<Digest> {
+#[must_use]
+pub fn content_digest(headers: &HeaderMap) -> Option<Digest> {
     text(headers, &DOCKER_CONTENT_DIGEST)?.trim().parse().ok()
 }
 
 /// The media type of the document.
-pub(super) fn media_type(headers: &HeaderMap) -> Option<MediaType> {
+#[must_use]
+pub fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     text(headers, &CONTENT_TYPE).map(MediaType::parse)
 }
 
 /// `Content-Length`, which for HEAD no body tells.
-pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+#[must_use]
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     text(headers, &CONTENT_LENGTH)?.trim().parse().ok()
 }
 
@@ -39,7 +42,7 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 /// # Errors
 /// [`Reason::Digest`] where `target` is a digest and the registry names another, and
 /// [`Reason::TooLarge`] above `limit` bytes.
-pub(super) fn head_descriptor(headers: &HeaderMap, target: &str, limit: u64) -> Result<Option<Descriptor>, Reason> {
+pub fn head_descriptor(headers: &HeaderMap, target: &str, limit: u64) -> Result<Option<Descriptor>, Reason> {
     let asked: Option<Digest> = target.parse().ok();
     let answered = content_digest(headers);
     if let (Some(asked), Some(answered)) = (&asked, &answered)
@@ -59,7 +62,8 @@ pub(super) fn head_descriptor(headers: &HeaderMap, target: &str, limit: u64) -> 
 }
 
 /// How many bytes a blob has, from the reply to a request for all of it or for its first byte.
-pub(super) fn blob_size(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
+#[must_use]
+pub fn blob_size(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
     match status {
         StatusCode::OK => content_length(headers),
         StatusCode::PARTIAL_CONTENT => ContentRange::parse(text(headers, &CONTENT_RANGE)?)?.total,
@@ -78,7 +82,7 @@ pub(super) fn blob_size(status: StatusCode, headers: &HeaderMap) -> Option<u64> 
 /// The reason why this is not a reply to that request: [`Reason::Range`] where it is about the
 /// range, [`Reason::Size`] where the whole has another size. Statuses other than 200 and 206
 /// are the caller's.
-pub(super) fn blob_range(
+pub fn blob_range(
     status: StatusCode,
     headers: &HeaderMap,
     part: Option<&Range<u64>>,
@@ -115,7 +119,7 @@ pub(super) fn blob_range(
 
 /// What tells one version of a resource from another, RFC 9110 section 8.8.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Validator {
+pub enum Validator {
     /// An `ETag` that changes with every byte.
     Strong(HeaderValue),
     /// `Last-Modified`, where there is no strong `ETag`.
@@ -124,14 +128,16 @@ pub(super) enum Validator {
 
 impl Validator {
     /// The best one that a reply has.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
         let strong = headers.get(ETAG).filter(|etag| etag.as_bytes().starts_with(b"\""));
         let strong = strong.map(|etag| Self::Strong(etag.clone()));
         strong.or_else(|| headers.get(LAST_MODIFIED).map(|date| Self::Modified(date.clone())))
     }
 
     /// For `If-Range`, which takes strong ones only.
-    pub(super) fn strong(&self) -> Option<HeaderValue> {
+    #[must_use]
+    pub fn strong(&self) -> Option<HeaderValue> {
         match self {
             Self::Strong(etag) => Some(etag.clone()),
             Self::Modified(_) => None,
@@ -140,7 +146,8 @@ impl Validator {
 
     /// Whether two replies may be parts of the same version. Of different sorts of validator
     /// nothing can be said.
-    pub(super) fn agrees_with(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
         std::mem::discriminant(self) != std::mem::discriminant(other) || self == other
     }
 }
@@ -165,7 +172,8 @@ impl ContentRange {
 
 /// How long to wait before the next try, from `Retry-After`: seconds, or a date, which is
 /// measured against the reply's own `Date`, so that clocks need not agree.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = text(headers, &RETRY_AFTER)?.trim();
     let seconds = match value.parse::<u64>() {
         Ok(seconds) => seconds,
@@ -191,7 +199,8 @@ fn http_date(text: &str) -> Option<u64> {
 }
 
 /// The registry's own words: OCI's errors document, other JSON with a message, or a line of plain text.
-pub(super) fn message(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+#[must_use]
+pub fn message(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     let words = match serde_json::from_slice::<ErrorDocument>(body) {
         Ok(document) => document.words(),
         // Pages of proxies in HTML say nothing that the status does not.
@@ -239,7 +248,8 @@ impl ErrorDocument {
 
 /// A stranger's text made fit for a terminal and a log: one line, bounded, no control or
 /// direction-changing characters.
-pub(super) fn clean(text: &str) -> String {
+#[must_use]
+pub fn clean(text: &str) -> String {
     let harmless = |c: &char| !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}');
     let line = text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(harmless);
     let short: String = line.take(MAX_MESSAGE).collect();
