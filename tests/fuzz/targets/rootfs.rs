@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
     let layers = layers(data);
     let descriptors: Vec<_> = layers.iter().map(|bytes| memory::layer(bytes)).collect();
     let per_layer = 1 + sizes.below(6000) as u64;
-    let effort = Effort { per_layer, per_image: 2 * per_layer, beyond_start: per_layer % 2 == 0, limits };
+    let effort = Effort { per_layer, per_image: 2 * per_layer, beyond_start: per_layer.is_multiple_of(2), limits };
     let mut whole = memory::open(&descriptors, &layers, true, Effort::everything(&limits));
     let mut part = memory::open(&descriptors, &layers, false, effort);
     let merged = merge(&layers, &limits);
