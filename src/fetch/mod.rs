@@ -28,6 +28,7 @@ mod lag;
 mod lanes;
 mod ledger;
 pub mod progress;
+mod pushing;
 mod questions;
 mod reading;
 mod split;

@@ -43,8 +43,47 @@ struct Slot {
 
 type Slots = HashMap<(Grant, Option<Digest>), Arc<tokio::sync::Mutex<Slot>>>;
 
-/// A host (its origin as configured, and for whom it stands in) and a repository.
+/// A host (its origin as configured, and for whom it stands in), and what is done there.
 type Place = (String, String);
+
+/// What is to be done with a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scope {
+    repository: String,
+    /// To upload, and not only to read.
+    pushes: bool,
+    /// Another repository of the same registry that is read on the way.
+    from: Option<String>,
+}
+
+impl Scope {
+    /// To read.
+    pub(super) fn pull(repository: &Reference) -> Self {
+        Self { repository: repository.repository().to_owned(), pushes: false, from: None }
+    }
+
+    /// To upload.
+    pub(super) fn push(repository: &Reference) -> Self {
+        Self { pushes: true, ..Self::pull(repository) }
+    }
+
+    /// To upload what another repository has.
+    pub(super) fn mount(repository: &Reference, from: &Reference) -> Self {
+        Self { from: Some(from.repository().to_owned()), ..Self::push(repository) }
+    }
+
+    /// As token servers want it (distribution, "Token Scope Documentation").
+    fn texts(&self) -> impl Iterator<Item = String> {
+        let actions = if self.pushes { "pull,push" } else { "pull" };
+        let own = format!("repository:{}:{actions}", self.repository);
+        std::iter::once(own).chain(self.from.as_ref().map(|from| format!("repository:{from}:pull")))
+    }
+
+    /// Its name among what is known of a host: a token to read is not one to upload.
+    fn name(&self) -> String {
+        self.texts().collect::<Vec<_>>().join(" ")
+    }
+}
 
 /// The cache.
 pub(super) struct Authorizer {
@@ -88,35 +127,35 @@ impl Authorizer {
     }
 
     /// Takes note that the host answered what it was asked.
-    pub(super) fn answered(&self, host: &Host, repository: &Reference) {
-        let known = self.recall(host, repository);
+    pub(super) fn answered(&self, host: &Host, scope: &Scope) {
+        let known = self.recall(host, scope);
         if matches!(known, Some(Scheme::Fixed(_) | Scheme::Bearer { credential: Some(_), .. })) {
             let mut admitted = lock(&self.admitted);
             if admitted.len() >= MAX_REMEMBERED {
                 admitted.clear();
             }
-            admitted.insert(place(host, repository.repository()));
+            admitted.insert(place(host, &scope.name()));
         }
     }
 
     /// Whether the host has answered because of credentials, and not as it would anybody.
-    pub(super) fn was_admitted(&self, host: &Host, repository: &Reference) -> bool {
-        lock(&self.admitted).contains(&place(host, repository.repository()))
+    pub(super) fn was_admitted(&self, host: &Host, scope: &Scope) -> bool {
+        lock(&self.admitted).contains(&place(host, &scope.name()))
     }
 
     /// What to send to a host as far as is known; `None` before its first challenge.
     pub(super) async fn known(
         &self,
         host: &Host,
-        repository: &Reference,
+        scope: &Scope,
         patience: Duration,
     ) -> Result<Option<HeaderValue>, RegistryError> {
-        let Some(scheme) = self.recall(host, repository) else { return Ok(None) };
+        let Some(scheme) = self.recall(host, scope) else { return Ok(None) };
         match self.header(host, scheme, patience).await {
             // Stored credentials may have been renewed since: the next challenge reads them again.
             Err(error) if matches!(error.reason(), Reason::Refused { .. }) => {
                 let mut known = lock(&self.known);
-                known.remove(&place(host, repository.repository()));
+                known.remove(&place(host, &scope.name()));
                 known.remove(&place(host, ""));
                 Ok(None)
             }
@@ -128,11 +167,11 @@ impl Authorizer {
     pub(super) async fn answer(
         &self,
         host: &Host,
-        repository: &Reference,
+        scope: &Scope,
         rejection: Rejection<'_>,
     ) -> Result<HeaderValue, RegistryError> {
         if let Some(sent) = &rejection.sent {
-            self.forget(host, repository, sent).await;
+            self.forget(host, scope, sent).await;
         }
         let scheme = self.scheme(host, &rejection).await?;
         if let (Scheme::Fixed(header), Some(sent)) = (&scheme, &rejection.sent)
@@ -141,16 +180,16 @@ impl Authorizer {
             // The very same was refused just now.
             return Err(refused(host, rejection, Refusal::WithCredentials));
         }
-        self.remember(host, repository, &scheme);
-        self.header(host, scoped(scheme, repository), rejection.patience).await
+        self.remember(host, scope, &scheme);
+        self.header(host, scoped(scheme, scope), rejection.patience).await
     }
 
     /// The error for a 401 to a request that was answered for already.
-    pub(super) async fn refuse(&self, host: &Host, repository: &Reference, rejection: Rejection<'_>) -> RegistryError {
+    pub(super) async fn refuse(&self, host: &Host, scope: &Scope, rejection: Rejection<'_>) -> RegistryError {
         if let Some(sent) = &rejection.sent {
-            self.forget(host, repository, sent).await;
+            self.forget(host, scope, sent).await;
         }
-        let refusal = match self.recall(host, repository) {
+        let refusal = match self.recall(host, scope) {
             Some(Scheme::Bearer { credential: None, .. }) => Refusal::Anonymous,
             _ => Refusal::WithCredentials,
         };
@@ -200,13 +239,13 @@ impl Authorizer {
 
     /// How the host wants to be asked. Another repository of a known host is asked for in
     /// the same way, with its own scope.
-    fn recall(&self, host: &Host, repository: &Reference) -> Option<Scheme> {
+    fn recall(&self, host: &Host, scope: &Scope) -> Option<Scheme> {
         let known = lock(&self.known);
-        let found = known.get(&place(host, repository.repository())).or_else(|| known.get(&place(host, "")));
-        found.map(|scheme| scoped(scheme.clone(), repository))
+        let found = known.get(&place(host, &scope.name())).or_else(|| known.get(&place(host, "")));
+        found.map(|scheme| scoped(scheme.clone(), scope))
     }
 
-    fn remember(&self, host: &Host, repository: &Reference, scheme: &Scheme) {
+    fn remember(&self, host: &Host, scope: &Scope, scheme: &Scheme) {
         let mut known = lock(&self.known);
         if known.len() >= MAX_REMEMBERED {
             known.clear();
@@ -218,7 +257,7 @@ impl Authorizer {
             fixed @ Scheme::Fixed(_) => fixed,
         };
         known.insert(place(host, ""), anywhere);
-        known.insert(place(host, repository.repository()), scheme.clone());
+        known.insert(place(host, &scope.name()), scheme.clone());
     }
 
     async fn header(&self, host: &Host, scheme: Scheme, patience: Duration) -> Result<HeaderValue, RegistryError> {
@@ -271,8 +310,8 @@ impl Authorizer {
     }
 
     /// Drops the token that was refused, unless somebody has replaced it already.
-    async fn forget(&self, host: &Host, repository: &Reference, sent: &HeaderValue) {
-        if let Some(Scheme::Bearer { grant, credential }) = self.recall(host, repository) {
+    async fn forget(&self, host: &Host, scope: &Scope, sent: &HeaderValue) {
+        if let Some(Scheme::Bearer { grant, credential }) = self.recall(host, scope) {
             let slot = self.slot(&grant, credential.as_ref());
             let mut slot = slot.lock().await;
             if slot.token.as_ref().is_some_and(|token| token.authorization == *sent) {
@@ -298,21 +337,21 @@ fn refused(host: &Host, rejection: Rejection<'_>, refusal: Refusal) -> RegistryE
     RegistryError::new(&host.authority, rejection.subject, Stage::Auth, reason)
 }
 
-/// The scheme with the scope that pulling the repository needs, whatever the challenge says.
-fn scoped(scheme: Scheme, repository: &Reference) -> Scheme {
+/// The scheme with the scope that is needed, whatever the challenge says.
+fn scoped(scheme: Scheme, scope: &Scope) -> Scheme {
     match scheme {
         Scheme::Bearer { mut grant, credential } => {
-            grant.scopes.insert(format!("repository:{}:pull", repository.repository()));
+            grant.scopes.extend(scope.texts());
             Scheme::Bearer { grant, credential }
         }
         fixed @ Scheme::Fixed(_) => fixed,
     }
 }
 
-fn place(host: &Host, repository: &str) -> Place {
+fn place(host: &Host, scope: &str) -> Place {
     // The same host may be an upstream, with the explicit login, and somebody's mirror, without.
     let role = host.namespace.as_deref().unwrap_or_default();
-    (format!("{host} {role}"), repository.to_owned())
+    (format!("{host} {role}"), scope.to_owned())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -9,9 +9,10 @@ use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Url;
 
-use super::authorizer::{Authorizer, Rejection};
+use super::authorizer::{Authorizer, Rejection, Scope};
 use super::blob::{BlobSource, BlobStream};
 use super::challenge::challenges;
+use super::content::Content;
 use super::credentials::Credentials;
 use super::error::{Reason, RegistryError, Stage};
 use super::hosts::Host;
@@ -52,6 +53,7 @@ pub struct ManifestReply {
 }
 
 /// One question to one host.
+#[derive(Clone)]
 pub(super) struct Question<'a> {
     pub(super) host: &'a Host,
     pub(super) reference: &'a Reference,
@@ -62,6 +64,11 @@ pub(super) struct Question<'a> {
     pub(super) query: Vec<(String, String)>,
     pub(super) headers: HeaderMap,
     pub(super) lane: Lane,
+    /// What has to be allowed.
+    pub(super) scope: Scope,
+    pub(super) content: Content,
+    /// Where the host itself has said that this belongs, in place of `path` and `query`.
+    pub(super) place: Option<Url>,
 }
 
 impl Client {
@@ -109,7 +116,7 @@ impl Client {
     /// not as it would anybody.
     #[must_use]
     pub fn was_admitted(&self, host: &Host, reference: &Reference) -> bool {
-        self.authorizer.was_admitted(host, reference)
+        self.authorizer.was_admitted(host, &Scope::pull(reference))
     }
 
     /// Asks by HEAD which document a tag or digest stands for. `None` where the reply does
@@ -184,7 +191,10 @@ impl Client {
         descriptor: &Descriptor,
         headers: HeaderMap,
     ) -> Result<Reply, RegistryError> {
-        self.ask(&Question::blob(host, reference, descriptor, headers)).await
+        let digest = &descriptor.digest;
+        let subject = format!("blob {digest} of {}", reference.repository());
+        let question = Question::new(Method::GET, host, reference, (subject, format!("blobs/{digest}")));
+        self.ask(&Question { headers, lane: Lane::Blobs, ..question }).await
     }
 
     /// Asks where a host once redirected to; nothing goes there that is for the host only.
@@ -204,10 +214,19 @@ impl Client {
             strange: true,
             headers,
             private: HeaderMap::new(),
-            body: None,
+            content: Content::Nothing,
             patience: self.patience,
         };
         self.transport.send(&outgoing).await
+    }
+
+    /// Sends what is not for the host itself.
+    pub(super) async fn send_outgoing(&self, outgoing: &Outgoing<'_>) -> Result<Reply, RegistryError> {
+        self.transport.send(outgoing).await
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// How slowly a document may come.
@@ -225,8 +244,8 @@ impl Client {
 
     /// Sends a question, and again with what a 401 asks for.
     pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Reply, RegistryError> {
-        let Question { host, reference, .. } = question;
-        let known = self.authorizer.known(host, reference, self.patience).await?;
+        let Question { host, scope, .. } = question;
+        let known = self.authorizer.known(host, scope, self.patience).await?;
         let reply = self.send(question, known.clone()).await?;
         if !is_challenge(&reply) {
             return Ok(self.noted(question, reply));
@@ -234,7 +253,7 @@ impl Client {
         let (headers, message) = self.words(reply.response).await;
         let (subject, patience) = (question.subject.as_str(), self.patience);
         let rejection = Rejection { subject, headers: &headers, message, sent: known, patience };
-        let mut answer = self.authorizer.answer(host, reference, rejection).await?;
+        let mut answer = self.authorizer.answer(host, scope, rejection).await?;
         let mut replaced = false;
         loop {
             let reply = self.send(question, Some(answer.clone())).await?;
@@ -245,17 +264,17 @@ impl Client {
             let rejection = Rejection { subject, headers: &headers, message, sent: Some(answer), patience };
             // A token that the registry calls invalid, not insufficient, is worth one more.
             if replaced || !blames_token(&headers) {
-                return Err(self.authorizer.refuse(host, reference, rejection).await);
+                return Err(self.authorizer.refuse(host, scope, rejection).await);
             }
             replaced = true;
-            answer = self.authorizer.answer(host, reference, rejection).await?;
+            answer = self.authorizer.answer(host, scope, rejection).await?;
         }
     }
 
     /// The reply, once it is known who got a document.
     fn noted(&self, question: &Question<'_>, reply: Reply) -> Reply {
         if question.lane == Lane::Documents && reply.response.status().is_success() {
-            self.authorizer.answered(question.host, question.reference);
+            self.authorizer.answered(question.host, &question.scope);
         }
         reply
     }
@@ -274,7 +293,7 @@ impl Client {
             strange: false,
             headers: question.headers.clone(),
             private,
-            body: None,
+            content: question.content.clone(),
             patience: self.patience,
         };
         self.transport.send_to_host(&outgoing).await
@@ -288,12 +307,30 @@ impl Client {
         RegistryError::new(&from, subject, Stage::Request, reason)
     }
 
+    /// The error for a status that is no answer to a push.
+    pub(super) async fn not_taken(&self, subject: &str, reply: Reply) -> RegistryError {
+        let status = reply.response.status();
+        if !is_final(status) {
+            return self.status(subject, reply).await;
+        }
+        let from = reply.from;
+        let (_, message) = self.words(reply.response).await;
+        RegistryError::new(&from, subject, Stage::Request, Reason::NotTaken { status, message })
+    }
+
     async fn words(&self, response: reqwest::Response) -> (HeaderMap, Option<String>) {
         let headers = response.headers().clone();
         let body = read_some(response, self.limits.error_bytes).await;
         let message = reply::message(&headers, &body);
         (headers, message)
     }
+}
+
+/// Whether a registry that answers a push so would answer the same one so again, for a reason that
+/// no other status has a name for.
+fn is_final(status: StatusCode) -> bool {
+    let named = [401, 403, 404, 408, 429].contains(&status.as_u16());
+    (status.is_client_error() && !named) || status == StatusCode::NOT_IMPLEMENTED
 }
 
 /// A 401 of somebody that we were redirected to is not the registry's challenge.
@@ -311,18 +348,25 @@ impl<'a> Question<'a> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(MediaType::ACCEPT_MANIFESTS));
         let subject = format!("manifest {target} of {}", reference.repository());
-        let (path, query) = (format!("manifests/{target}"), Vec::new());
-        Self { host, reference, subject, method, path, query, headers, lane: Lane::Documents }
+        Self { headers, ..Self::new(method, host, reference, (subject, format!("manifests/{target}"))) }
     }
 
-    fn blob(host: &'a Host, reference: &'a Reference, descriptor: &Descriptor, headers: HeaderMap) -> Self {
-        let digest = &descriptor.digest;
-        let subject = format!("blob {digest} of {}", reference.repository());
-        let path = format!("blobs/{digest}");
-        Self { host, reference, subject, method: Method::GET, path, query: Vec::new(), headers, lane: Lane::Blobs }
+    /// About a document, for who may read the repository.
+    pub(super) fn new(
+        method: Method,
+        host: &'a Host,
+        reference: &'a Reference,
+        (subject, path): (String, String),
+    ) -> Self {
+        let (query, headers, scope) = (Vec::new(), HeaderMap::new(), Scope::pull(reference));
+        let (lane, content, place) = (Lane::Documents, Content::Nothing, None);
+        Self { host, reference, subject, method, path, query, headers, lane, scope, content, place }
     }
 
     fn url(&self, scheme: &str) -> Result<Url, RegistryError> {
+        if let Some(place) = &self.place {
+            return Ok(place.clone());
+        }
         let Host { authority, path, .. } = self.host;
         let text = format!("{scheme}://{authority}{path}/{}/{}", self.reference.repository(), self.path);
         let unusable = || RegistryError::new(authority, &self.subject, Stage::Setup, Reason::Url(text.clone()));

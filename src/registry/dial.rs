@@ -7,6 +7,7 @@
 //! after that and the longest time that connecting might have taken.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -19,16 +20,19 @@ tokio::task_local! {
 }
 
 /// What `sending` comes to, unless more than `patience` passes that is not spent on
-/// connecting; then `None`.
-pub(super) async fn within<T>(patience: Duration, sending: impl Future<Output = T>) -> Option<T> {
+/// connecting, nor on sending: `sent` grows meanwhile. Then `None`.
+pub(super) async fn within<T>(patience: Duration, sent: &AtomicU64, sending: impl Future<Output = T>) -> Option<T> {
     let dial = Arc::<Dial>::default();
     let mut sending = pin!(DIAL.scope(Arc::clone(&dial), sending));
     let mut left = patience;
+    let mut before = 0;
     loop {
         if let Ok(done) = tokio::time::timeout(left, &mut sending).await {
             return Some(done);
         }
-        left = dial.take();
+        let now = sent.load(Ordering::Relaxed);
+        left = if now > before { patience } else { dial.take() };
+        before = now;
         if left.is_zero() {
             return None;
         }
@@ -148,6 +152,7 @@ mod tests {
     #[tokio::test]
     async fn only_silence_wears_patience_out() {
         let never = Duration::from_secs(3600);
+        let within = async |patience, sending| within(patience, &AtomicU64::new(0), sending).await;
         assert_eq!(within(TICK, request(10 * TICK, Duration::ZERO)).await, Some(()), "connecting is no silence");
         assert_eq!(within(TICK, request(Duration::ZERO, never)).await, None);
         let asked = Instant::now();
@@ -164,6 +169,18 @@ mod tests {
             drop(TimeDials.layer(connecting).call(()));
             std::future::pending::<()>().await;
         };
-        assert_eq!(within(TICK, waiting).await, None);
+        assert_eq!(within(TICK, &AtomicU64::new(0), waiting).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_taken_is_no_silence() {
+        let sent = AtomicU64::new(0);
+        let sending = async {
+            for _ in 0..40 {
+                tokio::time::sleep(TICK / 4).await;
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        assert_eq!(within(TICK, &sent, sending).await, Some(()));
     }
 }

@@ -62,6 +62,14 @@ pub enum Reason {
         /// How long the registry asks us to wait.
         retry_after: Option<Duration>,
     },
+    /// The registry does not take what is pushed, and will not take it the next time either.
+    #[error("{status}{}", tail(.message.as_deref()))]
+    NotTaken {
+        /// 405 and 501 where it takes nothing at all, else what it has against this.
+        status: StatusCode,
+        /// The registry's own words.
+        message: Option<String>,
+    },
     /// The registry wants credentials and there are none for it.
     #[error("the registry asks for credentials and none are stored for it{}", tail(.message.as_deref()))]
     CredentialsMissing {
@@ -286,7 +294,9 @@ impl RegistryError {
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         match &self.0.reason {
-            Reason::Status { status, .. } | Reason::Refused { status, .. } => Some(*status),
+            Reason::Status { status, .. } | Reason::NotTaken { status, .. } | Reason::Refused { status, .. } => {
+                Some(*status)
+            }
             Reason::CredentialsMissing { .. } | Reason::Challenge { .. } => Some(StatusCode::UNAUTHORIZED),
             _ => None,
         }
@@ -306,6 +316,8 @@ impl Classify for RegistryError {
     fn kind(&self) -> Kind {
         match &self.0.reason {
             Reason::Status { status, .. } => kind_of(*status),
+            Reason::NotTaken { status, .. } if takes_nothing(*status) => Kind::PermissionDenied,
+            Reason::NotTaken { .. } => Kind::InvalidContent,
             Reason::CredentialsMissing { .. } | Reason::Refused { .. } | Reason::ClientCertificate { .. } => {
                 Kind::Unauthenticated
             }
@@ -329,9 +341,11 @@ impl Classify for RegistryError {
     fn blame(&self) -> Blame {
         match &self.0.reason {
             Reason::Status { .. } if self.kind() == Kind::RegistryUnavailable => Blame::Registry,
-            Reason::Challenge { .. } | Reason::Token { .. } | Reason::Redirect { .. } | Reason::Range { .. } => {
-                Blame::Registry
-            }
+            Reason::NotTaken { .. }
+            | Reason::Challenge { .. }
+            | Reason::Token { .. }
+            | Reason::Redirect { .. }
+            | Reason::Range { .. } => Blame::Registry,
             Reason::PlainHttp => Blame::Configuration,
             _ => self.kind().blame(),
         }
@@ -362,6 +376,9 @@ impl Classify for RegistryError {
             Reason::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => {
                 "wait, log in for a higher limit, or pull through a mirror (--mirror or hosts.toml)".into()
             }
+            Reason::NotTaken { status, .. } if takes_nothing(*status) => {
+                format!("{host} takes no pushes: it is read-only, or a cache of another registry; push to that one")
+            }
             Reason::Untrusted { .. } => format!(
                 "if you trust {host}, name the certificate of its authority with --tlscacert FILE or as 'ca' in hosts.toml"
             ),
@@ -388,6 +405,11 @@ impl Classify for RegistryError {
             _ => return None,
         })
     }
+}
+
+/// A read-only registry, or a cache.
+fn takes_nothing(status: StatusCode) -> bool {
+    matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED)
 }
 
 /// The command that stores a login; docker.io is its default.

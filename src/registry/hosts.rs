@@ -5,7 +5,8 @@
 //!
 //! Everything follows containerd (docs/hosts.md), but for these differences on purpose:
 //! a malformed `hosts.toml` or an unknown capability is an error that names file and line
-//! (containerd ignores the whole file), and capabilities are honoured for every request.
+//! (containerd ignores the whole file), capabilities are honoured for every request, and a mirror
+//! is pushed to only where its table grants `push` in so many words.
 //!
 //! **http or https.** https everywhere, with three exceptions: `--plain-http` and `http://`
 //! in a file are taken at their word; a registry on a loopback address and a port other
@@ -72,6 +73,8 @@ pub enum Operation {
     Pull,
     /// What refers to a manifest.
     Referrers,
+    /// To take what is uploaded.
+    Push,
 }
 
 /// What a host is good for.
@@ -125,6 +128,7 @@ impl Host {
             Operation::Resolve => self.capabilities.resolve,
             Operation::Pull => self.capabilities.pull,
             Operation::Referrers => self.capabilities.referrers,
+            Operation::Push => self.capabilities.push,
         }
     }
 
@@ -265,6 +269,8 @@ struct Endpoint {
 struct Entry {
     /// `None` for the registry of the reference itself.
     endpoint: Option<Endpoint>,
+    /// Stands beside the registry, and not in its place as `server` does.
+    is_mirror: bool,
     capabilities: Option<Capabilities>,
     headers: HeaderMap,
     authorities: Vec<Pem>,
@@ -284,7 +290,7 @@ pub fn hosts_for(reference: &Reference, options: &HostOptions) -> Result<Vec<Hos
     for url in &options.mirrors {
         let endpoint =
             mirror(url, options.plain_http).map_err(|problem| HostsError::Mirror { url: redacted(url), problem })?;
-        entries.push(Entry { endpoint: Some(endpoint), ..Entry::default() });
+        entries.push(Entry { endpoint: Some(endpoint), is_mirror: true, ..Entry::default() });
     }
     entries.extend(directory::entries(&options.hosts_dirs, registry)?.unwrap_or_else(|| vec![Entry::default()]));
     let hosts = entries.into_iter().map(|entry| complete(entry, registry, &common));
@@ -328,12 +334,14 @@ fn complete(entry: Entry, registry: &str, common: &Common) -> Host {
         identities.extend(common.identity.clone());
     }
     let verification = if skip { Verification::Skip } else { Verification::Full };
+    // What is uploaded to a mirror by accident, the registry never gets.
+    let usual = Capabilities { push: !entry.is_mirror || namespace.is_none(), ..Capabilities::ALL };
     Host {
         scheme: endpoint.scheme,
         authority: endpoint.authority,
         path: endpoint.path,
         // containerd ignores capabilities beside an absent `server`: the registry itself can do everything.
-        capabilities: entry.capabilities.filter(|_| told).unwrap_or(Capabilities::ALL),
+        capabilities: entry.capabilities.filter(|_| told).unwrap_or(usual),
         headers: entry.headers,
         tls: TlsSettings { verification, authorities, identities },
         dial_timeout: entry.dial_timeout,

@@ -9,7 +9,7 @@ use super::client::{Client, Question};
 use super::error::{Reason, RegistryError, Stage};
 use super::hosts::Host;
 use super::reply;
-use super::transport::{Lane, Reply, read_all, read_some};
+use super::transport::{Reply, read_all, read_some};
 use crate::core::descriptor::MediaType;
 use crate::core::digest::Digest;
 use crate::core::reference::Reference;
@@ -32,16 +32,8 @@ impl Client {
     /// # Errors
     /// [`RegistryError`]; a registry that does not tell the size is one.
     pub async fn head_blob(&self, host: &Host, reference: &Reference, digest: &Digest) -> Result<u64, RegistryError> {
-        let mut question = Question {
-            host,
-            reference,
-            subject: format!("blob {digest} of {}", reference.repository()),
-            method: Method::HEAD,
-            path: format!("blobs/{digest}"),
-            query: Vec::new(),
-            headers: HeaderMap::new(),
-            lane: Lane::Documents,
-        };
+        let subject = format!("blob {digest} of {}", reference.repository());
+        let mut question = Question::new(Method::HEAD, host, reference, (subject, format!("blobs/{digest}")));
         let reply = self.ask(&question).await?;
         let status = reply.response.status();
         if let Some(size) = reply::blob_size(status, reply.response.headers()) {
@@ -110,8 +102,7 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.extend(HeaderValue::from_str(accepted).map(|value| (ACCEPT, value)));
         let query = query.to_vec();
-        let question =
-            Question { host, reference, subject, method: Method::GET, path, query, headers, lane: Lane::Documents };
+        let question = Question { query, headers, ..Question::new(Method::GET, host, reference, (subject, path)) };
         let reply = self.ask(&question).await?;
         if reply.response.status() != StatusCode::OK {
             return Err(self.status(&question.subject, reply).await);

@@ -17,6 +17,7 @@
 //!   transport:  pool, TLS, redirects by hand
 //!   reply:      status and headers -> descriptor, range, error
 //! Client::source -> BlobSource::open(range)      one blob of one of them, in parts
+//! Client::put_manifest | mount | upload          one thing to one of them
 //! ```
 //!
 //! Credentials go to the host that they are for and nowhere else: see [`credentials`] for
@@ -29,6 +30,7 @@ mod authorizer;
 mod blob;
 mod challenge;
 mod client;
+mod content;
 pub mod credentials;
 mod dial;
 mod error;
@@ -36,6 +38,7 @@ pub mod hosts;
 mod listing;
 mod pace;
 mod plain;
+mod push;
 mod reach;
 mod reply;
 mod secret;
@@ -49,6 +52,7 @@ mod tests;
 
 pub use blob::{BlobSource, BlobStream};
 pub use client::{Client, ManifestReply};
+pub use content::Content;
 pub use credentials::{Audience, Credential, Credentials, CredentialsError};
 pub use error::{Reason, RegistryError, SizeClaim, Stage};
 pub use hosts::{Capabilities, ClientCertificate, Host, HostOptions, HostsError, Operation, Scheme, hosts_for};

@@ -15,6 +15,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::challenge::Challenge;
+use super::content::Content;
 use super::credentials::Credential;
 use super::error::{Reason, RegistryError, Stage};
 use super::hosts::Host;
@@ -184,7 +185,7 @@ impl Exchange<'_> {
             strange: false,
             headers,
             private,
-            body,
+            content: body.map_or(Content::Nothing, |body| Content::Bytes(body.into())),
             patience: self.patience,
         };
         self.transport.send(&outgoing).await

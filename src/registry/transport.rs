@@ -15,6 +15,7 @@
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::{Response, Url, redirect};
 use rustls::{AlertDescription, InvalidMessage};
 
+use super::content::Content;
 use super::dial;
 use super::error::{Reason, RegistryError, Stage};
 use super::hosts::{Host, Scheme, is_loopback};
@@ -73,8 +75,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) headers: HeaderMap,
     /// Headers for the origin of `url` only.
     pub(super) private: HeaderMap,
-    /// The body of a POST.
-    pub(super) body: Option<String>,
+    /// The body.
+    pub(super) content: Content,
     /// How long the head of the reply may take, once the host is reached.
     pub(super) patience: Duration,
 }
@@ -142,13 +144,14 @@ impl Transport {
             headers: outgoing.headers.clone(),
             private: outgoing.private.clone(),
             method: outgoing.method.clone(),
-            body: outgoing.body.clone(),
+            content: outgoing.content.clone(),
             ..*outgoing
         };
         self.send(&again).await
     }
 
-    /// Sends a request to its URL and follows redirects, of GET and HEAD.
+    /// Sends a request to its URL and follows redirects: of GET and HEAD all, of PUT those that
+    /// say that the same request belongs elsewhere, and none of others.
     pub(super) async fn send(&self, outgoing: &Outgoing<'_>) -> Result<Reply, RegistryError> {
         let mut url = outgoing.url.clone();
         let mut strange = outgoing.strange;
@@ -162,9 +165,6 @@ impl Transport {
                 return Ok(Reply { response, from, url, strange });
             }
             let next = target(&url, response.headers()).map_err(|(to, problem)| fail(to, problem))?;
-            if url.scheme() == "https" && next.scheme() == "http" && !is_local(&next) {
-                return Err(fail(authority(&next), "it leaves https for http"));
-            }
             // Reading the rest lets the connection be used again.
             read_some(response, REDIRECT_BODY).await;
             strange |= next.origin() != outgoing.url.origin();
@@ -187,12 +187,11 @@ impl Transport {
             headers.extend(outgoing.private.clone());
         }
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let mut request = client.request(outgoing.method.clone(), url.clone()).headers(headers);
-        if let Some(body) = &outgoing.body {
-            request = request.body(body.clone());
-        }
+        let sent = Arc::<AtomicU64>::default();
+        let request = client.request(outgoing.method.clone(), url.clone()).headers(headers);
+        let request = outgoing.content.attach(request, &sent);
         tracing::debug!(method = %outgoing.method, host = %from, path = url.path(), "request");
-        match dial::within(outgoing.patience, request.send()).await {
+        match dial::within(outgoing.patience, &sent, request.send()).await {
             Some(Ok(response)) => Ok(response),
             Some(Err(error)) => {
                 let (stage, reason) = diagnose(error, Stage::Request, connect);
@@ -266,16 +265,22 @@ fn speaks_no_tls(error: &RegistryError) -> bool {
 const REDIRECT_BODY: usize = 4096;
 
 fn follows(outgoing: &Outgoing<'_>, status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) && outgoing.method != Method::POST
+    match outgoing.method {
+        Method::GET | Method::HEAD => matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308),
+        Method::PUT => matches!(status.as_u16(), 307 | 308),
+        // The body of a POST may hold a password.
+        _ => false,
+    }
 }
 
-/// Where a redirect leads, or the text that leads nowhere.
-fn target(url: &Url, headers: &HeaderMap) -> Result<Url, (String, &'static str)> {
+/// Where a `Location` leads, or what is wrong with it and its host or text.
+pub(super) fn target(url: &Url, headers: &HeaderMap) -> Result<Url, (String, &'static str)> {
     let text =
         headers.get(LOCATION).and_then(|value| value.to_str().ok()).ok_or(("nowhere".to_owned(), "no Location"))?;
     // The text may hold a signed URL, so that only its host is fit for a message.
     let next = url.join(text).map_err(|_| ("a malformed URL".to_owned(), "not a URL"))?;
     match next.scheme() {
+        "http" if url.scheme() == "https" && !is_local(&next) => Err((authority(&next), "it leaves https for http")),
         "http" | "https" if next.has_host() => Ok(next),
         scheme => Err((reply::clean(scheme), "neither http nor https")),
     }

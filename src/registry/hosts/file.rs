@@ -27,7 +27,7 @@ pub(super) fn entries(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>, HostsErro
     for (name, table) in root.host.0 {
         let rule = table.path_rule();
         let endpoint = reader.endpoint(&name, rule)?;
-        entries.push(Entry { endpoint: Some(endpoint), ..reader.entry(table)? });
+        entries.push(Entry { endpoint: Some(endpoint), is_mirror: true, ..reader.entry(table)? });
     }
     let endpoint = match root.server.filter(|server| !server.get_ref().is_empty()) {
         Some(text) => Some(reader.endpoint(&text, server.path_rule())?),
@@ -112,6 +112,7 @@ impl Reader<'_> {
     fn entry(&self, table: Table) -> Result<Entry, HostsError> {
         Ok(Entry {
             endpoint: None,
+            is_mirror: false,
             capabilities: self.capabilities(&table.capabilities)?,
             headers: table.header.map(|header| self.headers(&header)).transpose()?.unwrap_or_default(),
             authorities: table.ca.map(|ca| self.authorities(&ca)).transpose()?.unwrap_or_default(),

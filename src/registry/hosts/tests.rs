@@ -321,3 +321,25 @@ fn nobody_is_led_to_himself() {
         assert!(hosts.last().is_some_and(Host::is_upstream));
     }
 }
+
+#[test]
+fn a_mirror_is_pushed_to_only_where_its_table_says_so() {
+    let takers = |text: &str, mirrors: &[&str]| {
+        let (_directory, options) = certs_d("registry.example", text);
+        let options = HostOptions { mirrors: mirrors.iter().map(|&url| url.into()).collect(), ..options };
+        let hosts = hosts_for(&reference("registry.example/a"), &options).expect("hosts");
+        let takers = hosts.iter().filter(|host| host.can(Operation::Push)).map(|host| host.authority.clone());
+        takers.collect::<Vec<_>>()
+    };
+    let mirror = "[host.\"https://mirror.example\"]\n";
+    assert_eq!(takers("", &["mirror.example"]), ["registry.example"]);
+    assert_eq!(takers(mirror, &[]), ["registry.example"]);
+    let granted = format!("{mirror}capabilities = [\"pull\", \"push\"]\n");
+    assert_eq!(takers(&granted, &[]), ["mirror.example", "registry.example"]);
+    let own = "[host.\"https://registry.example\"]\n";
+    assert_eq!(takers(own, &[]), ["registry.example", "registry.example"]);
+    let server = format!("server = \"https://proxy.example\"\n{mirror}");
+    assert_eq!(takers(&server, &[]), ["proxy.example"], "it stands in the registry's place");
+    let read_only = format!("server = \"https://registry.example\"\ncapabilities = [\"pull\", \"resolve\"]\n{mirror}");
+    assert!(takers(&read_only, &[]).is_empty());
+}
