@@ -9,6 +9,7 @@
 
 pub mod descriptor;
 pub mod digest;
+pub mod draft;
 pub mod duration;
 pub mod elf;
 pub mod error;

@@ -1,5 +1,7 @@
 //! Text that goes where there is one line for it, or so many bytes and no more.
 
+use std::borrow::Cow;
+
 /// The text, or as much of it as fits into `most` bytes, with an ellipsis behind it then.
 #[must_use]
 pub fn cut(text: &str, most: usize) -> String {
@@ -17,6 +19,18 @@ pub fn one_line(text: &str, most: usize) -> String {
     cut(&clean.split_whitespace().collect::<Vec<_>>().join(" "), most)
 }
 
+/// The text as one word of a POSIX shell, in quotes where it needs them, without what steers
+/// terminals: such a word is shown before somebody pastes it.
+#[must_use]
+pub fn shell_word(text: &str) -> Cow<'_, str> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(&b);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let shown: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    Cow::Owned(format!("'{}'", shown.replace('\'', "'\\''")))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -31,6 +45,22 @@ mod tests {
             assert_eq!(cut(text, most), expected, "{text:?} in {most}");
         }
         assert_eq!(one_line("two\nlines\r\n of\t it\u{1b}[0m ", 100), "two lines of it [0m");
+    }
+
+    #[test]
+    fn words_of_a_shell() {
+        let cases = [
+            ("registry.example:5000/app@sha256:00", "registry.example:5000/app@sha256:00"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("$(id)", "'$(id)'"),
+            ("~root", "'~root'"),
+            ("a\u{1b}[0m\n", "'a[0m'"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(shell_word(text), expected);
+        }
     }
 
     proptest! {
