@@ -26,6 +26,7 @@ pub mod inspect;
 pub mod layer;
 pub mod needs;
 mod others;
+pub mod repair;
 pub mod report;
 pub mod rootfs;
 pub mod runs;
