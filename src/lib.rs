@@ -19,6 +19,7 @@
 //! unpack     layers to snapshots
 //! diagnose   what an image claims against what is in it
 //! resolve    reference to manifest, or a refusal that says what to do
+//! publish    an index into a registry: made, corrected, shown, pushed when told to
 //! pull       the use case: resolve, fetch, unpack, name
 //! pulls      every pull of a daemon: shared engine and containerd, the list of what is under way
 //! service    protocol adapters: own gRPC API, CRI, the mirror, a differ; error kind to codes
@@ -49,6 +50,7 @@ pub mod grpc;
 pub mod host;
 pub mod loopback;
 pub mod node;
+pub mod publish;
 pub mod pull;
 #[cfg(feature = "containerd")]
 pub mod pulls;

@@ -8,6 +8,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::completions::{CompletionsArgs, ManArgs};
 use super::diagnose::DiagnoseArgs;
+use super::manifest::ManifestArgs;
 use super::setup::SetupArgs;
 use crate::config::{self, FileConfig};
 use crate::unpack::options::{Extractor, Start};
@@ -27,7 +28,7 @@ Exit codes:
   67  platform: nothing for this node, or the image is for another one
   69  unavailable: registry or containerd cannot be reached
   70  a bug in lighterman
-  73  the destination is no OCI layout, or not writable
+  73  the destination is no OCI layout, is not writable, or was changed by somebody else meanwhile
   74  local disk: I/O error, no space left
   75  try again later: rate limit, timeout
   76  the registry's certificate is not trusted
@@ -150,6 +151,8 @@ pub(super) enum Command {
     Diagnose(DiagnoseArgs),
     /// Verify an image that was pulled, and show what it is
     Inspect(InspectArgs),
+    /// Look at, make, correct and push the indexes of multi-arch images
+    Manifest(ManifestArgs),
     /// Check the configuration, or show what holds
     Config(super::config::ConfigArgs),
     /// Tell containerd whether this node can run an image: its image verifier

@@ -14,6 +14,7 @@ mod doctor;
 mod explain;
 pub mod host;
 mod inspect;
+mod manifest;
 mod progress;
 mod pull;
 mod report;
@@ -101,6 +102,7 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
             Command::Cancel(args) => daemon::cancel(&context, &args).await,
             Command::Diagnose(args) => diagnose::run(&context, &args).await,
             Command::Inspect(args) => inspect::run(&context, &args).await,
+            Command::Manifest(args) => manifest::run(&context, &args).await,
             Command::Demo => demo::run(&context).await,
             // It needs no runtime, and was run above.
             Command::Config(_) => Ok(()),

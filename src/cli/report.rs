@@ -53,6 +53,14 @@ pub(super) fn result(text: &str) {
     let _ = stdout.flush();
 }
 
+/// Prints a document as it is, byte for byte.
+pub(super) fn document(bytes: &[u8]) {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(bytes);
+    let _ = stdout.flush();
+}
+
 /// The fields of both objects.
 pub(super) fn merge(mut into: Value, from: Value) -> Value {
     if let (Value::Object(into), Value::Object(from)) = (&mut into, from) {

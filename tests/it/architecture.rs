@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 15] = [
     &["resolve"],
     &["unpack"],
     &["diagnose"],
-    &["pull"],
+    &["publish", "pull"],
     &["pulls"],
     &["service", "telemetry"],
     &["config"],

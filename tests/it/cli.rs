@@ -9,7 +9,7 @@ use crate::support::registry::Registry;
 fn help_shows_every_command_with_defaults_and_examples() {
     let user = Lighterman::new();
     let overview = user.run(&["--help"]).succeeds();
-    for command in ["host", "resolve", "pull", "inspect", "config", "demo"] {
+    for command in ["host", "resolve", "pull", "inspect", "manifest", "config", "demo"] {
         assert!(overview.stdout.contains(command), "{}", overview.stdout);
         let help = user.run(&[command, "--help"]).succeeds();
         assert!(help.stdout.contains("Usage: lighterman"), "{command}: {}", help.stdout);
