@@ -28,6 +28,7 @@ mod health;
 mod hosts;
 mod interrupt;
 mod logs;
+mod manifest;
 #[cfg(feature = "containerd")]
 mod metrics;
 #[cfg(feature = "containerd")]

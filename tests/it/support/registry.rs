@@ -88,10 +88,22 @@ impl Registry {
         registry
     }
 
+    /// The same registry, with what it has, in its maintenance mode: it takes nothing. It has
+    /// another address.
+    pub(crate) fn read_only(mut self) -> Self {
+        self.end();
+        let dir = std::mem::replace(&mut self.dir, new_dir());
+        Self::start_with(dir, ", maintenance: {readonly: {enabled: true}}", "", "")
+    }
+
     fn start(dir: TempDir, http: &str, auth: &str) -> Self {
+        Self::start_with(dir, "", http, auth)
+    }
+
+    fn start_with(dir: TempDir, more: &str, http: &str, auth: &str) -> Self {
         let storage = dir.path().join("storage");
         let config = format!(
-            "version: 0.1\nlog: {{level: info, formatter: text}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+            "version: 0.1\nlog: {{level: info, formatter: text}}\nstorage: {{filesystem: {{rootdirectory: {}}}{more}}}\n\
              http: {{addr: \"127.0.0.1:0\", secret: not-a-secret{http}}}\n{auth}",
             storage.display()
         );

@@ -33,6 +33,8 @@ pub(crate) enum Policy {
     Users,
     /// [`USER`] may pull, by GET only: the server does not know OAuth2's POST.
     UsersByGet,
+    /// [`USER`] may pull and push, everybody else may pull.
+    Writers,
 }
 
 /// One request for a token.
@@ -109,7 +111,7 @@ impl TokenServer {
 
     /// A token for the tests' own client: push and pull of the fixtures' repository names.
     pub(crate) fn master_key(&self) -> String {
-        let access: Vec<Value> = ["app", "private/app", "library/busybox"]
+        let access: Vec<Value> = ["app", "parts", "private/app", "library/busybox"]
             .map(|name| json!({ "type": "repository", "name": name, "actions": ["pull", "push"] }))
             .into();
         self.desk.sign("test", &access, 3600)
@@ -204,19 +206,23 @@ impl Desk {
             return (StatusCode::UNAUTHORIZED, json!({ "details": "wrong user name or password" }));
         }
         // As real servers do: nobody gets a token too, only one that opens nothing.
-        let granted = known || self.policy == Policy::Anonymous;
+        let granted = known || matches!(self.policy, Policy::Anonymous | Policy::Writers);
+        let writes = known && self.policy == Policy::Writers;
         let access: Vec<Value> =
-            if granted { scopes.iter().filter_map(|s| pull_access(s)).collect() } else { Vec::new() };
+            if granted { scopes.iter().filter_map(|s| access(s, writes)).collect() } else { Vec::new() };
         let token = self.sign(&user, &access, self.next_lifetime());
         (StatusCode::OK, json!({ "token": token, "access_token": token, "expires_in": 300 }))
     }
 }
 
-/// `repository:NAME:pull` as an access entry; `private/…` never opens.
-fn pull_access(scope: &str) -> Option<Value> {
+/// `repository:NAME:pull` as an access entry, `repository:NAME:pull,push` for who may do that;
+/// `private/…` never opens.
+fn access(scope: &str, writes: bool) -> Option<Value> {
     let (name, actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
     let pull = actions.split(',').any(|action| action == "pull") && !name.starts_with("private/");
-    pull.then(|| json!({ "type": "repository", "name": name, "actions": ["pull"] }))
+    let push = writes && actions.split(',').any(|action| action == "push");
+    let actions: &[&str] = if push { &["pull", "push"] } else { &["pull"] };
+    pull.then(|| json!({ "type": "repository", "name": name, "actions": actions }))
 }
 
 fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
