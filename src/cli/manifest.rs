@@ -171,7 +171,7 @@ async fn finish(context: &Context, registries: &Registries, prepared: Prepared, 
     let platforms: Vec<Platform> = publication.draft.entries().into_iter().filter_map(|entry| entry.platform).collect();
     notes.extend(repair::reach(&platforms));
     let publisher = Publisher { registries };
-    let elsewhere = publisher.rehearse(&publication).await?;
+    let elsewhere = Box::pin(publisher.rehearse(&publication)).await?;
     let shown = show::Shown { publication: &publication, base: base.as_ref(), notes: &notes, elsewhere: &elsewhere };
     let json = context.global.json;
     if !json && then.push {

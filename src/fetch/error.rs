@@ -209,9 +209,11 @@ impl Classify for FetchError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Failed { cause, .. } => cause.hint(),
-            Self::NoHost { .. } => {
-                Some("grant \"pull\" and \"resolve\" to a host in hosts.toml, or name it with --mirror".into())
-            }
+            Self::NoHost { .. } => Some(
+                "grant \"pull\" and \"resolve\", or \"push\" to be pushed to, to a host in hosts.toml; --mirror names \
+                     another host to pull from"
+                    .into(),
+            ),
         }
     }
 

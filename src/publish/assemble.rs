@@ -56,7 +56,7 @@ pub async fn assemble(
     let mut sources = BTreeMap::new();
     let mut notes = Vec::new();
     for child in children {
-        for entry in entries_of(registries, child, &mut notes).await? {
+        for entry in Box::pin(entries_of(registries, child, &mut notes)).await? {
             if let Ok(Descriptor { digest, .. }) = serde_json::from_value(entry.clone()) {
                 sources.insert(digest.clone(), child.reference.with_digest(digest));
             }
@@ -82,7 +82,7 @@ async fn entries_of(
 ) -> Result<Vec<Value>, PublishError> {
     let fetcher = registries.of(&child.reference)?;
     let resolver = Resolver { fetcher, store: None, check_access: false, limits: *registries.limits() };
-    let mut image = resolver.image(&child.reference, Reading::Everything).await?;
+    let mut image = Box::pin(resolver.image(&child.reference, Reading::Everything)).await?;
     match &image.content {
         Root::Index(_) => {
             if let Some(platform) = child.platform.clone() {

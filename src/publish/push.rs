@@ -73,8 +73,8 @@ impl Publisher<'_> {
         if self.stands_for(target, reference).await?.as_ref() == Some(&digest) {
             return Ok(Pushed { digest, replaced, already: true, brought: Vec::new() });
         }
-        let elsewhere = self.rehearse(publication).await?;
-        let brought = self.bring(target, reference, elsewhere).await?;
+        let elsewhere = Box::pin(self.rehearse(publication)).await?;
+        let brought = Box::pin(self.bring(target, reference, elsewhere)).await?;
         // Under its digest first: what the registry does not take shows before the tag is touched.
         let pushed = target.push_document(reference, draft.media_type(), &document).await;
         pushed.map_err(push_error(&digest, reference))?;
