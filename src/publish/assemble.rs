@@ -86,7 +86,10 @@ async fn entries_of(
     match &image.content {
         Root::Index(_) => {
             if let Some(platform) = child.platform.clone() {
-                return Err(PublishError::PlatformOfIndex { child: child.reference.familiar(), platform });
+                return Err(PublishError::PlatformOfIndex {
+                    child: child.reference.familiar(),
+                    platform: platform.into(),
+                });
             }
             Ok(listed(&image))
         }
@@ -147,9 +150,12 @@ fn platform_of(child: &Child, contents: &Contents, notes: &mut Vec<String>) -> R
     let Some(platform) = &child.platform else {
         return match inside {
             Truth::Known { platform, .. } => Ok(platform),
-            Truth::Contradiction { config, binary, shown_by } => {
-                Err(PublishError::Contradiction { child: name(), config, binary, shown_by })
-            }
+            Truth::Contradiction { config, binary, shown_by } => Err(PublishError::Contradiction {
+                child: name(),
+                config: config.into(),
+                binary: binary.into(),
+                shown_by,
+            }),
             Truth::Unknown => Err(PublishError::NoPlatform { child: name() }),
         };
     };

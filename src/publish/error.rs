@@ -68,9 +68,9 @@ pub enum PublishError {
         /// The image.
         child: String,
         /// What the config names.
-        config: Platform,
+        config: Box<Platform>,
         /// What the binary is built for.
-        binary: Platform,
+        binary: Box<Platform>,
         /// The binary, in words.
         shown_by: String,
     },
@@ -86,7 +86,7 @@ pub enum PublishError {
         /// As given.
         child: String,
         /// What was asked for.
-        platform: Platform,
+        platform: Box<Platform>,
     },
     /// Children that are nowhere.
     #[error("{repository} lacks {}, which the index names", list(.missing))]

@@ -122,11 +122,15 @@ pub(super) fn check(entry: &Value) -> Result<(), DraftError> {
         return Err(DraftError::Incomplete { platform: value.to_string() });
     }
     if let Some(problem) = architecture_problem(&platform) {
-        return Err(DraftError::Wrong { platform, why: problem.why, right: problem.right });
+        return Err(DraftError::Wrong {
+            platform: platform.into(),
+            why: problem.why,
+            right: problem.right.map(Box::new),
+        });
     }
     if let Some(problem) = variant_problem(&platform) {
-        let right = problem.right.map(|variant| Platform { variant, ..platform.clone() });
-        return Err(DraftError::Wrong { platform, why: problem.why, right });
+        let right = problem.right.map(|variant| Box::new(Platform { variant, ..platform.clone() }));
+        return Err(DraftError::Wrong { platform: platform.into(), why: problem.why, right });
     }
     Ok(())
 }

@@ -41,11 +41,11 @@ pub enum DraftError {
     #[error("{platform} is not written into an index: {why}")]
     Wrong {
         /// What was asked for.
-        platform: Platform,
+        platform: Box<Platform>,
         /// What is wrong with it.
         why: String,
         /// What was meant, where that can be told.
-        right: Option<Platform>,
+        right: Option<Box<Platform>>,
     },
 }
 
