@@ -16,7 +16,7 @@ use crate::diagnose::contents::{Contents, Start};
 use crate::diagnose::finding::{Finding, Id, Severity};
 use crate::diagnose::rootfs::directories::Directories;
 use crate::diagnose::runs::{self, Node};
-use crate::diagnose::{DiagnoseError, start};
+use crate::diagnose::{DiagnoseError, checks, start};
 use crate::fetch::progress::Event;
 use crate::host::{Binfmt, Execution, HostReport};
 use crate::resolve::ResolveError;
@@ -154,7 +154,7 @@ fn verdicts(
     let broken = promised && is_no(runs::on(contents, report));
     let node = Node::this(report.clone());
     let nodes: &[Node] = if promised { &[node] } else { &[] };
-    let mut found = check(reference, contents, nodes);
+    let mut found = checks::binary::check(reference, contents, nodes);
     found.retain(|finding| match finding.severity {
         Severity::Error => true,
         Severity::Warning => broken || finding.node.is_some(),
@@ -164,18 +164,6 @@ fn verdicts(
     let action = stance.on(Shown::Program);
     let judged = |(index, finding)| (finding, if broken && index == 0 { action } else { action.min(Action::Warn) });
     found.into_iter().enumerate().map(judged).collect()
-}
-
-fn check(_reference: &Reference, contents: &Contents, nodes: &[Node]) -> Vec<Finding> {
-    let mut found = Vec::new();
-    for node in nodes {
-        if let (Execution::No { reason }, Some((file, binary))) = (runs::on(contents, &node.report), contents.binary())
-        {
-            let message = format!("{} is {binary}: {reason}", file.path);
-            found.push(Finding::new(Id::ConfigVsElf, Severity::Error, message).on(&node.name));
-        }
-    }
-    found
 }
 
 /// What an unpacked image starts, looked at on a thread that may block.

@@ -36,6 +36,7 @@ pub(in crate::diagnose) fn image(claimed: &str, program: &Sample) -> Contents {
         stopped: None,
         shell: None,
         loader: None,
+        others: Vec::new(),
         distribution: None,
         others: Default::default(),
         cost: Cost::default(),

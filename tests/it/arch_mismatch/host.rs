@@ -34,36 +34,47 @@ fn westmere() -> LocalHost {
     }))
 }
 
-/// A static x86-64 program with a note that demands these levels: bit 0 is the baseline.
-fn demanding(levels: u32) -> Vec<u8> {
-    let mut property = Vec::new();
-    for word in [0xc000_8002_u32, 4, levels, 0] {
-        property.extend(word.to_le_bytes());
-    }
-    let mut note = Vec::new();
-    for word in [4, 16, 5_u32] {
-        note.extend(word.to_le_bytes());
-    }
-    note.extend(b"GNU\0");
-    note.extend(property);
-    let (header, segment) = (64_u64, 56_u64);
-    let at = header + 2 * segment;
-    let size = at + note.len() as u64;
+/// A static x86-64 program with a note that demands these levels, bit 0 being the baseline, and Go's
+/// description of how it was built, where there is one.
+fn program(levels: u32, settings: Option<&str>) -> Vec<u8> {
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let note = [words(&[4, 16, 5]), b"GNU\0".to_vec(), words(&[0xc000_8002, 4, levels, 0])].concat();
+    let build = settings.map(described).unwrap_or_default();
+    let (header, segment) = (64, 56);
+    let at_note: u64 = header + 3 * segment;
+    let at_build = (at_note + note.len() as u64).next_multiple_of(16);
+    let code = (1_u32, 5_u32, 0, at_build, 0x40_0000);
+    let data = (1, 6, at_build, build.len() as u64, 0x60_0000);
+    let noted = (4, 4, at_note, note.len() as u64, 0x40_0000);
     let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     file.extend([2_u16, 62].map(u16::to_le_bytes).concat());
-    file.extend(1_u32.to_le_bytes());
-    file.extend([0x40_0000 + at, header, 0].map(u64::to_le_bytes).concat());
-    file.extend(0_u32.to_le_bytes());
-    file.extend([64_u16, 56, 2, 0, 0, 0].map(u16::to_le_bytes).concat());
-    for (kind, offset, length, align) in [(1_u32, 0, size, 4096_u64), (4, at, note.len() as u64, 8)] {
-        file.extend(kind.to_le_bytes());
-        file.extend(5_u32.to_le_bytes());
-        file.extend(
-            [offset, 0x40_0000 + offset, 0x40_0000 + offset, length, length, align].map(u64::to_le_bytes).concat(),
-        );
+    file.extend(words(&[1]));
+    file.extend([0x40_0000 + at_note, header, 0].map(u64::to_le_bytes).concat());
+    file.extend(words(&[0]));
+    file.extend([64_u16, 56, 3, 0, 0, 0].map(u16::to_le_bytes).concat());
+    for (kind, flags, offset, length, base) in [code, data, noted] {
+        file.extend(words(&[kind, flags]));
+        let align = if kind == 1 { 4096 } else { 8 };
+        file.extend([offset, base + offset, base + offset, length, length, align].map(u64::to_le_bytes).concat());
     }
     file.extend(note);
+    file.resize(usize::try_from(at_build).expect("a short file"), 0);
+    file.extend(build);
     file
+}
+
+/// What Go 1.18 and newer write at the start of a program's data.
+fn described(settings: &str) -> Vec<u8> {
+    let text = |bytes: &[u8]| {
+        let length = bytes.len();
+        assert!(length < 1 << 14, "two bytes of length");
+        let (low, high) = ((length & 0x7f) as u8 | 0x80, (length >> 7) as u8);
+        [&[low, high], bytes].concat()
+    };
+    let modules = [&[0x30; 16][..], settings.as_bytes(), &[0xf9; 16]].concat();
+    let mut header = b"\xff Go buildinf:\x08\x02".to_vec();
+    header.resize(32, 0);
+    [header, text(b"go1.22.3"), text(&modules)].concat()
 }
 
 fn image(program: &[u8], variant: &str) -> Image {
@@ -94,9 +105,38 @@ async fn pull(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_says_it_is_for_a_later_cpu_is_warned_of_or_refused() {
+    let (containerd, registry, host) = (ContainerdDaemon::start(), Registry::plain(), westmere());
+    let push = |program: &[u8], name: &str| tokio::task::block_in_place(|| registry.push(&image(program, ""), name));
+    let built =
+        |level: &str| program(1, Some(&format!("build\tCGO_ENABLED=0\nbuild\tGOARCH=amd64\nbuild\tGOAMD64={level}\n")));
+    let (v2, v4) = (push(&built("v2"), "app:2"), push(&built("v4"), "app:4"));
+    let pulled = pull(&containerd, &host, (&v2, Action::Refuse.into())).await.expect("runs here");
+    assert_eq!(pulled.warnings, [""; 0]);
+    let pulled = pull(&containerd, &host, (&v4, Stance::default())).await.expect("is warned of");
+    let [warning] = pulled.warnings.try_into().expect("one warning");
+    assert!(warning.contains("ISA-001") && warning.contains("v4"), "{warning}");
+    containerd.ctr_prints(&["images", "rm", "--sync", &v4]);
+    let refused = pull(&containerd, &host, (&v4, Action::Refuse.into())).await.expect_err("is refused");
+    assert!(refused.to_string().contains("ISA-001"), "{refused}");
+    assert!(!containerd.ctr_prints(&["images", "ls", "-q"]).contains(&v4));
+}
+
+/// Linkers take such notes over from any object that they link, so they prove nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_of_a_level_is_a_hint_and_refuses_nothing() {
+    let (containerd, registry, host) = (ContainerdDaemon::start(), Registry::plain(), westmere());
+    let image = image(&program(0b1000, None), "");
+    let reference = tokio::task::block_in_place(|| registry.push(&image, "app:1"));
+    let pulled = pull(&containerd, &host, (&reference, Action::Refuse.into())).await.expect("may run");
+    let [warning] = pulled.warnings.try_into().expect("one warning");
+    assert!(warning.contains("ISA-001"), "{warning}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn claims_of_a_later_cpu_are_refused_before_anything_is_fetched() {
     let (containerd, registry, host) = (ContainerdDaemon::start(), Registry::plain(), westmere());
-    let image = image(&demanding(0b1), "v4");
+    let image = image(&program(1, None), "v4");
     let reference = tokio::task::block_in_place(|| registry.push(&image, "app:1"));
     let refused = pull(&containerd, &host, (&reference, Stance::default())).await.expect_err("is refused");
     assert!(refused.to_string().contains("linux/amd64/v4"), "{refused}");
