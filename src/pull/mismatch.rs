@@ -154,7 +154,7 @@ fn verdicts(
     let broken = promised && is_no(runs::on(contents, report));
     let node = Node::this(report.clone());
     let nodes: &[Node] = if promised { &[node] } else { &[] };
-    let mut found = checks::binary::check(reference, contents, nodes);
+    let mut found = checks::binary::check(reference, contents, &nodes.iter().collect::<Vec<_>>());
     found.retain(|finding| match finding.severity {
         Severity::Error => true,
         Severity::Warning => broken || finding.node.is_some(),

@@ -133,8 +133,9 @@ fn images_that_do_not_run_here_are_counted_by_what_was_found_and_done() {
         served.value(&format!("lighterman_arch_mismatches_total{{id=\"{id}\",action=\"{action}\"}}"))
     };
     let program = Tree::new().file("app", 0o755, &fixture::busybox_program(foreign())).layer();
-    let image =
-        |arch| Image::single(Manifest::new(Flavour::Oci, &platform(arch, ""), &[program.clone()], ("/app", &[])));
+    let image = |arch| {
+        Image::single(Manifest::new(Flavour::Oci, &platform(arch, ""), std::slice::from_ref(&program), ("/app", &[])))
+    };
     let lying = registry.push(&image(host().arch), "lying:1");
     let honest = registry.push(&image(foreign().arch), "honest:1");
     served.pull(&lying).succeeds();

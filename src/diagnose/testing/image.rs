@@ -38,7 +38,6 @@ pub(in crate::diagnose) fn image(claimed: &str, program: &Sample) -> Contents {
         loader: None,
         others: Vec::new(),
         distribution: None,
-        others: Default::default(),
         cost: Cost::default(),
     };
     let descriptor = Descriptor::new(MediaType::OciManifest, Digest::of(b"manifest"), 1);

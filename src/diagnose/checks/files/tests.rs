@@ -119,7 +119,7 @@ fn loaders_are_looked_for_and_compared() {
 #[test]
 fn what_a_shell_starts_is_a_warning_at_most() {
     let shell = ("/bin/sh", 0o755, elf(62, ""));
-    let (id, severity, _) = one(r#"{"Cmd":["/bin/sh","-c","/app"]}"#, &[shell.clone()]);
+    let (id, severity, _) = one(r#"{"Cmd":["/bin/sh","-c","/app"]}"#, std::slice::from_ref(&shell));
     assert_eq!((id, severity), (Id::EntryNotFound, Severity::Warning));
     let foreign = ("/app", 0o755, elf(183, ""));
     let (id, severity, _) = one(r#"{"Cmd":["/bin/sh","-c","/app"]}"#, &[shell, foreign]);
