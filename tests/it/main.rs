@@ -20,6 +20,7 @@ mod crowd;
 #[cfg(feature = "containerd")]
 mod daemon;
 mod demo;
+mod diagnose;
 mod faults;
 mod findings;
 mod hanging;
