@@ -3,9 +3,7 @@
 //! until everybody can run it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -14,7 +12,6 @@ use crate::support::build;
 use crate::support::fixture::{Flavour, Image, Manifest, Tree, platform};
 use crate::support::lighterman::{Lighterman, exit};
 use crate::support::registry::Registry;
-use crate::support::{AMD64, ARMV7, Machine, host, succeed, tool};
 
 /// The hosts of the story: what `--platform` calls them, a node for `--host`, and the architecture
 /// that the program then prints.
@@ -103,22 +100,6 @@ fn read_json(file: &Path) -> Value {
     serde_json::from_slice(&fs::read(file).expect("a file of the layout")).expect("JSON")
 }
 
-/// Runs a program as a machine would: by its CPU, or by an emulator of it.
-fn run(program: &[u8], machine: Machine) -> String {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("app");
-    fs::write(&file, program).expect("a writable temporary folder");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a file of ours");
-    let mut command = if machine == host() {
-        Command::new(&file)
-    } else {
-        let mut emulator = Command::new(tool(&format!("qemu-{}-static", machine.qemu), "qemu-user-static"));
-        emulator.arg(&file);
-        emulator
-    };
-    String::from_utf8(succeed(&mut command).stdout).expect("text")
-}
-
 #[test]
 fn a_program_that_was_published_under_the_wrong_architecture_is_found_repaired_and_run() {
     let story = Story::begin();
@@ -162,11 +143,11 @@ fn a_program_that_was_published_under_the_wrong_architecture_is_found_repaired_a
 
     // 4. Every host gets what it can run, and it runs.
     for (platform, _, arch) in HOSTS {
-        let (manifest, machine) = if arch == "amd64" { (&story.amd64, AMD64) } else { (&story.arm, ARMV7) };
+        let manifest = if arch == "amd64" { &story.amd64 } else { &story.arm };
         let resolved = story.user.run(&["resolve", &story.name, "--platform", platform]).succeeds().stdout;
         assert!(resolved.starts_with(&manifest.blob.digest), "{platform}: {resolved}");
         let program = story.pulled_program(platform);
-        assert_eq!(run(&program, machine), build::greeting(arch), "{platform}");
+        assert_eq!(build::run(&program, arch, &["app"]), build::greeting(arch), "{platform}");
     }
 }
 
@@ -181,8 +162,8 @@ fn before_the_repair_hosts_with_arm_get_nothing_and_those_with_arm64_get_what_th
             }
             _ => {
                 outcome.succeeds();
-                let machine = if arch == "amd64" { AMD64 } else { ARMV7 };
-                assert_eq!(run(&story.pulled_program(platform), machine), build::greeting(arch), "{platform}");
+                let said = build::run(&story.pulled_program(platform), arch, &["app"]);
+                assert_eq!(said, build::greeting(arch), "{platform}");
             }
         }
     }

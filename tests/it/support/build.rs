@@ -2,11 +2,12 @@
 //! package of Debian has.
 
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
-use super::{Machine, succeed, tool};
+use super::{Machine, host, succeed, tool};
 
 /// The program of the blog post that this project starts from.
 const MAIN: &str = r#"package main
@@ -76,6 +77,31 @@ pub(crate) fn rust(machine: Machine, cpu: &str) -> Arc<Vec<u8>> {
         let flags = flags.iter().flat_map(|flag| ["-C", flag]);
         succeed(Command::new(tool("rustc", "rustc")).args(flags).arg("-o").arg(file).arg(&source));
     })
+}
+
+/// Runs a program for this GOARCH and returns what it prints: by the CPU where that is its own, and
+/// by an emulator elsewhere. It is started under the first of the words, with the others behind.
+pub(crate) fn run(program: &[u8], arch: &str, words: &[&str]) -> String {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join(words[0]);
+    std::fs::write(&file, program).expect("a writable temporary folder");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("a file of ours");
+    let mut command = if arch == host().arch {
+        Command::new(&file)
+    } else {
+        let emulated = match arch {
+            "386" => "i386",
+            "amd64" => "x86_64",
+            "arm64" => "aarch64",
+            "loong64" => "loongarch64",
+            "mips64le" => "mips64el",
+            same => same,
+        };
+        let mut emulator = Command::new(tool(&format!("qemu-{emulated}-static"), "qemu-user-static"));
+        emulator.arg(&file);
+        emulator
+    };
+    String::from_utf8(succeed(command.args(&words[1..])).stdout).expect("text")
 }
 
 /// Builds a file once in a run, whoever asks, and reads it.
