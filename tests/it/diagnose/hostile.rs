@@ -29,7 +29,7 @@ struct End {
 fn survive(what: &str, image: &Image) -> End {
     let user = Lighterman::new();
     let layout = user.path("layout");
-    image.write_layout(&layout, "app:1");
+    image.write_layout(&layout, "docker.io/library/app:1");
     let from = format!("oci:{}", layout.display());
     let args = ["diagnose", "app:1", "--from", &from, "--all-platforms", "--host", "linux/amd64", "--json"];
     let mut command = user.command(&args);

@@ -51,7 +51,7 @@ fn an_index_of_very_many_entries_is_survived() {
 }
 
 #[test]
-fn an_index_that_names_itself_is_an_error() {
+fn an_index_that_names_itself_holds_nothing() {
     // Only a liar can serve one, for nobody can compute its digest.
     let digest = format!("sha256:{}", "ab".repeat(32));
     let entry = json!({ "mediaType": Flavour::Oci.index(), "digest": digest, "size": 500 });
@@ -64,5 +64,7 @@ fn an_index_that_names_itself_is_an_error() {
     let body: &'static str = String::from_utf8(root.bytes.to_vec()).expect("JSON").leak();
     liar.always(When::asked(&format!("GET /v2/app/manifests/{digest}")), Reply::Status(200, headers, body));
     let reference = liar.reference("app:1");
-    Lighterman::new().run(&["diagnose", &reference, "--json"]).ends(exit::CONTENT);
+    let outcome = Lighterman::new().run(&["diagnose", &reference, "--json"]).ends(exit::PLATFORM);
+    assert_eq!(outcome.json()["findings"][0]["id"], "PLAT-010", "{outcome:#?}");
+    assert_eq!(liar.requests_for(&digest).len(), 1, "it was followed further");
 }

@@ -1,6 +1,6 @@
 //! Ways to publish images of several platforms under one name.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::diagnose::{Surveyor, exec};
 use crate::support::debian::{AMD64, ARM64, ARMEL, ARMHF, I386, PORTS, PPC64EL, Port, RISCV64, S390X};
@@ -65,13 +65,12 @@ fn levels_of_one_architecture_side_by_side() {
 #[test]
 fn windows_beside_linux() {
     let linux = truthful(&AMD64);
-    let mut windows = crate::support::fixture::tiny("amd64", "");
-    windows.platform = json!({ "os": "windows", "architecture": "amd64", "os.version": "10.0.20348.2113" });
-    let entries: Vec<Value> = [&linux, &windows].map(Manifest::entry).to_vec();
-    let image = Image::index(Flavour::Oci, &[linux.clone(), windows.clone()], &entries);
-    // Its config says Linux, as no real one would; only the one for Linux is looked into.
-    let diagnosis = Surveyor::new().look_with(&image, &["linux/amd64"], &["--platform", "linux/amd64"]);
-    diagnosis.finds(&[]);
+    let platform = json!({ "os": "windows", "architecture": "amd64", "os.version": "10.0.20348.2113" });
+    let files = Tree::new().dir("Files").dir("Hives").file("Files/app.exe", 0o644, b"MZ\x90\0\x03\0\0\0");
+    let run = json!({ "Entrypoint": ["C:\\app.exe"], "Env": ["PATH=C:\\Windows"], "WorkingDir": "C:\\" });
+    let windows = Manifest::running(Flavour::Oci, &platform, &[files.layer()], &run);
+    let image = Image::multi(Flavour::Oci, &[linux, windows]);
+    Surveyor::new().look(&image, &["linux/amd64"]).finds(&[]);
 }
 
 #[test]
