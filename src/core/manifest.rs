@@ -12,7 +12,7 @@ use super::descriptor::{Annotations, Descriptor, MediaType};
 use super::digest::Digest;
 use super::error::{Blame, Classify, Kind};
 use super::limits::Limits;
-use super::platform::Platform;
+use super::platform::{Platform, null_is_default};
 
 /// A root document of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +52,8 @@ pub struct ImageConfig {
     /// Digests of the uncompressed layers.
     #[serde(default)]
     pub rootfs: RootFs,
-    /// What to run.
-    #[serde(default)]
+    /// What to run. Docker writes `null` where there is nothing to say, as for an image of a tar.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub config: RunConfig,
     /// When it was built, RFC 3339.
     #[serde(default)]

@@ -53,7 +53,8 @@ pub struct Platform {
     pub os_features: Vec<String>,
 }
 
-fn null_is_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+/// Reads `null` as if nothing was said, which Go's clients do.
+pub(super) fn null_is_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Default + Deserialize<'de>,
     D: Deserializer<'de>,

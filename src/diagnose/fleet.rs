@@ -24,7 +24,9 @@ use crate::host::Execution;
 pub struct Fleet {
     /// The nodes, the columns of both grids, each with what lighterman would do there.
     pub nodes: Vec<NodeVerdict>,
-    /// Every image of the index, in its order; one for a lone manifest.
+    /// Every image of the index, in its order; one for a lone manifest. Called `grid` where it
+    /// travels, because a report has its images beside it.
+    #[serde(rename = "grid")]
     pub images: Vec<ImageRow>,
     /// Every client.
     pub clients: Vec<ClientRow>,

@@ -10,7 +10,7 @@ use crate::support::registry::{PASSWORD, Registry, USER};
 use crate::support::remote::{Passport, Remote};
 use crate::support::sandbox::Sandbox;
 use crate::support::token::{Policy, TokenServer};
-use crate::support::{ARM64, MACHINES, files_below, succeed, tool};
+use crate::support::{ARM64, MACHINES, build, debian, files_below, succeed, tool};
 
 fn skopeo(args: &[&str]) -> Command {
     let mut command = Command::new(tool("skopeo", "skopeo"));
@@ -48,6 +48,29 @@ fn the_busybox_image_has_programs_of_three_machines_and_a_big_layer_for_all() {
         assert_eq!(image.of(machine).layers[2].digest, big.digest);
     }
     assert_eq!(image.root.media_type, Flavour::Oci.index());
+}
+
+#[test]
+fn programs_of_debian_run_on_the_machines_that_they_are_said_to_be_for() {
+    for port in debian::PORTS {
+        let program = port.busybox();
+        let machine = if program[5] == 1 { [program[18], program[19]] } else { [program[19], program[18]] };
+        assert_eq!(u16::from_le_bytes(machine), port.elf, "{}", port.name);
+        assert_eq!(build::run(&program, port.arch, &["busybox", "echo", port.name]), format!("{}\n", port.name));
+        let loader = port.loader.as_bytes();
+        assert!(port.hello().windows(loader.len()).any(|bytes| bytes == loader), "{}", port.name);
+        assert_eq!(port.loader_program()[18..20], program[18..20], "{}", port.name);
+    }
+}
+
+#[test]
+fn programs_of_go_run_on_the_machines_that_they_are_built_for() {
+    let levels = [("arm", "GOARM=5"), ("arm", "GOARM=6"), ("arm", "GOARM=7"), ("amd64", "GOAMD64=v2")];
+    // The emulator of Debian 12 for 386 does not know all that Go does there.
+    let plain = ["amd64", "arm64", "ppc64le", "s390x", "riscv64", "mips64le"].map(|arch| (arch, ""));
+    for (arch, level) in levels.into_iter().chain(plain) {
+        assert_eq!(build::run(&build::go(arch, level), arch, &["app"]), build::greeting(arch), "{level}");
+    }
 }
 
 #[test]

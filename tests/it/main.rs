@@ -22,6 +22,7 @@ mod crowd;
 #[cfg(feature = "containerd")]
 mod daemon;
 mod demo;
+mod diagnose;
 mod faults;
 mod findings;
 mod hanging;

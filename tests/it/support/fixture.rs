@@ -2,7 +2,7 @@
 //!
 //! [`busybox`] is the real thing: Debian's busybox-static for three architectures in
 //! layers of the kinds that occur (links, a big one that all platforms share, a
-//! whiteout). `tests/run` puts the programs under `target/busybox/`.
+//! whiteout).
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -12,7 +12,7 @@ use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
-use super::{MACHINES, Machine};
+use super::{MACHINES, Machine, debian};
 
 /// `sha256:…` of some bytes.
 pub(crate) fn digest(bytes: &[u8]) -> String {
@@ -199,9 +199,15 @@ impl Manifest {
         layers: &[Layer],
         (entrypoint, cmd): (&str, &[&str]),
     ) -> Self {
+        let run = json!({ "Entrypoint": [entrypoint], "Cmd": cmd, "Env": ["PATH=/bin"], "WorkingDir": "/" });
+        Self::running(flavour, platform, layers, &run)
+    }
+
+    /// An image of these layers for this platform, with this `config` in its config.
+    pub(crate) fn running(flavour: Flavour, platform: &Value, layers: &[Layer], run: &Value) -> Self {
         let mut config = platform.clone();
         config["created"] = "1970-01-01T00:00:00Z".into();
-        config["config"] = json!({ "Entrypoint": [entrypoint], "Cmd": cmd, "Env": ["PATH=/bin"], "WorkingDir": "/" });
+        config["config"] = run.clone();
         config["rootfs"] =
             json!({ "type": "layers", "diff_ids": layers.iter().map(|l| &l.diff_id).collect::<Vec<_>>() });
         let config = Blob::json(flavour.config(), &config);
@@ -340,11 +346,8 @@ fn settings(machine: Machine) -> Layer {
 
 /// Debian's static busybox for a machine.
 pub(crate) fn busybox_program(machine: Machine) -> Vec<u8> {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/busybox");
-    let file = target.join(machine.debian).join("busybox");
-    std::fs::read(&file).unwrap_or_else(|error| {
-        panic!("{}: {error}: run `tests/run --install`, which downloads Debian's busybox-static", file.display())
-    })
+    let port = debian::PORTS.iter().find(|port| port.name == machine.debian);
+    port.unwrap_or_else(|| panic!("Debian has no {machine:?}")).busybox()
 }
 
 /// A small image for any platform, of one layer with one text file; nothing in it runs.

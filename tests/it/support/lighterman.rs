@@ -182,7 +182,6 @@ impl Running {
     }
 
     /// The most that it had resident until it ended, in KiB.
-    #[cfg(feature = "containerd")]
     pub(crate) fn peak(&mut self) -> u64 {
         let mut peak = 0;
         while !self.has_ended() {

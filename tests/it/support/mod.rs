@@ -4,6 +4,7 @@
 //! folder and ends with its owner. A missing tool fails the test that needs it and
 //! says how to install it; no test skips itself.
 
+pub(crate) mod build;
 pub(crate) mod certs;
 #[cfg(feature = "containerd")]
 pub(crate) mod containerd;
@@ -11,6 +12,7 @@ pub(crate) mod containerd;
 pub(crate) mod cri;
 #[cfg(feature = "containerd")]
 pub(crate) mod daemon;
+pub(crate) mod debian;
 pub(crate) mod engine;
 pub(crate) mod fixture;
 pub(crate) mod liar;
