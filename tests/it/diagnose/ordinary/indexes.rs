@@ -78,7 +78,7 @@ fn images_that_start_nothing() {
     let surveyor = Surveyor::new();
     let data = Tree::new().dir("charts").file("charts/app.yaml", 0o644, b"replicas: 1\n").layer();
     for run in [json!({}), json!(null), json!({ "Entrypoint": null, "Cmd": null }), json!({ "Cmd": [] })] {
-        let manifest = Manifest::running(Flavour::Oci, &platform("amd64", ""), &[data.clone()], &run);
+        let manifest = Manifest::running(Flavour::Oci, &platform("amd64", ""), std::slice::from_ref(&data), &run);
         surveyor.look(&Image::single(manifest), &["linux/amd64"]).finds(&[]);
     }
 }
