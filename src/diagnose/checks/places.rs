@@ -2,10 +2,11 @@
 //!
 //! Whoever asks those places tells what they said; nothing is asked here.
 
-use super::{remedies, shown};
+use super::shown;
 use crate::core::digest::Digest;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
+use crate::core::text::shell_word;
 use crate::diagnose::finding::{Evidence, Finding, Id, Remedy, Severity};
 
 /// What one place has under a reference.
@@ -83,7 +84,7 @@ pub fn cached(reference: &Reference, cached: &Platform, taken: &Platform) -> Opt
         shown(taken)
     );
     let remedy = Remedy::new("pull it again, or remove the local one")
-        .command(format!("lighterman pull {image} --platform {}", remedies::word(&wanted)))
+        .command(format!("lighterman pull {image} --platform {}", shell_word(&wanted)))
         .command(format!("ctr -n k8s.io images rm {reference}"));
     Some(Finding::new(Id::CachedOtherArch, Severity::Warning, message).mended_by(remedy))
 }

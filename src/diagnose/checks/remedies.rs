@@ -1,11 +1,10 @@
 //! Remedies that several checks propose, ready for a shell. What comes from documents is quoted:
 //! a platform may be named `linux; rm -rf ~`.
 
-use std::borrow::Cow;
-
 use crate::core::digest::Digest;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
+use crate::core::text::shell_word;
 use crate::diagnose::finding::Remedy;
 
 /// Manifests in one command. Public indexes have thirty entries at the most.
@@ -16,9 +15,9 @@ pub(super) fn annotate(reference: &Reference, digest: &Digest, right: &Platform)
     let image = reference.familiar();
     let variant = match right.variant.as_str() {
         "" => "--clear-variant".to_owned(),
-        variant => format!("--variant {}", word(variant)),
+        variant => format!("--variant {}", shell_word(variant)),
     };
-    let (os, architecture) = (word(&right.os), word(&right.architecture));
+    let (os, architecture) = (shell_word(&right.os), shell_word(&right.architecture));
     Remedy::new("correct the entry in the index; the image itself stays as it is, and older digests stay pullable")
         .command(format!(
             "lighterman manifest annotate {image} --entry {digest} --os {os} --arch {architecture} {variant} --push"
@@ -35,7 +34,7 @@ pub(super) fn build(reference: &Reference, has: &[Platform], wanted: &Platform) 
 /// The command that builds and pushes it for these.
 pub(super) fn buildx(reference: &Reference, platforms: &[String]) -> String {
     let platforms = platforms.join(",");
-    format!("docker buildx build --platform {} -t {} --push .", word(&platforms), reference.familiar())
+    format!("docker buildx build --platform {} -t {} --push .", shell_word(&platforms), reference.familiar())
 }
 
 /// Makes the index anew of these manifests, platforms as their configs and programs say.
@@ -52,17 +51,7 @@ pub(super) fn create(reference: &Reference, text: &str, digests: &[&Digest]) -> 
 /// Makes the emulator of an architecture known to the kernel, open for containers too.
 pub(super) fn register_emulator(architecture: &str, text: &str) -> Remedy {
     Remedy::new(format!("{text} (Debian and Ubuntu have it as the package qemu-user-static)"))
-        .command(format!("docker run --privileged --rm tonistiigi/binfmt --install {}", word(architecture)))
-}
-
-/// A text as one word of a POSIX shell.
-pub(super) fn word(text: &str) -> Cow<'_, str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@+=".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        return Cow::Borrowed(text);
-    }
-    let clean: String = text.chars().filter(|letter| !letter.is_control()).collect();
-    Cow::Owned(format!("'{}'", clean.replace('\'', r"'\''")))
+        .command(format!("docker run --privileged --rm tonistiigi/binfmt --install {}", shell_word(architecture)))
 }
 
 #[cfg(test)]
@@ -70,19 +59,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn words_of_a_shell() {
-        for (text, expected) in [
-            ("linux/arm/v7", "linux/arm/v7"),
-            ("", "''"),
-            ("linux; rm -rf ~", "'linux; rm -rf ~'"),
-            ("it's", r"'it'\''s'"),
-            ("a\nb", "'ab'"),
-        ] {
-            assert_eq!(word(text), expected);
-        }
-    }
 
     #[test]
     fn a_variant_is_set_or_cleared() {
@@ -101,9 +77,9 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_document_says_is_one_word(text in "\\PC{0,20}|[a-z'\"$`;&|<>(){} \\\\!*?~#\n]{0,20}") {
-            let quoted = word(&text);
+            let quoted = shell_word(&text);
             let outside: String = quoted.replace(r"'\''", "").split('\'').step_by(2).collect();
-            prop_assert!(outside.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/:@+=".contains(&b)), "{quoted}");
+            prop_assert!(outside.bytes().all(|b| b.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(&b)), "{quoted}");
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::core::image_name::ArchName;
 use crate::core::platform::{Matcher, Platform};
 use crate::core::reference::Reference;
 use crate::core::select::{self, EntryPath};
+use crate::core::text::shell_word;
 use crate::diagnose::checks::{node as nodes, remedies, shown};
 use crate::diagnose::contents::Contents;
 use crate::diagnose::finding::{Finding, Id, Remedy, Severity};
@@ -82,7 +83,7 @@ impl Choice<'_> {
             None => remedy.command(format!(
                 "lighterman pull {} --platform {}",
                 self.reference.familiar(),
-                remedies::word(&claimed.to_string())
+                shell_word(&claimed.to_string())
             )),
         })
     }

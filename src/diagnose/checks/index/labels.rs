@@ -4,7 +4,7 @@ use super::{built_for, configured, declared, entry};
 use crate::core::platform::{Platform, architecture_problem, variant_problem};
 use crate::core::reference::Reference;
 use crate::core::select::{self, Entry, Inner};
-use crate::core::text;
+use crate::core::text::{self, shell_word};
 use crate::diagnose::checks::{remedies, shown};
 use crate::diagnose::finding::{Evidence, Finding, Id, Remedy, Severity};
 use crate::diagnose::fleet::Image;
@@ -115,7 +115,7 @@ impl Label<'_> {
                 let remedy = Remedy::new(
                     "correct the config too, which makes a new image, and list that one; or build it with --platform",
                 )
-                .command(format!("crane mutate --set-platform {} {child}", remedies::word(&platform)));
+                .command(format!("crane mutate --set-platform {} {child}", shell_word(&platform)));
                 return Some(
                     self.with_config(self.finding(Id::AnnotateOnly, Severity::Note, message)).mended_by(remedy),
                 );
