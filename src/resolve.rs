@@ -276,6 +276,8 @@ impl Resolver<'_> {
         entries: &mut [Entry],
         reading: Reading<'_>,
     ) -> Result<(), ResolveError> {
+        // One document that is named again and again, level by level, would fill all memory.
+        let mut nested = 0;
         for _ in 0..self.limits.index_depth {
             if let Reading::Deciding(matcher) = reading
                 && select::has_declared_match(entries, matcher)
@@ -291,6 +293,12 @@ impl Resolver<'_> {
                     true => self.behind(image, &entry.descriptor).await?,
                     false => Inner::Unusable("not read: too many documents".into()),
                 };
+                if let Inner::Nested(inner) = &entry.inner {
+                    nested += inner.len();
+                    if nested > self.limits.index_entries {
+                        entry.inner = Inner::Unusable("not read: too many entries of nested indexes".into());
+                    }
+                }
             }
         }
         for entry in unread(entries) {

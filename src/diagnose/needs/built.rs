@@ -93,11 +93,7 @@ fn by_attributes(file: &File, arm: &ArmAttributes) -> Vec<Need> {
         let what = format!("Tag_CPU_arch of the build attributes: {number} ({})", arm.cpu_arch_text().unwrap_or("?"));
         needs.push(need(Demand::Level(variant.into()), Certainty::Likely, what));
     }
-    // Vector code is mostly entered only after a look at the CPU.
-    if arm.simd_arch.is_some_and(|simd| simd > 0) {
-        let what = "Tag_Advanced_SIMD_arch of the build attributes".to_owned();
-        needs.push(need(Demand::Features(vec!["neon"]), Certainty::Hinted, what));
-    }
+    // Vector code is entered after a look at the CPU: glibc has some in every static program.
     needs
 }
 

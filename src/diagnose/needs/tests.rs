@@ -52,7 +52,7 @@ fn go_says_which_level_it_was_told() {
 
 #[test]
 fn floating_point_follows_from_settings_flags_and_attributes() {
-    use Certainty::{Hinted, Likely, Proven};
+    use Certainty::{Likely, Proven};
     let go = |value| features(&image("arm", &Sample::of("arm").go("go1.23.1", &[("GOARM", value)])));
     assert_eq!(go("5"), []);
     assert_eq!(go("5,hardfloat"), [("vfp", Proven)]);
@@ -64,7 +64,7 @@ fn floating_point_follows_from_settings_flags_and_attributes() {
     assert_eq!(flags(0x0500_0200), []);
     let attributes = |tags: &[(u8, u8)]| features(&image("arm", &Sample::of("arm").arm_attributes(tags)));
     assert_eq!(attributes(&[(10, 4), (28, 1)]), [("vfpv3", Likely)]);
-    assert_eq!(attributes(&[(10, 2), (12, 1), (28, 1)]), [("neon", Hinted), ("vfp", Likely)]);
+    assert_eq!(attributes(&[(10, 2), (12, 1), (28, 1)]), [("vfp", Likely)]);
     assert_eq!(attributes(&[(10, 2), (28, 0)]), []);
     let lse = image("arm64", &Sample::of("arm64").go("go1.23.1", &[("GOARM64", "v8.0,lse")]));
     assert_eq!(features(&lse), [("atomics", Proven)]);

@@ -26,6 +26,8 @@ use super::{Cost, File, Look, NotRead, RootFs};
 /// How much programs shrink in common packings. What lies so far inside that the budget would be
 /// spent on the way to it is not begun with.
 const SHRINKS: u64 = 3;
+/// Linux takes no longer path, its end included, whatever is in the image (`ENAMETOOLONG`).
+const PATH_MAX: usize = 4096;
 
 /// How much may be read of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,6 +216,11 @@ impl Layers {
 
 impl RootFs for Layers {
     fn look(&mut self, paths: &[String]) -> Result<Look, DiagnoseError> {
+        let paths: Vec<String> = paths.iter().filter(|path| path.len() < PATH_MAX).cloned().collect();
+        let paths = paths.as_slice();
+        if paths.is_empty() {
+            return Ok(Look::Absent);
+        }
         let order = order(paths, &self.commands, self.layers.len());
         loop {
             self.merge();

@@ -24,11 +24,16 @@ const COMMON: [&str; 12] = [
     "/usr/lib",
 ];
 
+/// Bytes of a command, and directories above a path, that a guess is made from. Both are as long
+/// as a stranger likes.
+const COMMAND: usize = 4096;
+const DIRECTORIES: usize = 8;
+
 /// The layers, by index, in the order in which they are to be looked through for one of `paths`.
 /// `commands` are those that brought them, lowest first, or nothing.
 pub(super) fn order(paths: &[String], commands: &[String], layers: usize) -> Vec<usize> {
     let promise = |layer: usize| {
-        let command = commands.get(layer).map(|command| command.replace(SHELL, "")).unwrap_or_default();
+        let command = commands.get(layer).map(|command| start_of(command).replace(SHELL, "")).unwrap_or_default();
         let named = paths.iter().map(|path| names(&command, path)).max().unwrap_or_default();
         let is_base = layer == 0 && paths.iter().any(|path| comes_with_base(path));
         named.max(u8::from(is_base))
@@ -40,7 +45,8 @@ pub(super) fn order(paths: &[String], commands: &[String], layers: usize) -> Vec
 
 /// How closely a command names a path: itself, its last part, a directory above it, or not at all.
 fn names(command: &str, path: &str) -> u8 {
-    let mut directories = parents(path).filter(|directory| !COMMON.contains(directory));
+    let nearest = path.rmatch_indices('/').map(|(at, _)| &path[..at]).take(DIRECTORIES);
+    let mut directories = nearest.filter(|directory| !directory.is_empty() && !COMMON.contains(directory));
     if has_word(command, path) {
         4
     } else if has_word(command, last(path)) {
@@ -50,6 +56,10 @@ fn names(command: &str, path: &str) -> u8 {
     } else {
         0
     }
+}
+
+fn start_of(command: &str) -> &str {
+    &command[..command.floor_char_boundary(COMMAND)]
 }
 
 fn comes_with_base(path: &str) -> bool {
@@ -69,6 +79,7 @@ fn parents(path: &str) -> impl Iterator<Item = &str> {
 fn has_word(text: &str, word: &str) -> bool {
     let is_part = |character: char| character.is_alphanumeric() || matches!(character, '_' | '-' | '.');
     !word.is_empty()
+        && word.len() <= text.len()
         && text.match_indices(word).any(|(at, _)| {
             let (before, behind) = (&text[..at], &text[at + word.len()..]);
             !before.ends_with(is_part) && !behind.trim_start_matches('/').starts_with(is_part)

@@ -77,7 +77,7 @@ fn systems_with_everything_below_usr() {
         is_fine(&surveyor, program, &port, &[merged().layer(), script.clone()], &exec(program));
     }
     // A later layer puts files behind the link, as a package does that knows nothing of it.
-    let late = Tree::new().dir("bin").file("bin/late", 0o755, &port.hello()).layer();
+    let late = Tree::new().file("bin/late", 0o755, &port.hello()).layer();
     is_fine(&surveyor, "a file behind a link", &port, &[merged().layer(), late], &exec("/usr/bin/late"));
 }
 
@@ -104,7 +104,6 @@ fn layers_that_replace_and_remove() {
             vec![right().file("app/other", 0o644, b"x").layer(), Tree::new().file("app/.wh.other", 0o644, b"").layer()],
         ),
         ("empty layers", vec![empty(), right().layer(), empty(), empty()]),
-        ("twice in one layer", vec![foreign().file("app/serve", 0o755, &port.busybox()).layer()]),
         (
             "a hard link to a lower layer's file",
             vec![
