@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use crate::config::ConfigError;
 use crate::core::limits::Limits;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::diagnose::diagnosis::{Diagnoser, Question, Wanted};
+use crate::diagnose::repair::Proposal;
 use crate::diagnose::report::Report;
 use crate::diagnose::rootfs::layers::Effort;
 use crate::fetch::Fetcher;
@@ -22,6 +24,7 @@ use crate::store::Store;
 
 use super::args::RegistryArgs;
 use super::context::{self, Access, ContainerdFlags, Context, Place};
+use super::manifest::{self, Then};
 use super::{Failure, report};
 
 #[derive(Debug, Args)]
@@ -31,10 +34,12 @@ use super::{Failure, report};
   lighterman diagnose app --host pi.json --host raspberry-pi-zero --host linux/arm/v6
   lighterman host --json > pi.json                             on the other node: its description
   lighterman diagnose app --from oci:./app --deep              every file of it, from a directory
+  lighterman diagnose registry.example/app:1 --fix             what would make its index right
 
 Exit codes:
   0   it runs, or nothing that is known speaks against it
-  67  it does not run on this node, or on one of those named by --host
+  67  it does not run on this node, or on one of those named by --host; --fix ends with 0 all
+      the same, once the index says what is in it
   and those of `lighterman --help`")]
 pub(super) struct DiagnoseArgs {
     /// Image reference; docker.io/library/ and :latest may be left out
@@ -64,6 +69,11 @@ pub(super) struct DiagnoseArgs {
     /// Read all layers, and look at every binary in them
     #[arg(long, conflicts_with = "budget")]
     deep: bool,
+    /// Show what would make the index right: every image of it is looked into. With --push, do it
+    #[arg(long, conflicts_with_all = ["platform", "from"])]
+    fix: bool,
+    #[command(flatten)]
+    then: Then,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -74,13 +84,30 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 pub(super) async fn run(context: &Context, args: &DiagnoseArgs) -> Result<(), Failure> {
-    let diagnosis = diagnose(context, args).await?;
-    if context.global.json {
-        report::result(&format!("{:#}", text::as_json(&diagnosis)));
-    } else {
-        report::result(&text::as_text(&diagnosis));
+    let then = &args.then;
+    if (then.push || then.out.is_some()) && !args.fix {
+        return Err(
+            ConfigError::Contradiction("--push and --out say what becomes of a --fix: give that too".into()).into()
+        );
     }
-    match text::verdict(&diagnosis) {
+    if args.fix {
+        return fix(context, args).await;
+    }
+    show(context, &diagnose(context, args).await?)
+}
+
+/// Shows it, and fails where the image does not run.
+fn show(context: &Context, diagnosis: &Report) -> Result<(), Failure> {
+    if context.global.json {
+        report::result(&format!("{:#}", text::as_json(diagnosis)));
+    } else {
+        report::result(&text::as_text(diagnosis));
+    }
+    show_verdict(diagnosis)
+}
+
+fn show_verdict(diagnosis: &Report) -> Result<(), Failure> {
+    match text::verdict(diagnosis) {
         None => Ok(()),
         Some(failure) => Err(failure.into()),
     }
@@ -93,6 +120,34 @@ async fn diagnose(context: &Context, args: &DiagnoseArgs) -> Result<Report, Fail
     if let Some(daemon) = context.daemon(only_here(args)).await? {
         return ask(context, args, &reference, &daemon).await;
     }
+    Ok(look(context, args, reference).await?.0)
+}
+
+/// Shows what would make the index right, and does it where that was asked for. The daemon is not
+/// asked: a push is the user's own act. With `--json`, this is the repair's document.
+async fn fix(context: &Context, args: &DiagnoseArgs) -> Result<(), Failure> {
+    let reference: Reference = args.reference.parse()?;
+    let (diagnosis, proposal) = look(context, args, reference.clone()).await?;
+    if !context.global.json {
+        report::message(&text::as_text(&diagnosis));
+    }
+    match (proposal, &diagnosis.root) {
+        (Some(proposal), Some(root)) => {
+            manifest::repair(context, &args.registry, (&reference, &root.digest), &proposal, &args.then).await
+        }
+        _ => {
+            report::message("every label of the index is right, as far as is known: there is nothing to correct in it");
+            show_verdict(&diagnosis)
+        }
+    }
+}
+
+/// Looks for itself.
+async fn look(
+    context: &Context,
+    args: &DiagnoseArgs,
+    reference: Reference,
+) -> Result<(Report, Option<Proposal>), Failure> {
     let limits = context::limits(context, None, None, None);
     let engine = context.engine(&args.registry, limits)?;
     let place = args.from.as_deref().map(Place::parse).transpose()?;
@@ -111,7 +166,7 @@ async fn diagnose(context: &Context, args: &DiagnoseArgs) -> Result<Report, Fail
         args.platform.iter().map(|text| Platform::parse(text, &own)).collect::<Result<_, _>>()?;
     let question = Question {
         reference,
-        platforms: Wanted::asked(args.all_platforms, listed),
+        platforms: Wanted::asked(args.all_platforms || args.fix, listed),
         nodes: nodes(context, args).await?,
         effort: args.effort(),
         deep: args.deep,

@@ -15,16 +15,17 @@ use crate::core::draft::{Change, Draft, DraftError, Edit};
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::core::text::one_line;
-use crate::diagnose::repair;
+use crate::diagnose::repair::{self, Proposal};
 use crate::publish::assemble::{Child, assemble};
 use crate::publish::{Publication, PublishError, Publisher, Registries, advice, entry, restore, revise};
 
+use super::args::RegistryArgs;
 use super::context::Context;
 use super::{Failure, report};
-use args::{AnnotateArgs, CreateArgs, ManifestCommand, PushArgs, Then};
+use args::{AnnotateArgs, CreateArgs, ManifestCommand, PushArgs};
 use prepare::registries;
 
-pub(super) use args::ManifestArgs;
+pub(super) use args::{ManifestArgs, Then};
 
 /// Bytes of a platform's name that are shown; a publisher may have written anything.
 const LONGEST_NAME: usize = 60;
@@ -106,6 +107,27 @@ async fn annotate(context: &Context, args: &AnnotateArgs) -> Result<(), Failure>
         notes.extend(of_another_architecture(&publication.draft, at, platform));
     }
     finish(context, &registries, Prepared { publication, base: Some(base), notes }, &args.then).await
+}
+
+/// Corrects the index that was diagnosed, and no other that its tag stands for by now.
+pub(super) async fn repair(
+    context: &Context,
+    registry: &RegistryArgs,
+    (reference, diagnosed): (&Reference, &Digest),
+    proposal: &Proposal,
+    then: &Then,
+) -> Result<(), Failure> {
+    let registries = registries(context, registry, reference, &[])?;
+    let mut publication = revise(&registries, reference).await?;
+    publication.still_replaces(diagnosed)?;
+    let base = publication.draft.clone();
+    proposal
+        .apply(&mut publication.draft)
+        .map_err(|source| PublishError::Draft { reference: reference.familiar(), source })?;
+    let reasons =
+        proposal.corrections.iter().map(|correction| format!("entry {}: {}", correction.at, correction.reason));
+    let notes = reasons.chain(proposal.notes.iter().cloned()).collect();
+    finish(context, &registries, Prepared { publication, base: Some(base), notes }, then).await
 }
 
 /// What the flags change.

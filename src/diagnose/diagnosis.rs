@@ -13,6 +13,7 @@ use super::checks::places::Place;
 use super::contents::{self, Contents};
 use super::finding::Finding;
 use super::fleet::{self, Fleet};
+use super::repair::{self, Proposal};
 use super::report::{Bytes, Image as ImageReport, NodeVerdict, Outcome, Report, Root as RootReport};
 use super::rootfs::Cost;
 use super::rootfs::blobs::{Blobs, Remote, Stored};
@@ -87,12 +88,13 @@ pub struct Diagnoser {
 }
 
 impl Diagnoser {
-    /// Answers a question.
+    /// Answers a question; the second value is what would make the index right, as far as it was
+    /// looked into.
     ///
     /// # Errors
     /// [`DiagnosisError`] where the image cannot be read at all, or a layer cannot be reached.
     /// That it will not run is a finding, and no error.
-    pub async fn diagnose(&self, question: &Question) -> Result<Report, DiagnosisError> {
+    pub async fn diagnose(&self, question: &Question) -> Result<(Report, Option<Proposal>), DiagnosisError> {
         let resolver = Resolver {
             fetcher: &self.fetcher,
             store: self.store.as_deref(),
@@ -102,7 +104,7 @@ impl Diagnoser {
         let mut image = match Box::pin(self.image(&resolver, &question.reference)).await {
             Ok(image) => image,
             Err(DiagnosisError::Resolve(ResolveError::Document { source: ManifestError::Schema1, .. })) => {
-                return Ok(schema1(question));
+                return Ok((schema1(question), None));
             }
             Err(error) => return Err(error),
         };
@@ -117,7 +119,8 @@ impl Diagnoser {
             findings.extend(checks::places::compare(&question.reference, &registry, &mirrors));
         }
         findings.extend(self.cached(question, subject).await);
-        Ok(report(question, &image, subject, spoilt, findings))
+        let proposal = repair::propose(image.entries(), &contents);
+        Ok((report(question, &image, subject, spoilt, findings), proposal))
     }
 
     async fn image(&self, resolver: &Resolver<'_>, reference: &Reference) -> Result<Image, DiagnosisError> {

@@ -65,7 +65,10 @@ pub(super) fn follow(
     config: &ImageConfig,
 ) -> Result<(Vec<Step>, Option<Stopped>), DiagnoseError> {
     if paths.is_empty() {
-        return Ok((Vec::new(), Some(Stopped::NoProgram)));
+        // A program without a name is not the same as none: it is looked for, and never found.
+        let named = !config.argv().is_empty();
+        let stopped = if named { Stopped::Absent { asked: vec![String::new()] } } else { Stopped::NoProgram };
+        return Ok((Vec::new(), Some(stopped)));
     }
     let mut steps = Vec::new();
     let mut wanted = paths;

@@ -49,6 +49,20 @@ pub struct Publication {
     pub sources: BTreeMap<Digest, Reference>,
 }
 
+impl Publication {
+    /// That it replaces what somebody else has looked at, and nothing newer.
+    ///
+    /// # Errors
+    /// [`PublishError::Moved`].
+    pub fn still_replaces(&self, seen: &Digest) -> Result<(), PublishError> {
+        if self.replaces.as_ref() == Some(seen) {
+            return Ok(());
+        }
+        let (reference, found) = (self.reference.familiar(), self.replaces.clone());
+        Err(PublishError::Moved { reference, expected: Some(seen.clone()), found })
+    }
+}
+
 /// The registries that are asked, each with its own hosts and credentials.
 #[derive(Debug)]
 pub struct Registries {

@@ -67,7 +67,8 @@ impl Pulls {
             effort: doubt.effort,
             deep: doubt.deep,
         };
-        Ok(Box::pin(diagnoser.diagnose(&question)).await?)
+        let (report, _) = Box::pin(diagnoser.diagnose(&question)).await?;
+        Ok(report)
     }
 
     async fn this_node(&self) -> Node {

@@ -151,11 +151,11 @@ pub(super) struct PushArgs {
 
 /// What becomes of a draft.
 #[derive(Debug, Default, Args)]
-pub(super) struct Then {
+pub(in crate::cli) struct Then {
     /// Push it, unless the tag was moved meanwhile
     #[arg(long)]
-    pub(super) push: bool,
+    pub(in crate::cli) push: bool,
     /// Keep it in a file
     #[arg(long, value_name = "FILE", conflicts_with = "push")]
-    pub(super) out: Option<PathBuf>,
+    pub(in crate::cli) out: Option<PathBuf>,
 }
