@@ -191,7 +191,8 @@ async fn push(context: &Context, args: &PushArgs) -> Result<(), Failure> {
 async fn finish(context: &Context, registries: &Registries, prepared: Prepared, then: &Then) -> Result<(), Failure> {
     let Prepared { publication, base, mut notes } = prepared;
     let platforms: Vec<Platform> = publication.draft.entries().into_iter().filter_map(|entry| entry.platform).collect();
-    notes.extend(repair::reach(&platforms));
+    let reach = repair::reach(&platforms).into_iter().filter(|note| !notes.contains(note));
+    notes.extend(reach.collect::<Vec<_>>());
     let publisher = Publisher { registries };
     let elsewhere = Box::pin(publisher.rehearse(&publication)).await?;
     let shown = show::Shown { publication: &publication, base: base.as_ref(), notes: &notes, elsewhere: &elsewhere };

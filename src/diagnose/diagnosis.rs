@@ -18,7 +18,7 @@ use super::report::{Bytes, Image as ImageReport, NodeVerdict, Outcome, Report, R
 use super::rootfs::Cost;
 use super::rootfs::blobs::{Blobs, Remote, Stored};
 use super::rootfs::layers::{Effort, Layers};
-use super::{DiagnosisError, around, checks, others, start};
+use super::{DiagnoseError, DiagnosisError, around, checks, others, start};
 use crate::core::descriptor::Descriptor;
 use crate::core::limits::Limits;
 use crate::core::manifest::ManifestError;
@@ -192,11 +192,13 @@ impl Diagnoser {
         let mut blobs = self.blobs(&question.reference);
         let (effort, deep) = (question.effort, question.deep);
         // Inflating and walking archives blocks; it must not stop other work.
-        let examined = tokio::task::spawn_blocking(move || {
+        let examined = tokio::task::spawn_blocking(move || -> Result<contents::Start, DiagnoseError> {
             let layers = &one.manifest.layers;
             let mut layers = Layers::new(layers, one.config.layer_commands(), blobs.as_mut(), effort)?;
+            // All layers first: what is found in them then is verified.
+            let binaries = if deep { others::all(&mut layers)? } else { Vec::new() };
             let start = start::examine(&mut layers, &one.config)?;
-            if deep { others::find(&mut layers, start) } else { Ok(start) }
+            Ok(others::add(binaries, start))
         });
         let start = examined.await.map_err(|error| StoreError::thread(&error))??;
         Ok((at, start))

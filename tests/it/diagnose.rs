@@ -6,6 +6,7 @@ mod hostile;
 mod labels;
 mod levels;
 mod ordinary;
+mod places;
 mod story;
 
 use serde_json::{Value, json};

@@ -177,14 +177,22 @@ fn legend(grids: &[Grid]) -> String {
 /// Why what a node would take does not run there, or may not; each reason once.
 fn reasons(fleet: &Fleet) -> String {
     let mut lines: Vec<String> = Vec::new();
+    let mut say = |whose: String, reason: &str| {
+        let line = format!(" {whose}: {}", one_line(reason, 4 * WIDTH));
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    };
     for (at, node) in fleet.nodes.iter().enumerate() {
-        let image = |row: &ImageRow| row.cells.get(at).filter(|cell| cell.offered || cell.taken).cloned();
-        let of_images = fleet.images.iter().filter_map(image).filter(|cell| doubtful(cell.outcome));
-        let own = node.reason.clone().filter(|_| node.outcome != Outcome::Runs32Bit);
-        for reason in own.into_iter().chain(of_images.filter_map(|cell| cell.reason)) {
-            let line = format!(" {}: {}", one_line(&node.name, NAME), one_line(&reason, 4 * WIDTH));
-            if !lines.contains(&line) {
-                lines.push(line);
+        let name = one_line(&node.name, NAME);
+        if let Some(reason) = node.reason.as_ref().filter(|_| node.outcome != Outcome::Runs32Bit) {
+            say(name.clone(), reason);
+        }
+        // What is not taken is an image that somebody may ask for.
+        for row in &fleet.images {
+            let cell = row.cells.get(at).filter(|cell| cell.offered && !cell.taken && doubtful(cell.outcome));
+            if let (Some(entry), Some(reason)) = (&row.entry, cell.and_then(|cell| cell.reason.as_ref())) {
+                say(format!("{name}, entry {entry}"), reason);
             }
         }
     }

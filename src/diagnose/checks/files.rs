@@ -4,12 +4,17 @@
 use serde_json::json;
 
 use crate::core::elf::Binary;
+use crate::core::text::one_line;
 use crate::diagnose::contents::{Contents, Loader, LoaderFound, Shell, Start, Step, Stopped, What};
 use crate::diagnose::finding::{Evidence, Finding, Id, Remedy, Severity};
 use crate::diagnose::rootfs::File;
 
 /// Bytes of a file that are shown as evidence: the ELF identification and what it begins with.
 const SHOWN: usize = 20;
+/// Files that one finding names.
+const NAMED: usize = 5;
+/// Bytes of their names; an image may have any.
+const NAMES: usize = 400;
 
 /// The findings of one image.
 #[must_use]
@@ -20,6 +25,7 @@ pub fn check(contents: &Contents) -> Vec<Finding> {
     if let (Some(loader), Some((file, binary))) = (&start.loader, contents.binary()) {
         findings.extend(of_loader(loader, file, binary));
     }
+    findings.extend(of_others(start, contents));
     findings.extend(start.shell.as_ref().and_then(|shell| of_shell(shell, contents)));
     findings.into_iter().map(|finding| finding.at(&contents.path)).collect()
 }
@@ -275,6 +281,29 @@ fn of_shell(shell: &Shell, contents: &Contents) -> Option<Finding> {
             of_step(&step).map(|finding| Finding { severity: Severity::Warning, ..finding })
         }
     }
+}
+
+/// Binaries beside the program: of them all in one finding, since they have one cause.
+fn of_others(start: &Start, contents: &Contents) -> Option<Finding> {
+    let (first, binary) = contents.binary()?;
+    let named: Vec<_> = start.others.iter().take(NAMED).collect();
+    let names: Vec<&str> = named.iter().map(|(file, _)| file.path.as_str()).collect();
+    let names = one_line(&names.join(", "), NAMES);
+    let more = match start.others.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let are = if start.others.len() == 1 { "is" } else { "are" };
+    let message = format!(
+        "{names}{more} {are} not for the architecture of {}, which is {binary}: what starts or loads such a file fails",
+        first.asked
+    );
+    let finding =
+        named.iter().fold(Finding::new(Id::OtherBinaryArch, Severity::Warning, message), |finding, (file, its)| {
+            finding.shown_by(beginning(file, format!("{} is {its}, and begins with", one_line(&file.path, NAMES))))
+        });
+    let remedy = Remedy::new("fetch or build these for the image's own platform (ARG TARGETARCH in the Dockerfile)");
+    (!named.is_empty()).then(|| finding.mended_by(remedy))
 }
 
 fn name(path: &str) -> &str {

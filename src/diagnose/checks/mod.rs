@@ -36,6 +36,7 @@ pub fn all(reference: &Reference, image: Image<'_>, nodes: &[Node]) -> Vec<Findi
 fn without_echoes(findings: Vec<Finding>) -> Vec<Finding> {
     let better = |id| match id {
         Id::LabelVsConfig => [Id::LabelVsElf, Id::ConfigVsElf].as_slice(),
+        Id::AnnotateOnly => &[Id::ConfigVsElf],
         Id::VariantMissing => &[Id::VariantMissing, Id::LabelVsElf],
         _ => &[],
     };

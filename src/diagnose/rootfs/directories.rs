@@ -12,7 +12,7 @@
 mod merged;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{FileType, readlinkat};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::{Cost, File, Look, NotRead, RootFs};
@@ -243,7 +243,7 @@ impl Walk<'_> {
         if self.links > LINKS {
             return Err(Stop::Loop);
         }
-        let target = readlinkat(&link.fd, "", Vec::new())?.into_bytes();
+        let target = link.target()?;
         if target.starts_with(b"/") {
             self.way.clear();
             self.at = None;

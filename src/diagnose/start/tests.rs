@@ -111,3 +111,15 @@ fn the_distribution_is_read_from_os_release() {
     assert_eq!((found.id.as_str(), found.version.as_str(), found.name.as_str()), ("almalinux", "9.4", "Alma"));
     assert_eq!(found.like, ["rhel", "centos", "fedora"]);
 }
+
+#[test]
+fn the_header_alone_tells_the_architecture() {
+    let mut header = vec![0; 64];
+    header[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    header[0x12] = 183;
+    header[0x20] = 64;
+    header[0x36] = 56;
+    header[0x38] = 6;
+    let What::Elf(binary) = classify(&Extract::new(1 << 20, header)) else { panic!("it is one") };
+    assert_eq!(binary.architecture(), Some("arm64"));
+}

@@ -74,7 +74,9 @@ impl<'a> Remedies<'a> {
         let (image, hedge) = (self.reference.familiar(), self.hedge);
         let pinned = self.reference.with_digest(self.digest.clone()).familiar();
         if self.listed {
-            remedies.push(self.annotate(right));
+            if self.claimed.architecture != self.architecture {
+                remedies.push(self.annotate(right));
+            }
             remedies.push(
                 Remedy::new(format!(
                     "or correct the config, which makes another image, and put that in the place of the entry{hedge}"

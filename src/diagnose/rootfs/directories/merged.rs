@@ -6,7 +6,10 @@
 use std::path::PathBuf;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, Stat, fgetxattr, fstat, fstatfs, openat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fgetxattr, fstat, fstatfs, openat,
+    readlinkat, utimensat,
+};
 use rustix::io::Errno;
 
 use super::Stop;
@@ -122,9 +125,31 @@ impl Directory {
     }
 }
 
-/// Opens the regular file that `seen` is of.
+impl Leaf {
+    /// What a symbolic link says. Its time of access is the layer's, and stays so.
+    pub(super) fn target(&self) -> Result<Vec<u8>, Errno> {
+        let before = fstat(&self.fd)?;
+        let target = readlinkat(&self.fd, "", Vec::new())?.into_bytes();
+        let after = fstat(&self.fd)?;
+        if (before.st_atime, before.st_atime_nsec) != (after.st_atime, after.st_atime_nsec) {
+            let times = Timestamps {
+                last_access: Timespec { tv_sec: before.st_atime as _, tv_nsec: before.st_atime_nsec as _ },
+                last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            };
+            // Where it cannot be put back, the link is as good as it was.
+            let _ = utimensat(&self.fd, "", &times, AtFlags::EMPTY_PATH);
+        }
+        Ok(target)
+    }
+}
+
+/// Opens the regular file that `seen` is of. Its time of access is the layer's, and stays so
+/// where we may ask for that.
 fn open_file(directory: &OwnedFd, name: &[u8], seen: &Stat) -> Result<OwnedFd, Errno> {
-    let file = openat(directory, name, READ, Mode::empty())?;
+    let file = match openat(directory, name, READ.union(OFlags::NOATIME), Mode::empty()) {
+        Err(Errno::PERM) => openat(directory, name, READ, Mode::empty()),
+        opened => opened,
+    }?;
     let identity = |stat: &Stat| (stat.st_dev, stat.st_ino);
     if identity(&fstat(&file)?) == identity(seen) { Ok(file) } else { Err(Errno::STALE) }
 }
