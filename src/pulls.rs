@@ -33,7 +33,7 @@ mod tests;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::Instrument as _;
@@ -97,6 +97,7 @@ struct Shared {
     running: Running,
     landings: Landings,
     resolving: Turns,
+    diagnosing: Semaphore,
     landing: Turns,
     tasks: TaskTracker,
     meter: Arc<dyn Meter>,
@@ -123,6 +124,7 @@ impl Pulls {
             running: Running::default(),
             landings: Landings::default(),
             resolving: Turns::new(RESOLVES),
+            diagnosing: Semaphore::new(diagnosis::DIAGNOSES),
             landing: Turns::new(at_once),
             tasks: TaskTracker::new(),
             meter,

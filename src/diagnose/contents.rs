@@ -61,6 +61,9 @@ pub struct Start {
     pub others: Vec<(File, Box<Binary>)>,
     /// `os-release` of the image.
     pub distribution: Option<Distribution>,
+    /// What stands in the place of the working directory, where that is no directory. Runtimes make
+    /// one that is missing.
+    pub no_directory: Option<&'static str>,
     /// What the looking cost.
     pub cost: Cost,
 }

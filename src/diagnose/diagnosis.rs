@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::checks::places::Place;
 use super::contents::{self, Contents};
@@ -17,6 +18,7 @@ use super::repair::{self, Proposal};
 use super::report::{Bytes, Image as ImageReport, NodeVerdict, Outcome, Report, Root as RootReport};
 use super::rootfs::Cost;
 use super::rootfs::blobs::{Blobs, Remote, Stored};
+use super::rootfs::interest::WhileWanted;
 use super::rootfs::layers::{Effort, Layers};
 use super::{DiagnoseError, DiagnosisError, around, checks, others, start};
 use crate::core::descriptor::Descriptor;
@@ -189,12 +191,15 @@ impl Diagnoser {
         at: usize,
         one: Contents,
     ) -> Result<(usize, contents::Start), DiagnosisError> {
-        let mut blobs = self.blobs(&question.reference);
+        // Whoever asks may go away; the thread then ends with the bytes that it is at.
+        let lost = CancellationToken::new();
+        let _guard = lost.clone().drop_guard();
+        let mut blobs = WhileWanted { blobs: self.blobs(&question.reference), lost };
         let (effort, deep) = (question.effort, question.deep);
         // Inflating and walking archives blocks; it must not stop other work.
         let examined = tokio::task::spawn_blocking(move || -> Result<contents::Start, DiagnoseError> {
             let layers = &one.manifest.layers;
-            let mut layers = Layers::new(layers, one.config.layer_commands(), blobs.as_mut(), effort)?;
+            let mut layers = Layers::new(layers, one.config.layer_commands(), &mut blobs, effort)?;
             // All layers first: what is found in them then is verified.
             let binaries = if deep { others::all(&mut layers)? } else { Vec::new() };
             let start = start::examine(&mut layers, &one.config)?;

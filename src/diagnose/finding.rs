@@ -217,8 +217,6 @@ catalogue! {
     ArmFloatAbi = "ISA-004";
     /// The program's segments do not fit the node's page size.
     PageAlignment = "PAGE-001";
-    /// The program brings an allocator that is built for one page size.
-    AllocatorPageSize = "PAGE-002";
     /// The dynamic loader of the program is not in the image.
     LoaderMissing = "ELF-001";
     /// The dynamic loader is for another architecture than the program.

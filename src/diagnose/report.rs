@@ -269,7 +269,7 @@ fn stopped_text(stopped: &Stopped) -> String {
     match stopped {
         Stopped::NoProgram => "the image names no program".into(),
         Stopped::Absent { asked } => format!("not in the image: {}", asked.join(", ")),
-        Stopped::Other { asked, kind } => format!("{asked} is a {kind}"),
+        Stopped::Other { asked, kind } => format!("{asked} is {kind}"),
         Stopped::Loop { asked } => format!("{asked} is a symbolic link that leads to itself"),
         Stopped::TooDeep => "interpreters of interpreters, deeper than Linux follows".into(),
         Stopped::NotRead { why, .. } => format!("not found out: {why}"),

@@ -14,6 +14,7 @@ use super::DiagnoseError;
 mod binaries;
 pub mod blobs;
 pub mod directories;
+pub(super) mod interest;
 mod layer;
 pub mod layers;
 mod order;
@@ -40,6 +41,9 @@ pub trait RootFs {
         false
     }
 }
+
+/// What a directory is called among things that cannot be executed.
+pub const A_DIRECTORY: &str = "a directory";
 
 /// What looking for a file came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -124,6 +124,7 @@ fn start(architecture: &str) -> Start {
         loader: None,
         others: Vec::new(),
         distribution: None,
+        no_directory: None,
         cost: Cost::default(),
     }
 }

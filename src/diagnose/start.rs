@@ -12,7 +12,7 @@ use crate::core::manifest::ImageConfig;
 use super::DiagnoseError;
 use super::contents::{Distribution, Loader, LoaderFound, Start, Step, Stopped, What};
 use super::entrypoint;
-use super::rootfs::{File, Look, RootFs};
+use super::rootfs::{A_DIRECTORY, File, Look, RootFs};
 use super::shell;
 
 /// Interpreters of interpreters that the kernel follows (`exec_binprm`), and then gives up.
@@ -55,7 +55,19 @@ pub fn examine(rootfs: &mut dyn RootFs, config: &ImageConfig) -> Result<Start, D
     };
     // A static program brings along what it needs of its distribution.
     let distribution = if loader.is_some() || rootfs.is_cheap() { distribution(rootfs)? } else { None };
-    Ok(Start { argv, steps, stopped, shell: handed_on, loader, others: Vec::new(), distribution, cost: rootfs.cost() })
+    // To know that of layers that have to be fetched would take all of them.
+    let no_directory = if rootfs.is_cheap() { no_directory(rootfs, config)? } else { None };
+    Ok(Start {
+        no_directory,
+        argv,
+        steps,
+        stopped,
+        shell: handed_on,
+        loader,
+        others: Vec::new(),
+        distribution,
+        cost: rootfs.cost(),
+    })
 }
 
 /// From the first of `paths` that can be executed to the binary that the kernel loads.
@@ -153,6 +165,19 @@ fn is_text(prefix: &[u8]) -> bool {
         Err(_) => return false,
     };
     !prefix[..valid].contains(&0)
+}
+
+/// What is in the place of the working directory, where that is something else.
+fn no_directory(rootfs: &mut dyn RootFs, config: &ImageConfig) -> Result<Option<&'static str>, DiagnoseError> {
+    let Some(directory) = config.config.working_dir.as_deref().filter(|directory| !directory.is_empty()) else {
+        return Ok(None);
+    };
+    Ok(match rootfs.look(&[entrypoint::absolute(directory, &ImageConfig::default())])? {
+        Look::File(_) => Some("a file"),
+        Look::Loop { .. } => Some("a symbolic link that leads to itself"),
+        Look::Other { kind, .. } if kind != A_DIRECTORY => Some(kind),
+        Look::Other { .. } | Look::Absent | Look::NotRead(_) => None,
+    })
 }
 
 fn loader(rootfs: &mut dyn RootFs, path: &str) -> Result<Loader, DiagnoseError> {

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 
+use super::rootfs::A_DIRECTORY;
 use crate::unpack::archive::{Entry, Kind};
 
 /// Symbolic links followed for one path; Linux gives up there as well.
@@ -130,10 +131,10 @@ impl Tree {
         let (layer, end) = match self.nodes.get(&path) {
             Some(Node { layer, target: Target::File(file) }) => (*layer, End::File(*file)),
             Some(Node { layer, target: Target::Other(kind) }) => (*layer, End::Other(kind)),
-            Some(Node { layer, target: Target::Directory }) => (*layer, End::Other("a directory")),
+            Some(Node { layer, target: Target::Directory }) => (*layer, End::Other(A_DIRECTORY)),
             Some(Node { layer, target: Target::Symlink(_) }) => (*layer, End::Loop),
             None => match self.below(&path).next() {
-                Some((_, node)) => (node.layer, End::Other("a directory")),
+                Some((_, node)) => (node.layer, End::Other(A_DIRECTORY)),
                 None => (usize::MAX, End::Nothing),
             },
         };

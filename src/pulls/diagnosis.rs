@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Place, Pulls, PullsError};
+use crate::core::limits::Limits;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::diagnose::diagnosis::{Diagnoser, Question, Wanted};
@@ -12,6 +13,13 @@ use crate::fetch::progress::{Observer, Silent};
 use crate::host::Node;
 use crate::registry::Credentials;
 use crate::store::Store;
+
+/// Diagnoses at a time. Each keeps file names and beginnings of layers in memory, of two images at
+/// a time: some MiB of ordinary ones, and 80 MiB at the very worst.
+pub(super) const DIAGNOSES: usize = 4;
+/// Bytes in memory for the file names of one image: about 90,000 files, more than nearly every
+/// image has. The command reads more in its own process (`--address none`).
+const NAMES: u64 = 24 * 1024 * 1024;
 
 /// One caller's question whether an image runs.
 #[derive(Debug, Clone)]
@@ -57,14 +65,15 @@ impl Pulls {
                 None
             }
         };
+        // Nobody closes it.
+        let _turn = self.0.diagnosing.acquire().await;
         let limits = *self.engine().limits();
-        let _turn = self.0.resolving.at(doubt.reference.registry()).await;
         let diagnoser = Diagnoser { fetcher, store, stored: false, check_access: true, limits };
         let question = Question {
             reference: doubt.reference,
             platforms: Wanted::asked(doubt.all_platforms, listed),
             nodes,
-            effort: doubt.effort,
+            effort: Effort { limits: Limits { tree_bytes: NAMES, ..limits }, ..doubt.effort },
             deep: doubt.deep,
         };
         let (report, _) = Box::pin(diagnoser.diagnose(&question)).await?;

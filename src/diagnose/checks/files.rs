@@ -25,6 +25,7 @@ pub fn check(contents: &Contents) -> Vec<Finding> {
     if let (Some(loader), Some((file, binary))) = (&start.loader, contents.binary()) {
         findings.extend(of_loader(loader, file, binary));
     }
+    findings.extend(start.no_directory.map(|kind| of_directory(kind, contents)));
     findings.extend(of_others(start, contents));
     findings.extend(start.shell.as_ref().and_then(|shell| of_shell(shell, contents)));
     findings.into_iter().map(|finding| finding.at(&contents.path)).collect()
@@ -158,7 +159,7 @@ fn of_end(stopped: &Stopped, start: &Start, contents: &Contents) -> Option<Findi
             Some(error(Id::EntryNotFound, message).shown_by(of_config(contents)))
         }
         Stopped::Other { asked, kind } => {
-            let message = format!("the image starts {asked}, which is a {kind}");
+            let message = format!("the image starts {asked}, which is {kind}");
             Some(error(Id::NotExecutable, message).shown_by(of_config(contents)))
         }
         Stopped::Absent { asked } => Some(match script {
@@ -281,6 +282,16 @@ fn of_shell(shell: &Shell, contents: &Contents) -> Option<Finding> {
             of_step(&step).map(|finding| Finding { severity: Severity::Warning, ..finding })
         }
     }
+}
+
+/// The working directory is something else.
+fn of_directory(kind: &str, contents: &Contents) -> Finding {
+    let directory = contents.config.config.working_dir.as_deref().unwrap_or_default();
+    let directory = one_line(directory, NAMES);
+    let message = format!("the image starts in {directory}, which is {kind}: starting it ends in \"not a directory\"");
+    error(Id::NotExecutable, message)
+        .shown_by(of_config(contents))
+        .mended_by(Remedy::new("correct WORKDIR in the Dockerfile, or what COPY puts in its place"))
 }
 
 /// Binaries beside the program: of them all in one finding, since they have one cause.

@@ -15,7 +15,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::{Cost, File, Look, NotRead, RootFs};
+use super::{A_DIRECTORY, Cost, File, Look, NotRead, RootFs};
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::elf::further;
@@ -138,13 +138,13 @@ impl Directories {
     fn look_at(&mut self, asked: &str) -> Result<Option<Look>, Stop> {
         let kind = match self.resolve(asked)? {
             End::Nothing => return Ok(None),
-            End::Directory => "directory",
+            End::Directory => A_DIRECTORY,
             End::Leaf(leaf, path) => match leaf.kind {
                 FileType::RegularFile => return Ok(Some(Look::File(self.read(asked, &leaf, path)?))),
-                FileType::CharacterDevice | FileType::BlockDevice => "device",
-                FileType::Fifo => "pipe",
-                FileType::Socket => "socket",
-                _ => "file of unknown kind",
+                FileType::CharacterDevice | FileType::BlockDevice => "a device",
+                FileType::Fifo => "a named pipe",
+                FileType::Socket => "a socket",
+                _ => "a file of unknown kind",
             },
         };
         Ok(Some(Look::Other { asked: asked.to_owned(), kind }))

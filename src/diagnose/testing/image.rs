@@ -38,6 +38,7 @@ pub(in crate::diagnose) fn image(claimed: &str, program: &Sample) -> Contents {
         loader: None,
         others: Vec::new(),
         distribution: None,
+        no_directory: None,
         cost: Cost::default(),
     };
     let descriptor = Descriptor::new(MediaType::OciManifest, Digest::of(b"manifest"), 1);

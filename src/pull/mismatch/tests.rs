@@ -35,6 +35,7 @@ fn contents(claimed: &str, program: &str) -> Contents {
         loader: None,
         others: Vec::new(),
         distribution: None,
+        no_directory: None,
         cost: Cost::default(),
     };
     Contents {

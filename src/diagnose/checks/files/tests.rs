@@ -29,22 +29,28 @@ fn elf(machine: u16, loader: &str) -> Vec<u8> {
     file
 }
 
+fn file(path: &str, mode: u32, content: &[u8]) -> File {
+    File {
+        asked: path.to_owned(),
+        path: path.to_owned(),
+        layer: Digest::of(b"layer"),
+        mode,
+        content: Extract::whole(content.to_vec()),
+        verified: true,
+        certain: true,
+    }
+}
+
 struct Files<'a>(&'a [(&'a str, u32, Vec<u8>)]);
 
 impl RootFs for Files<'_> {
     fn look(&mut self, paths: &[String]) -> Result<Look, DiagnoseError> {
         let found = paths.iter().find_map(|path| Some((path, self.0.iter().find(|(name, ..)| name == path)?)));
-        Ok(found.map_or(Look::Absent, |(path, (_, mode, content))| {
-            Look::File(File {
-                asked: path.clone(),
-                path: path.clone(),
-                layer: Digest::of(b"layer"),
-                mode: *mode,
-                content: Extract::whole(content.clone()),
-                verified: true,
-                certain: true,
-            })
-        }))
+        Ok(found.map_or(Look::Absent, |(path, (_, mode, content))| Look::File(file(path, *mode, content))))
+    }
+
+    fn is_cheap(&self) -> bool {
+        true
     }
 
     fn cost(&self) -> Cost {
@@ -53,12 +59,16 @@ impl RootFs for Files<'_> {
 }
 
 fn findings(run: &str, files: &[(&str, u32, Vec<u8>)]) -> Vec<Finding> {
+    check(&contents(run, files))
+}
+
+fn contents(run: &str, files: &[(&str, u32, Vec<u8>)]) -> Contents {
     let document = format!(r#"{{"os":"linux","architecture":"amd64","config":{run}}}"#);
     let config = ImageConfig::parse(document.as_bytes(), &Limits::default()).expect("a config");
     let descriptor = Descriptor::new(MediaType::Other("x".into()), Digest::of(b"x"), 1);
     let manifest = Manifest { config: descriptor.clone(), layers: Vec::new(), annotations: Default::default() };
     let start = Some(examine(&mut Files(files), &config).expect("readable"));
-    check(&Contents { path: vec![1, 0], descriptor, manifest, config, start })
+    Contents { path: vec![1, 0], descriptor, manifest, config, start }
 }
 
 fn one(run: &str, files: &[(&str, u32, Vec<u8>)]) -> (Id, Severity, String) {
@@ -124,4 +134,29 @@ fn what_a_shell_starts_is_a_warning_at_most() {
     let foreign = ("/app", 0o755, elf(183, ""));
     let (id, severity, _) = one(r#"{"Cmd":["/bin/sh","-c","/app"]}"#, &[shell, foreign]);
     assert_eq!((id, severity), (Id::OtherBinaryArch, Severity::Warning));
+}
+
+#[test]
+fn a_working_directory_has_to_be_one() {
+    let files = [("/app", 0o755, elf(62, "")), ("/data", 0o644, b"text".to_vec())];
+    let run = |directory: &str| format!(r#"{{"Entrypoint":["/app"],"WorkingDir":"{directory}"}}"#);
+    let (id, severity, message) = one(&run("/data"), &files);
+    assert_eq!((id, severity), (Id::NotExecutable, Severity::Error), "{message}");
+    assert_eq!(findings(&run("/made/by/the/runtime"), &files), []);
+}
+
+#[test]
+fn binaries_of_other_architectures_are_one_finding() {
+    let mut contents = contents(r#"{"Entrypoint":["/app"]}"#, &[("/app", 0o755, elf(62, ""))]);
+    let other = |path: &str| {
+        let file = file(path, 0o755, &elf(183, ""));
+        let What::Elf(binary) = crate::diagnose::start::classify(&file.content) else { panic!("a binary") };
+        (file, binary)
+    };
+    let start = contents.start.as_mut().expect("looked into");
+    start.others = (0..7).map(|at| other(&format!("/opt/{at}"))).collect();
+    let found = check(&contents);
+    let [finding] = found.as_slice() else { panic!("{found:#?}") };
+    assert_eq!((finding.id, finding.severity), (Id::OtherBinaryArch, Severity::Warning));
+    assert!(finding.message.contains("/opt/4 and 2 more are not for"), "{}", finding.message);
 }
