@@ -61,6 +61,14 @@ pub enum Wanted {
     All,
 }
 
+impl Question {
+    fn with_distinct_nodes(&self) -> Self {
+        let mut question = self.clone();
+        Node::distinguish(&mut question.nodes);
+        question
+    }
+}
+
 impl Wanted {
     /// Those that somebody asked for.
     #[must_use]
@@ -103,6 +111,7 @@ impl Diagnoser {
             check_access: self.check_access,
             limits: self.limits,
         };
+        let question = &question.with_distinct_nodes();
         let mut image = match Box::pin(self.image(&resolver, &question.reference)).await {
             Ok(image) => image,
             Err(DiagnosisError::Resolve(ResolveError::Document { source: ManifestError::Schema1, .. })) => {
@@ -283,10 +292,13 @@ fn report(
     findings.sort_by_key(|finding| (Reverse(finding.severity), finding.id));
     let mut fleet = Fleet::of(subject, &question.nodes);
     fleet.stop(&findings);
+    for one in &spoilt {
+        fleet.lose(one);
+    }
     let mut images: Vec<ImageReport> = subject.contents.iter().map(ImageReport::from).chain(spoilt).collect();
     images.sort_by_key(position);
     let costs = subject.contents.iter().filter_map(|one| one.start.as_ref()).map(|start| start.cost);
-    let sum = |of: fn(Cost) -> u64| costs.clone().map(of).sum();
+    let sum = |of: fn(Cost) -> u64| costs.clone().map(of).fold(0, u64::saturating_add);
     Report {
         reference: question.reference.to_string(),
         root: Some(RootReport {

@@ -1,6 +1,6 @@
 //! One reference held against many nodes, and against the clients that might pull it there.
 //!
-//! Which entry a client takes is its own rule ([`predict`]); whether that then runs is a question
+//! Which entry a client takes is its own rule ([`mod@predict`]); whether that then runs is a question
 //! to its program ([`runs::on`]), and only where nobody looked into it to its label. Nothing is
 //! decided here for the sake of a grid: a cell says what would happen, and why.
 

@@ -148,6 +148,13 @@ pub fn propose(entries: &[Entry], contents: &[Contents]) -> Option<Proposal> {
     for (at, entry) in entries.iter().enumerate() {
         let behind = contents.iter().find(|contents| contents.path == [at]);
         let Some((after, reason)) = right_label(&entry.descriptor, behind) else { continue };
+        // Index and config agree, and another image is there for what this program is: most likely the
+        // wrong program was copied, and the label says what was meant.
+        let agreed = behind.is_some_and(|contents| contents.claimed().same_as(&contents.config.platform));
+        let taken = |other: &Entry| other.descriptor.platform.as_ref().is_some_and(|other| other.same_as(&after));
+        if agreed && entries.iter().enumerate().any(|(other, entry)| other != at && taken(entry)) {
+            continue;
+        }
         // Somebody has listed it for several platforms on purpose.
         let others = entries.iter().enumerate().filter(|(other, _)| *other != at);
         if others.clone().any(|(_, other)| is_listed(other, &entry.descriptor.digest, &after)) {

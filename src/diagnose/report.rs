@@ -230,7 +230,7 @@ impl From<&Contents> for Image {
             declared: contents.descriptor.platform.as_ref().map(ToString::to_string),
             config: (!config.architecture.is_empty()).then(|| config.to_string()),
             layers: contents.manifest.layers.len(),
-            size: contents.manifest.layers.iter().map(|layer| layer.size).sum(),
+            size: contents.manifest.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size)),
             start: contents.start.as_ref().map(Start::from),
             problem: None,
         }

@@ -15,11 +15,12 @@ const SHELLS: [&str; 6] = ["sh", "ash", "bash", "dash", "ksh", "zsh"];
 /// Small init programs, whose first argument that is no option is the program.
 const INITS: [&str; 4] = ["tini", "tini-static", "dumb-init", "catatonit"];
 /// Words that a shell does itself (POSIX shell, chapter 2, and what bash and ash add).
-const BUILTINS: [&str; 46] = [
-    ".", ":", "[", "[[", "alias", "bg", "break", "builtin", "case", "cd", "command", "continue", "declare", "do",
-    "echo", "enable", "eval", "exit", "export", "false", "fg", "for", "function", "getopts", "hash", "if", "jobs",
-    "kill", "let", "local", "printf", "pwd", "read", "readonly", "return", "set", "shift", "source", "test", "times",
-    "trap", "true", "type", "ulimit", "umask", "while",
+const BUILTINS: [&str; 59] = [
+    ".", ":", "[", "[[", "alias", "bg", "bind", "break", "builtin", "case", "cd", "command", "continue", "declare",
+    "do", "echo", "enable", "eval", "exit", "export", "false", "fg", "for", "function", "getopts", "hash", "if",
+    "jobs", "kill", "let", "local", "mapfile", "nohup", "popd", "printf", "pushd", "pwd", "read", "readonly", "return",
+    "select", "set", "shift", "shopt", "source", "test", "time", "times", "trap", "true", "type", "typeset", "ulimit",
+    "umask", "unalias", "unset", "until", "wait", "while",
 ];
 
 /// The program that the first one is going to start, where its arguments say so plainly.
@@ -31,14 +32,25 @@ pub(super) fn handed_on(argv: &[String], steps: &[Step]) -> Option<String> {
     let arguments = arguments.iter().map(String::as_str);
     match base(program) {
         "env" => env(arguments),
-        init if INITS.contains(&init) => arguments.skip_while(|word| word.starts_with('-')).map(String::from).next(),
+        init if INITS.contains(&init) => inits_program(arguments),
         shell if SHELLS.contains(&shell) => {
+            // What a login or interactive shell starts may be a function, or along another PATH.
+            if arguments.clone().take_while(|word| word.starts_with('-')).any(|word| word.contains(['l', 'i'])) {
+                return None;
+            }
             let mut arguments = arguments.skip_while(|word| word.starts_with('-') && !is_command_flag(word));
             arguments.next().filter(|word| is_command_flag(word))?;
             command(arguments.next()?)
         }
         _ => None,
     }
+}
+
+/// What follows `--`, or the first argument, where nothing is before it that may take another one.
+fn inits_program<'a>(arguments: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
+    let mut behind = arguments.clone().skip_while(|word| *word != "--").skip(1);
+    let first = behind.next().or_else(|| arguments.clone().next().filter(|word| !word.starts_with('-')));
+    first.filter(|word| is_plain(word)).map(String::from)
 }
 
 /// `-c`, and the same together with others, as in `-ec`.
@@ -48,7 +60,13 @@ fn is_command_flag(word: &str) -> bool {
 
 /// env(1): options and assignments come first. `-S` splits its text, as the kernel does not.
 fn env<'a>(words: impl Iterator<Item = &'a str>) -> Option<String> {
-    let mut words = words.skip_while(|word| matches!(*word, "-S" | "-i" | "-" | "--") || is_assignment(word));
+    let words: Vec<&str> = words.collect();
+    // Along another PATH than the image's.
+    if words.iter().any(|word| word.starts_with("PATH=")) {
+        return None;
+    }
+    let mut words =
+        words.into_iter().skip_while(|word| matches!(*word, "-S" | "-i" | "-" | "--") || is_assignment(word));
     words.next().map(|word| word.trim_start_matches("-S")).filter(|word| is_plain(word)).map(String::from)
 }
 
@@ -98,7 +116,7 @@ mod tests {
     fn plain_commands_are_followed() {
         assert_eq!(of(&["/bin/sh", "-c", "exec nginx -g 'daemon off;'"]).as_deref(), Some("nginx"));
         assert_eq!(of(&["sh", "-ec", "FOO=1 BAR=x /app/run --fast"]).as_deref(), Some("/app/run"));
-        assert_eq!(of(&["bash", "-l", "-c", "python3 app.py"]).as_deref(), Some("python3"));
+        assert_eq!(of(&["tini", "-e", "143", "--", "java"]).as_deref(), Some("java"));
         assert_eq!(of(&["/usr/bin/env", "-i", "A=b", "node", "x.js"]).as_deref(), Some("node"));
         assert_eq!(of(&["/tini", "-g", "--", "/app"]).as_deref(), Some("/app"));
     }
@@ -107,6 +125,14 @@ mod tests {
     fn what_a_shell_does_itself_or_replaces_is_not() {
         for command in ["cd /app && ./run", "$HOME/run", "\"quoted\"", "(sub)", "if true; then :; fi", "", "A=$(x) y"] {
             assert_eq!(of(&["sh", "-c", command]), None, "{command}");
+        }
+        for other in [
+            vec!["bash", "-lc", "nvm run"],
+            vec!["tini", "-e", "143"],
+            vec!["env", "PATH=/opt/bin", "app"],
+            vec!["sh", "-c", "until nc -z db 5432; do :; done"],
+        ] {
+            assert_eq!(of(&other), None, "{other:?}");
         }
         assert_eq!(of(&["sh"]), None);
         assert_eq!(of(&["sh", "script.sh"]), None);

@@ -16,6 +16,10 @@ use crate::unpack::archive::{Entry, Kind};
 
 /// Symbolic links followed for one path; Linux gives up there as well.
 const LINKS: usize = 40;
+/// Components of one path, those of links included.
+const STEPS: usize = 4096;
+/// Bytes of a path (`PATH_MAX`).
+const LONGEST: usize = 4096;
 /// What one name costs beside its bytes, rounded up.
 const NODE: u64 = 128;
 const WHITEOUT: &[u8] = b".wh.";
@@ -217,8 +221,13 @@ impl Tree {
     fn canonical(&self, path: &[u8], lowest: &mut usize) -> Option<Vec<u8>> {
         let mut pending: Vec<Vec<u8>> = split(path).rev().map(Into::into).collect();
         let mut at: Vec<u8> = Vec::new();
-        let mut links = 0;
+        let (mut links, mut steps) = (0, 0);
         while let Some(component) = pending.pop() {
+            steps += 1;
+            // Linux opens no longer path either, and links multiply what is short in the archive.
+            if steps > STEPS || at.len() > LONGEST {
+                return None;
+            }
             if component == b".." {
                 at.truncate(at.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
                 continue;

@@ -38,6 +38,21 @@ pub struct Node {
 }
 
 impl Node {
+    /// Gives nodes of one name different ones, as `node` and `node (2)`: findings name them.
+    pub fn distinguish(nodes: &mut [Self]) {
+        let mut seen = std::collections::BTreeSet::new();
+        for node in nodes {
+            let mut name = node.name.clone();
+            for count in 2.. {
+                if seen.insert(name.clone()) {
+                    break;
+                }
+                name = format!("{} ({count})", node.name);
+            }
+            node.name = name;
+        }
+    }
+
     /// The node that this program runs on.
     #[must_use]
     pub fn this(report: HostReport) -> Self {

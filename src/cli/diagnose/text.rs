@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::grid;
 use crate::cli::report::{self, bytes};
 use crate::core::error::{Blame, Classify, Kind};
+use crate::core::text::one_line;
 use crate::diagnose::finding::{Evidence, Finding, Remedy, Severity};
 use crate::diagnose::report::{Image, NodeVerdict, Outcome, Report};
 
@@ -17,6 +18,8 @@ use crate::diagnose::report::{Image, NodeVerdict, Outcome, Report};
 const WIDTH: usize = 100;
 /// What findings begin with: a severity and an identifier.
 const INDENT: usize = 19;
+/// Bytes of one text; an image may have names of any length.
+const LONGEST: usize = 2000;
 
 pub(super) fn as_json(diagnosis: &Report) -> Value {
     report::merge(json!(diagnosis), json!({"runsHere": diagnosis.runs()}))
@@ -71,7 +74,7 @@ fn images(diagnosis: &Report) -> Table {
     for image in &diagnosis.images {
         let chosen =
             diagnosis.fleet.nodes.iter().any(|node| node.outcome != Outcome::Refused && node.entry == image.entry);
-        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        let or_none = |text: &Option<String>| text.as_ref().map_or_else(|| "-".into(), |text| one_line(text, WIDTH));
         table.add_row([
             if chosen { "->".into() } else { String::new() },
             or_none(&image.entry),
@@ -86,13 +89,13 @@ fn images(diagnosis: &Report) -> Table {
 
 fn starts(image: &Image) -> String {
     if let Some(problem) = &image.problem {
-        return problem.clone();
+        return one_line(problem, LONGEST);
     }
     let Some(start) = &image.start else { return "not looked into".into() };
     let files = start.files.iter().map(|file| format!("{}: {}", file.path, file.description));
     let loader = start.loader.iter().map(|loader| format!("loaded by {loader}"));
     let end = start.stopped.iter().cloned();
-    files.chain(end).chain(loader).collect::<Vec<_>>().join("\n")
+    files.chain(end).chain(loader).map(|line| one_line(&line, LONGEST)).collect::<Vec<_>>().join("\n")
 }
 
 fn describe(finding: &Finding) -> String {
@@ -117,9 +120,18 @@ fn describe(finding: &Finding) -> String {
     text
 }
 
+/// A command without what steers terminals, and with its blanks.
+fn without_controls(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).collect()
+}
+
 /// Commands are never wrapped: they are to be copied.
 fn commands(remedy: &Remedy) -> String {
-    remedy.commands.iter().map(|command| format!("{:INDENT$}{}\n", "", style(command).bold())).collect()
+    remedy
+        .commands
+        .iter()
+        .map(|command| format!("{:INDENT$}{}\n", "", style(without_controls(command)).bold()))
+        .collect()
 }
 
 fn shown(evidence: &Evidence) -> String {
@@ -143,6 +155,8 @@ fn shown(evidence: &Evidence) -> String {
 
 /// Text behind a label, with the following lines under the first.
 fn wrapped(label: &str, text: &str) -> String {
+    // What images say does not steer the terminal.
+    let text = &one_line(text, LONGEST);
     let mut out = String::new();
     let mut line = String::new();
     for word in text.split_whitespace() {
@@ -169,7 +183,7 @@ fn of_node(node: &NodeVerdict) -> String {
         Outcome::Unknown => ("not known whether it runs", Style::new().yellow()),
     };
     let entry = node.entry.as_ref().map(|entry| format!(", entry {entry}")).unwrap_or_default();
-    let reason = node.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let reason = node.reason.as_ref().map(|reason| format!(": {}", one_line(reason, LONGEST))).unwrap_or_default();
     format!("{} ({}{entry}): {}{reason}", style(&node.name).bold(), node.platform, look.bold().apply_to(words))
 }
 

@@ -25,11 +25,10 @@ pub(super) fn registries(
     let mut registries = Registries::new(limits);
     let own = context.fetcher(&engine, target, args, Arc::new(Silent))?;
     registries.add(target, own.at_the_registry(target)?);
-    // A login, a certificate and mirrors are for the registry that is pushed to.
+    // A login, a certificate, mirrors, and plain HTTP or no verification are for the registry that is
+    // pushed to: whoever allows that there has not allowed it for the logins of others.
     let elsewhere = RegistryArgs {
         hosts_dir: args.hosts_dir.clone(),
-        plain_http: args.plain_http,
-        skip_verify: args.skip_verify,
         tlscacert: args.tlscacert.clone(),
         ..RegistryArgs::default()
     };

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::core::elf::Binary;
-use crate::core::text::one_line;
+use crate::core::text::{one_line, shell_word};
 use crate::diagnose::contents::{Contents, Loader, LoaderFound, Shell, Start, Step, Stopped, What};
 use crate::diagnose::finding::{Evidence, Finding, Id, Remedy, Severity};
 use crate::diagnose::rootfs::File;
@@ -70,7 +70,7 @@ fn of_step(step: &Step) -> Option<Finding> {
     if !file.is_executable() {
         let message = format!("{path} is not executable: nobody has the right to ({:04o})", file.mode & 0o7777);
         let remedy = Remedy::new("give it the right in the image: in the Dockerfile")
-            .command(format!("COPY --chmod=755 {} {path}", name(path)));
+            .command(format!("COPY --chmod=755 {}", json!([name(path), path])));
         return Some(
             error(Id::NotExecutable, message).shown_by(of_file(file, "the file's permissions")).mended_by(remedy),
         );
@@ -98,7 +98,7 @@ fn of_step(step: &Step) -> Option<Finding> {
                 "{path} is text without \"#!\": the kernel refuses it with \"exec format error\", although a shell would run it"
             );
             let remedy = Remedy::new("make \"#!/bin/sh\" its first line")
-                .command(format!("sed -i '1i #!/bin/sh' {}", name(path)));
+                .command(format!("sed -i '1i #!/bin/sh' {}", shell_word(name(path))));
             Some(error(Id::Script, message).shown_by(beginning(file, "the file begins with")).mended_by(remedy))
         }
         What::Foreign { is_text: false } => {
@@ -117,11 +117,11 @@ fn of_script(step: &Step, interpreter: &str, cut: bool, argument: Option<&str>) 
     let path = &step.file.asked;
     let line_end = || {
         Remedy::new("the file has the line ends of Windows; save it with those of Unix, and keep them in git")
-            .command(format!("sed -i 's/\\r$//' {}", name(path)))
-            .command(format!("echo '{} text eol=lf' >> .gitattributes", name(path)))
+            .command(format!("sed -i 's/\\r$//' {}", shell_word(name(path))))
+            .command(format!("echo {} >> .gitattributes", shell_word(&format!("{} text eol=lf", name(path)))))
     };
     let (message, remedy) = if interpreter.is_empty() {
-        let remedy = Remedy::new("name one").command(format!("sed -i '1s|.*|#!/bin/sh|' {}", name(path)));
+        let remedy = Remedy::new("name one").command(format!("sed -i '1s|.*|#!/bin/sh|' {}", shell_word(name(path))));
         (format!("the first line of {path} names no interpreter"), remedy)
     } else if cut {
         let remedy =
@@ -234,9 +234,8 @@ fn missing_loader(program: &str, asked: &str, others: &[String], file: &File) ->
         "{program} needs the loader {asked}, which is not in the image: starting it ends in \"no such file or directory\""
     );
     let (wants_musl, has_musl) = (is_musl(asked), others.iter().any(|other| is_musl(other)));
-    let static_build = Remedy::new("or link it statically, so that it needs no loader")
-        .command("CGO_ENABLED=0 go build")
-        .command("cargo build --release --target x86_64-unknown-linux-musl");
+    let static_build =
+        Remedy::new("or link it statically, so that it needs no loader").command("CGO_ENABLED=0 go build");
     let remedy = match (wants_musl, others.is_empty()) {
         (_, true) => {
             Remedy::new("there is no C library in the image: start FROM one that has it, as debian:stable-slim")

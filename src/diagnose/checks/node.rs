@@ -2,6 +2,7 @@
 
 use crate::core::platform::Platform;
 use crate::core::select;
+use crate::core::text::shell_word;
 use crate::diagnose::finding::{Evidence, Finding, Id, Remedy, Severity};
 use crate::diagnose::fleet::Image;
 use crate::diagnose::runs::Node;
@@ -98,7 +99,12 @@ pub(super) fn broken_emulator(platform: &Platform, node: &Node) -> Option<Findin
         verified: true,
         ..Evidence::default()
     };
-    let remedy = remedies::register_emulator(&architecture, "register it again with flag F, opened once and for all");
+    let mut remedy =
+        remedies::register_emulator(&architecture, "register it anew with flag F, opened once and for all");
+    // One that is there already is left as it is.
+    remedy
+        .commands
+        .insert(0, format!("docker run --privileged --rm tonistiigi/binfmt --uninstall {}", shell_word(name)));
     Some(Finding::new(Id::BinfmtBroken, Severity::Error, message).shown_by(evidence).mended_by(remedy))
 }
 

@@ -2,7 +2,7 @@
 
 use super::{ClientCell, Fleet, NodeVerdict};
 use crate::diagnose::finding::{Finding, Severity};
-use crate::diagnose::report::Outcome;
+use crate::diagnose::report::{Image, Outcome};
 
 impl Fleet {
     /// Marks images that an error stops: errors of their files stop them everywhere, others on
@@ -24,6 +24,25 @@ impl Fleet {
                 for cell in cells.filter(|cell| cell.outcome.may_run() && cell.brings(finding)) {
                     (cell.outcome, cell.reason) = (Outcome::Fails, reason());
                 }
+            }
+        }
+    }
+}
+
+impl Fleet {
+    /// Marks an image whose manifest or config cannot be had.
+    pub fn lose(&mut self, image: &Image) {
+        let reason = || Some(image.problem.clone().unwrap_or_else(|| "it cannot be read".into()));
+        for node in self.nodes.iter_mut().filter(|node| node.outcome != Outcome::Refused && node.entry == image.entry) {
+            (node.outcome, node.reason) = (Outcome::Fails, reason());
+        }
+        for cell in self.images.iter_mut().filter(|row| row.entry == image.entry).flat_map(|row| &mut row.cells) {
+            (cell.outcome, cell.reason) = (Outcome::Fails, reason());
+        }
+        let takes = |cell: &&mut ClientCell| cell.takes.first() == image.entry.as_ref();
+        for cell in self.clients.iter_mut().flat_map(|row| &mut row.cells).filter(takes) {
+            if cell.outcome != Outcome::Refused {
+                (cell.outcome, cell.reason) = (Outcome::Fails, reason());
             }
         }
     }

@@ -39,8 +39,9 @@ const STARGZ_LIST: &[u8] = b"stargz.index.json";
 const FOOTER: u64 = 51;
 const FOOTER_OFFSET: Range<usize> = 16..32;
 const FOOTER_MAGIC: Range<usize> = 32..38;
-/// Bytes of a list. One of a hundred thousand files has about 30 MB.
-const LARGEST: u64 = 64 * 1024 * 1024;
+/// Bytes of a list. One of ten thousand files has about 3 MB; whoever has a larger one is read as
+/// others are.
+const LARGEST: u64 = 8 * 1024 * 1024;
 
 /// The files of a layer, and where their contents are.
 #[derive(Debug, Default)]

@@ -15,6 +15,9 @@ use crate::pulls::{Doubt, Place};
 /// Nodes that one request may name.
 const MAX_NODES: usize = 256;
 
+/// Platforms that one request may name: more than there are.
+const MAX_PLATFORMS: usize = 64;
+
 /// A request that cannot be answered as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum BadDoubt {
@@ -28,6 +31,8 @@ pub enum BadDoubt {
     #[error("all_platforms and platforms contradict each other")]
     Platforms,
     /// More than anybody has to ask about at a time.
+    #[error("{0} platforms are more than {MAX_PLATFORMS}")]
+    TooManyPlatforms(usize),
     #[error("{0} nodes are more than {MAX_NODES}")]
     TooManyNodes(usize),
     /// The report that came with a node is none.
@@ -45,7 +50,9 @@ impl Classify for BadDoubt {
         match self {
             Self::Reference(error) => error.kind(),
             Self::Node(error) => error.kind(),
-            Self::Platforms | Self::TooManyNodes(_) | Self::Report { .. } => Kind::InvalidArgument,
+            Self::Platforms | Self::TooManyNodes(_) | Self::TooManyPlatforms(_) | Self::Report { .. } => {
+                Kind::InvalidArgument
+            }
         }
     }
 
@@ -58,7 +65,7 @@ impl Classify for BadDoubt {
             Self::Reference(error) => error.hint(),
             Self::Node(error) => error.hint(),
             Self::Platforms => Some("leave one of them out".into()),
-            Self::TooManyNodes(_) => Some("ask about some of them at a time".into()),
+            Self::TooManyNodes(_) | Self::TooManyPlatforms(_) => Some("ask about some of them at a time".into()),
             Self::Report { .. } => Some("it has to be what `lighterman host --json` writes there".into()),
         }
     }
@@ -70,6 +77,9 @@ impl TryFrom<v1::DiagnoseRequest> for Doubt {
     fn try_from(request: v1::DiagnoseRequest) -> Result<Self, BadDoubt> {
         if request.all_platforms && !request.platforms.is_empty() {
             return Err(BadDoubt::Platforms);
+        }
+        if request.platforms.len() > MAX_PLATFORMS {
+            return Err(BadDoubt::TooManyPlatforms(request.platforms.len()));
         }
         if request.nodes.len() > MAX_NODES {
             return Err(BadDoubt::TooManyNodes(request.nodes.len()));

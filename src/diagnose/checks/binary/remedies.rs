@@ -5,6 +5,7 @@ use super::Subject;
 use crate::core::digest::Digest;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
+use crate::core::text::shell_word;
 use crate::diagnose::checks::remedies;
 use crate::diagnose::finding::Remedy;
 use crate::diagnose::runs::ObstacleKind;
@@ -24,6 +25,7 @@ pub(super) struct Remedies<'a> {
     /// What clients take the image for.
     claimed: Platform,
     architecture: &'a str,
+    configured: &'a Platform,
     /// What the image should say of itself, where that has a name.
     right: Option<Platform>,
     /// Behind what is proposed.
@@ -45,6 +47,7 @@ impl<'a> Remedies<'a> {
             claimed: subject.contents.claimed(),
             listed: !subject.contents.path.is_empty(),
             architecture: subject.binary.architecture().unwrap_or_default(),
+            configured: &subject.contents.config.platform,
             right,
             hedge,
         }
@@ -70,7 +73,12 @@ impl<'a> Remedies<'a> {
         let Some(right) = &self.right else {
             return vec![self.build("build the program for what is declared", &[&self.claimed.to_string()])];
         };
-        let mut remedies = vec![self.build(BUILD, &[&right.to_string()])];
+        let mut remedies = Vec::new();
+        if self.claimed.same_as(self.configured) {
+            let text = "where index and config say what was meant, build the program for that";
+            remedies.push(self.build(text, &[&self.claimed.to_string()]));
+        }
+        remedies.push(self.build(BUILD, &[&right.to_string()]));
         let (image, hedge) = (self.reference.familiar(), self.hedge);
         let pinned = self.reference.with_digest(self.digest.clone()).familiar();
         if self.listed {
@@ -99,7 +107,16 @@ impl<'a> Remedies<'a> {
 
     fn build(&self, text: &str, platforms: &[&str]) -> Remedy {
         let platforms: Vec<String> = platforms.iter().map(|platform| (*platform).to_owned()).collect();
-        Remedy::new(text).command(remedies::buildx(self.reference, &platforms))
+        if !self.listed {
+            return Remedy::new(text).command(remedies::buildx(self.reference, &platforms));
+        }
+        // The same tag would lose the other images of the index.
+        let image = self.reference.familiar();
+        let platforms = platforms.join(",");
+        let platforms = shell_word(&platforms);
+        Remedy::new(format!("{text}; under a tag of its own, and then into the index beside the others"))
+            .command(format!("docker buildx build --platform {platforms} -t {image}-rebuilt --push ."))
+            .command(format!("lighterman manifest inspect {image}"))
     }
 
     /// A node cannot give what the program needs.

@@ -77,16 +77,17 @@ fn a_wrong_config_is_corrected_where_it_stands() {
     let listed = findings(&image("arm64", &go("arm", "GOARM", "5")), &[]).remove(0);
     let commands: Vec<&str> =
         listed.remedies.iter().flat_map(|remedy| remedy.commands.iter().map(String::as_str)).collect();
-    assert!(commands[0].starts_with("docker buildx build --platform linux/arm/v5 "), "{commands:?}");
-    assert!(commands[1].contains("--arch arm --variant v5 --push"), "{commands:?}");
+    assert!(commands[0].starts_with("docker buildx build --platform linux/arm64 "), "{commands:?}");
+    assert!(commands[2].starts_with("docker buildx build --platform linux/arm/v5 "), "{commands:?}");
+    assert!(commands[4].contains("--arch arm --variant v5 --push"), "{commands:?}");
     assert!(
-        commands[2].contains("--set-platform linux/arm/v5 --tag registry.example.com/org/app:1-arm"),
+        commands[5].contains("--set-platform linux/arm/v5 --tag registry.example.com/org/app:1-arm"),
         "{commands:?}"
     );
     let lone = findings(&alone(image("arm", &Sample::of("arm64"))), &[]).remove(0);
     let digest = &image("arm", &Sample::of("arm")).descriptor.digest;
     assert_eq!(
-        lone.remedies[1].commands,
+        lone.remedies[2].commands,
         [format!(
             "crane mutate registry.example.com/org/app@{digest} --set-platform linux/arm64 --tag registry.example.com/org/app:1"
         )]

@@ -111,7 +111,9 @@ impl Choice<'_> {
         );
         let mut finding = Finding::new(Id::SingleArchMismatch, severity, message).shown_by(configured(lone));
         finding.remedies.extend(self.other_name());
-        finding.mended_by(remedies::build(self.reference, &[], &self.wanted))
+        let own = lone.config.platform.normalized();
+        let has = if own.architecture.is_empty() { Vec::new() } else { vec![own] };
+        finding.mended_by(remedies::build(self.reference, &has, &self.wanted))
     }
 
     /// PLAT-012.

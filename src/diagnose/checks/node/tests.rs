@@ -69,7 +69,7 @@ fn emulators_that_the_image_depends_on() {
     }
     let broken = check(arm64.image(), &[emulating("OC", Probe::Ran)]);
     assert!(broken[0].message.contains("/usr/bin/qemu-aarch64-static") && broken[0].message.contains("flag F"));
-    assert!(broken[0].remedies[0].commands[0].ends_with("--install arm64"), "{broken:?}");
+    assert!(broken[0].remedies[0].commands[1].ends_with("--install arm64"), "{broken:?}");
     // No emulator at all is for the check of indexes.
     assert_eq!(told(&arm64, &node(&boards::westmere())), []);
 }
