@@ -117,9 +117,9 @@ impl Mounted {
                     FileType::RegularFile => {
                         Seen::File(found.mode() & 0o7777, fs::read_to_string(&own).expect("is readable"))
                     }
-                    FileType::Directory => Seen::Other("directory"),
-                    FileType::Fifo => Seen::Other("pipe"),
-                    _ => Seen::Other("device"),
+                    FileType::Directory => Seen::Other("a directory"),
+                    FileType::Fifo => Seen::Other("a named pipe"),
+                    _ => Seen::Other("a device"),
                 }
             }
         }
