@@ -125,8 +125,7 @@ pub(super) async fn pulls(context: &Context) -> Result<(), Failure> {
         report::message("nothing is being pulled");
         return Ok(());
     }
-    let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
+    let mut table = report::table();
     table.set_header(["ID", "REFERENCE", "NAMESPACE", "PHASE", "BYTES", "LAYERS", "ASKED BY"]);
     for pull in &pulls {
         table.add_row([

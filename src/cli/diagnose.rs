@@ -17,7 +17,7 @@ use crate::diagnose::report::Report;
 use crate::diagnose::rootfs::layers::Effort;
 use crate::fetch::Fetcher;
 use crate::fetch::progress::Silent;
-use crate::host::Node;
+use crate::host::{LocalHost, Node};
 #[cfg(feature = "containerd")]
 use crate::service::api::{client::Client, v1};
 use crate::store::Store;
@@ -161,13 +161,13 @@ async fn look(
             (at_hand(context, flags).await, context.fetcher(&engine, &reference, &args.registry, Arc::new(Silent))?)
         }
     };
-    let own = context.host().await.report().matching_platform();
+    let host = context.host().await;
     let listed: Vec<Platform> =
-        args.platform.iter().map(|text| Platform::parse(text, &own)).collect::<Result<_, _>>()?;
+        args.platform.iter().map(|text| context::platform(text, &host)).collect::<Result<_, _>>()?;
     let question = Question {
         reference,
         platforms: Wanted::asked(args.all_platforms || args.fix, listed),
-        nodes: nodes(context, args).await?,
+        nodes: nodes(args, &host)?,
         effort: args.effort(),
         deep: args.deep,
     };
@@ -218,9 +218,8 @@ async fn at_hand(context: &Context, flags: ContainerdFlags) -> Option<Box<dyn St
 }
 
 /// Those that were named, else the one at hand.
-async fn nodes(context: &Context, args: &DiagnoseArgs) -> Result<Vec<Node>, Failure> {
+fn nodes(args: &DiagnoseArgs, host: &LocalHost) -> Result<Vec<Node>, Failure> {
     if args.host.is_empty() {
-        let host = context.host().await;
         // Test programs are started, and waited for.
         let report = tokio::task::block_in_place(|| host.complete().clone());
         return Ok(vec![Node::this(report)]);

@@ -1,10 +1,10 @@
 //! How an explanation looks.
 
 use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use console::style;
 use serde_json::{Value, json};
 
+use super::report;
 use crate::core::platform::Platform;
 use crate::resolve::resolution::Explained;
 
@@ -76,14 +76,8 @@ fn slots(accepts: &[String]) -> String {
     }
 }
 
-fn table() -> Table {
-    let mut table = Table::new();
-    table.load_preset(NOTHING);
-    table
-}
-
 fn entries_table(explained: &Explained) -> Table {
-    let mut table = table();
+    let mut table = report::table();
     table.set_header(["", "ENTRY", "DIGEST", "DECLARED", "NORMALISED", "VERDICT"]);
     for entry in &explained.entries {
         let declared = entry.descriptor.platform.as_ref().map_or("-".into(), Platform::to_string);
@@ -100,7 +94,7 @@ fn entries_table(explained: &Explained) -> Table {
 }
 
 fn predictions_table(explained: &Explained) -> Table {
-    let mut table = table();
+    let mut table = report::table();
     for prediction in &explained.predictions {
         table.add_row(["", &prediction.label, &prediction.text]);
     }

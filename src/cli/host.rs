@@ -8,6 +8,7 @@ use crate::core::platform::Platform;
 use crate::host::{Emulator, Execution, HostReport, Runs};
 
 use super::context::Context;
+use super::report::wrap;
 use super::{Failure, report};
 
 /// Runs `lighterman host`.
@@ -26,9 +27,6 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     }
     Ok(())
 }
-
-/// Columns that text is wrapped at.
-const WIDTH: usize = 100;
 
 /// The report on one screen, ending in a newline.
 ///
@@ -153,31 +151,10 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
     out
 }
 
-/// `text` after `start`, broken at spaces, further lines indented as far as `start` is wide.
-fn wrap(start: &str, text: &str) -> String {
-    let indent = start.chars().count();
-    let mut out = String::from(start);
-    let mut column = indent;
-    for (at, word) in text.split(' ').enumerate() {
-        let width = word.chars().count();
-        if at > 0 && column + 1 + width > WIDTH {
-            let _ = write!(out, "\n{:indent$}", "");
-            column = indent;
-        } else if at > 0 {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += width;
-    }
-    out.truncate(out.trim_end().len());
-    out.push('\n');
-    out
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{render_text, wrap};
+    use super::render_text;
+    use crate::cli::report::{WIDTH, wrap};
     use crate::core::platform::Platform;
     use crate::host::{Depth, HostReport, Probe, Recorded, detect};
 
@@ -233,7 +210,7 @@ How we know
 ";
         let text = render_text(&report().with_containerd(Platform::linux("arm64", "v8")));
         assert_eq!(text, expected, "{text}");
-        assert!(text.lines().count() <= 40 && text.lines().all(|line| line.chars().count() <= super::WIDTH));
+        assert!(text.lines().count() <= 40 && text.lines().all(|line| line.chars().count() <= WIDTH));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! How failures and warnings look.
 
-use console::style;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use console::{measure_text_width, style};
 use serde_json::{Value, json};
 
 use crate::core::error::{Classify, Kind};
@@ -59,6 +61,44 @@ pub(super) fn document(bytes: &[u8]) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(bytes);
     let _ = stdout.flush();
+}
+
+/// Columns that text is wrapped at.
+pub(super) const WIDTH: usize = 100;
+
+/// `text` after `start`, broken at spaces, further lines indented as far as `start` is wide.
+pub(super) fn wrap(start: &str, text: &str) -> String {
+    let indent = measure_text_width(start);
+    let mut out = String::from(start);
+    let mut column = indent;
+    for (at, word) in text.split(' ').enumerate() {
+        let width = word.chars().count();
+        if at > 0 && column + 1 + width > WIDTH {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        } else if at > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
+
+/// A table of columns and nothing else.
+pub(super) fn table() -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table
+}
+
+/// The lines of a table without trailing blanks.
+pub(super) fn lines(table: &Table) -> String {
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// The fields of both objects.

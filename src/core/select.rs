@@ -17,6 +17,12 @@ use super::platform::{Matcher, Platform};
 /// Where an entry stands: indexes into the root and, for nested indexes, into each level below.
 pub type EntryPath = Vec<usize>;
 
+/// A path as people count in JSON: positions from 0, levels joined by a dot.
+#[must_use]
+pub fn path_text(path: &[usize]) -> String {
+    path.iter().map(usize::to_string).collect::<Vec<_>>().join(".")
+}
+
 /// An entry of an index, with what has been read of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

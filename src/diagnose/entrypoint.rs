@@ -26,13 +26,18 @@ pub fn candidates_of(program: &str, config: &ImageConfig) -> Vec<String> {
     if program.contains('/') {
         return vec![absolute(program, config)];
     }
-    let set = config.config.env.iter().flatten().rev().find_map(|variable| variable.strip_prefix("PATH="));
-    let directories = set.unwrap_or(DEFAULT_PATH).split(':').take(DIRECTORIES);
+    let directories = search_path(config).unwrap_or(DEFAULT_PATH).split(':').take(DIRECTORIES);
     let inside = |directory: &str| match directory {
         "" => absolute(program, config),
         directory => absolute(&format!("{directory}/{program}"), config),
     };
     directories.map(inside).collect()
+}
+
+/// The PATH that the image sets.
+#[must_use]
+pub fn search_path(config: &ImageConfig) -> Option<&str> {
+    config.config.env.iter().flatten().rev().find_map(|variable| variable.strip_prefix("PATH="))
 }
 
 /// A path as seen from where the image's program starts.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::report::entry_text;
 use crate::core::digest::Digest;
 
 /// Something about an image or a node that one should know.
@@ -39,6 +40,18 @@ pub enum Severity {
     Warning,
     /// It will not run.
     Error,
+}
+
+impl Severity {
+    /// Stable name, as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// What a finding rests on.
@@ -101,7 +114,7 @@ impl Finding {
     /// About one entry of the index.
     #[must_use]
     pub fn at(mut self, path: &[usize]) -> Self {
-        self.entry = (!path.is_empty()).then(|| path.iter().map(usize::to_string).collect::<Vec<_>>().join("."));
+        self.entry = entry_text(path);
         self
     }
 

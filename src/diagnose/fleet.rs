@@ -184,7 +184,7 @@ impl<'a> Image<'a> {
         NodeVerdict {
             name: node.name.clone(),
             platform: node.report.matching_platform().to_string(),
-            entry: taken.as_ref().and_then(entry_text),
+            entry: taken.as_deref().and_then(entry_text),
             outcome,
             reason,
         }
@@ -249,7 +249,7 @@ impl<'a> Image<'a> {
             predict::Outcome::NoMatch => return refused(Vec::new(), self.nothing_for(node)),
             predict::Outcome::Fails(why) => return refused(Vec::new(), why.into()),
         };
-        let takes: Vec<String> = fetched.iter().filter_map(entry_text).collect();
+        let takes: Vec<String> = fetched.iter().filter_map(|path| entry_text(path)).collect();
         match self.used(client, &fetched, &host) {
             Some(path) => {
                 let (outcome, reason) = outcome(self.execution(path, node));

@@ -7,7 +7,7 @@ use super::finding::{Finding, Severity};
 use super::fleet::Fleet;
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
-use crate::core::select::EntryPath;
+use crate::core::select::{EntryPath, path_text};
 
 /// Everything about one reference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,8 +201,8 @@ impl Report {
 
 /// Positions from 0 joined by dots; `None` for the root.
 #[must_use]
-pub fn entry_text(path: &EntryPath) -> Option<String> {
-    (!path.is_empty()).then(|| path.iter().map(usize::to_string).collect::<Vec<_>>().join("."))
+pub fn entry_text(path: &[usize]) -> Option<String> {
+    (!path.is_empty()).then(|| path_text(path))
 }
 
 impl Image {

@@ -1,12 +1,11 @@
 //! Images for the tests of this room, put together without a registry.
 
-use super::contents::{Contents, Start, Step, What};
+use super::contents::Contents;
 use super::fleet::Image;
-use super::rootfs::{Cost, File};
+use super::testing::image::starting;
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
-use crate::core::elf::{self, Program};
-use crate::core::extract::Extract;
+use crate::core::elf;
 use crate::core::limits::Limits;
 use crate::core::manifest::{ImageConfig, Manifest};
 use crate::core::platform::Platform;
@@ -64,7 +63,7 @@ impl Sample {
     /// The last entry's program is of this architecture.
     pub(super) fn holding(mut self, architecture: &str) -> Self {
         let last = self.contents.last_mut().expect("an image");
-        last.start = Some(start(architecture));
+        last.start = Some(starting("/app", "/app", elf::sample::Sample::of(architecture).bytes()));
         self
     }
 
@@ -102,29 +101,4 @@ fn contents(path: EntryPath, descriptor: &Descriptor, config: &str) -> Contents 
     let config =
         ImageConfig { platform: platform(config), ..ImageConfig::parse(b"{}", &Limits::default()).expect("a config") };
     Contents { path, descriptor: descriptor.clone(), manifest, config, start: None }
-}
-
-fn start(architecture: &str) -> Start {
-    let bytes = elf::sample::Sample::of(architecture).bytes();
-    let Ok(Program::Elf(binary)) = Program::parse(&bytes) else { panic!("a binary") };
-    let file = File {
-        asked: "/app".into(),
-        path: "/app".into(),
-        layer: Digest::of(b"layer"),
-        mode: 0o755,
-        content: Extract::whole(bytes),
-        verified: true,
-        certain: true,
-    };
-    Start {
-        argv: vec!["/app".into()],
-        steps: vec![Step { file, what: What::Elf(Box::new(binary)) }],
-        stopped: None,
-        shell: None,
-        loader: None,
-        others: Vec::new(),
-        distribution: None,
-        no_directory: None,
-        cost: Cost::default(),
-    }
 }

@@ -1,6 +1,6 @@
 //! Layers for the tests of this room.
 
-pub(super) mod image;
+pub(crate) mod image;
 
 use std::collections::HashMap;
 use std::io::{self, Write};

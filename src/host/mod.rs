@@ -56,4 +56,4 @@ pub use system::System;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::boards;
+pub(crate) use tests::{boards, kind};

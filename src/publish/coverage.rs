@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::platform::Platform;
 use crate::core::predict::{Client, HostView, Outcome, predict};
-use crate::core::select::{Entry, EntryPath};
+use crate::core::select::{Entry, EntryPath, path_text};
 use crate::core::text::one_line;
 
 /// Nodes that every index is held against, besides those that it is for.
@@ -42,7 +42,8 @@ pub struct Taken {
 /// What clients would take of an index of this type, OCI's or Docker's, with these entries.
 #[must_use]
 pub fn of(kind: &MediaType, entries: &[Descriptor]) -> Vec<Row> {
-    let mut nodes: Vec<Platform> = NODES.iter().map(|(architecture, variant)| linux(architecture, variant)).collect();
+    let mut nodes: Vec<Platform> =
+        NODES.iter().map(|(architecture, variant)| Platform::linux(architecture, variant)).collect();
     for entry in entries.iter().filter(|entry| !entry.is_attestation()) {
         let Some(platform) = &entry.platform else { continue };
         let node = Platform { os_version: String::new(), os_features: Vec::new(), ..platform.normalized() };
@@ -66,7 +67,7 @@ fn row(kind: &MediaType, entries: &[Entry], node: &Platform) -> Row {
             Outcome::NoMatch => (Vec::new(), "-".into()),
             Outcome::Fails(why) => (Vec::new(), format!("fails: {why}")),
         };
-        Taken { client: client.name(), entries: paths.iter().map(position).collect(), text }
+        Taken { client: client.name(), entries: paths.iter().map(|path| path_text(path)).collect(), text }
     });
     Row { node: one_line(&node.to_string(), LONGEST_NAME), clients: clients.into() }
 }
@@ -74,15 +75,7 @@ fn row(kind: &MediaType, entries: &[Entry], node: &Platform) -> Row {
 fn name(entries: &[Entry], path: &EntryPath) -> String {
     let entry = path.first().and_then(|at| entries.get(*at));
     let platform = entry.and_then(|entry| entry.descriptor.platform.as_ref());
-    platform.map_or_else(|| format!("entry {}", position(path)), |platform| one_line(&platform.arch(), LONGEST_NAME))
-}
-
-fn position(path: &EntryPath) -> String {
-    path.iter().map(usize::to_string).collect::<Vec<_>>().join(".")
-}
-
-fn linux(architecture: &str, variant: &str) -> Platform {
-    Platform { os: "linux".into(), architecture: architecture.into(), variant: variant.into(), ..Platform::default() }
+    platform.map_or_else(|| format!("entry {}", path_text(path)), |platform| one_line(&platform.arch(), LONGEST_NAME))
 }
 
 #[cfg(test)]
@@ -92,7 +85,7 @@ mod tests {
 
     fn entries(platforms: &[(&str, &str)]) -> Vec<Descriptor> {
         let entry = |(architecture, variant): &(&str, &str)| Descriptor {
-            platform: Some(linux(architecture, variant)),
+            platform: Some(Platform::linux(architecture, variant)),
             ..Descriptor::new(MediaType::OciManifest, Digest::of(b"x"), 1)
         };
         platforms.iter().map(entry).collect()

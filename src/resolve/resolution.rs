@@ -7,7 +7,7 @@ use crate::core::descriptor::Descriptor;
 use crate::core::platform::Platform;
 use crate::core::predict::Outcome;
 use crate::core::reference::Reference;
-use crate::core::select::{self, Entry, EntryPath, Inner, Row, Verdict};
+use crate::core::select::{self, Entry, EntryPath, Inner, Row, Verdict, path_text};
 use crate::host::LocalHost;
 
 /// What a reference stands for.
@@ -186,11 +186,6 @@ fn outcome_text(outcome: &Outcome, entries: &[Entry]) -> String {
         Outcome::NoMatch => "no match".into(),
         Outcome::Fails(why) => format!("fails: {why}"),
     }
-}
-
-/// Positions as people count them in JSON: from 0, levels joined by a dot.
-fn path_text(path: &[usize]) -> String {
-    path.iter().map(usize::to_string).collect::<Vec<_>>().join(".")
 }
 
 fn reason(row: &Row, explanation: &Explanation) -> String {

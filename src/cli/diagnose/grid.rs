@@ -3,15 +3,11 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
-
+use crate::cli::report::{self, WIDTH};
 use crate::core::text::one_line;
 use crate::diagnose::fleet::{ClientCell, Fleet, ImageCell, ImageRow};
 use crate::diagnose::report::{NodeVerdict, Outcome};
 
-/// Columns of the terminal that a grid stays within; one with more nodes goes on below.
-const WIDTH: usize = 100;
 /// Letters of a node's name above its column.
 const NAME: usize = 20;
 /// What stands between columns.
@@ -132,14 +128,13 @@ impl Grid {
     }
 
     fn part(&self, names: &[String], nodes: Range<usize>) -> String {
-        let mut table = Table::new();
-        table.load_preset(NOTHING);
+        let mut table = report::table();
         table.set_header(std::iter::once("").chain(names[nodes.clone()].iter().map(String::as_str)));
         for (name, cells) in &self.rows {
             let cells = cells.get(nodes.clone()).unwrap_or_default();
             table.add_row(std::iter::once(name).chain(cells));
         }
-        table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+        report::lines(&table)
     }
 }
 

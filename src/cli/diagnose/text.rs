@@ -3,19 +3,16 @@
 use std::fmt::Write as _;
 
 use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use console::{Style, style};
 use serde_json::{Value, json};
 
 use super::grid;
-use crate::cli::report::{self, bytes};
+use crate::cli::report::{self, WIDTH, bytes, lines, wrap};
 use crate::core::error::{Blame, Classify, Kind};
 use crate::core::text::one_line;
 use crate::diagnose::finding::{Evidence, Finding, Remedy, Severity};
 use crate::diagnose::report::{Image, NodeVerdict, Outcome, Report};
 
-/// Columns that findings are wrapped at.
-const WIDTH: usize = 100;
 /// What findings begin with: a severity and an identifier.
 const INDENT: usize = 19;
 /// Bytes of one text; an image may have names of any length.
@@ -62,14 +59,8 @@ fn head(diagnosis: &Report) -> String {
     format!("{}  {root}\n", style(&diagnosis.reference).bold())
 }
 
-/// A table without trailing blanks.
-fn lines(table: &Table) -> String {
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
-}
-
 fn images(diagnosis: &Report) -> Table {
-    let mut table = Table::new();
-    table.load_preset(NOTHING);
+    let mut table = report::table();
     table.set_header(["", "ENTRY", "DECLARED", "CONFIG", "SIZE", "STARTS"]);
     for image in &diagnosis.images {
         let chosen =
@@ -99,16 +90,17 @@ fn starts(image: &Image) -> String {
 }
 
 fn describe(finding: &Finding) -> String {
-    let (name, look) = match finding.severity {
-        Severity::Error => ("error", Style::new().red().bold()),
-        Severity::Warning => ("warning", Style::new().yellow().bold()),
-        Severity::Note => ("note", Style::new().cyan().bold()),
+    let name = finding.severity.name();
+    let look = match finding.severity {
+        Severity::Error => Style::new().red(),
+        Severity::Warning => Style::new().yellow(),
+        Severity::Note => Style::new().cyan(),
     };
     // Many messages name the entry that they are about.
     let entry = finding.entry.iter().map(|entry| format!("entry {entry}"));
     let about = entry.filter(|entry| !finding.message.contains(entry)).chain(finding.node.clone());
     let about: String = about.map(|about| format!("{about}: ")).collect();
-    let label = format!("{} {:<9}", look.apply_to(format!("{name:<7}")), finding.id.code());
+    let label = format!("{} {:<9}", look.bold().apply_to(format!("{name:<7}")), finding.id.code());
     let mut text = wrapped(&format!("{label}  "), &format!("{about}{}", finding.message));
     for evidence in &finding.evidence {
         text.push_str(&wrapped(&format!("{:>1$}", "seen: ", INDENT), &shown(evidence)));
@@ -153,24 +145,9 @@ fn shown(evidence: &Evidence) -> String {
     text
 }
 
-/// Text behind a label, with the following lines under the first.
+/// Text behind a label. What images say does not steer the terminal.
 fn wrapped(label: &str, text: &str) -> String {
-    // What images say does not steer the terminal.
-    let text = &one_line(text, LONGEST);
-    let mut out = String::new();
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        if !line.is_empty() && INDENT + line.chars().count() + 1 + word.chars().count() > WIDTH {
-            out.push_str(&line);
-            let _ = write!(out, "\n{:INDENT$}", "");
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    format!("{label}{out}{line}\n")
+    wrap(label, &one_line(text, LONGEST))
 }
 
 fn of_node(node: &NodeVerdict) -> String {

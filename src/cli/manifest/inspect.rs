@@ -1,7 +1,5 @@
 //! `lighterman manifest inspect`.
 
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use console::style;
 use serde_json::{Value, json};
 
@@ -97,8 +95,7 @@ fn as_text(image: &Image, seen: &[Seen], coverage: &[Row]) -> String {
     let root = &image.root;
     let mut text =
         format!("{}\n  {}\n  {}\n\n", style(image.reference.familiar()).bold(), root.digest, root.media_type);
-    let mut table = Table::new();
-    table.load_preset(NOTHING);
+    let mut table = report::table();
     table.set_header(["ENTRY", "PLATFORM", "CONFIG SAYS", "LAYERS", "DIGEST", ""]);
     for (at, seen) in seen.iter().enumerate() {
         table.add_row([
@@ -110,10 +107,7 @@ fn as_text(image: &Image, seen: &[Seen], coverage: &[Row]) -> String {
             seen.state(),
         ]);
     }
-    for line in table.lines() {
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
+    text.push_str(&report::lines(&table));
     if root.media_type.is_index() {
         text.push('\n');
         text.push_str(&coverage_text(coverage));

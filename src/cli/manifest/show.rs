@@ -1,7 +1,5 @@
 //! How a draft looks before it is written, and what is said when it was.
 
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use console::style;
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
@@ -116,15 +114,13 @@ impl Shown<'_> {
 
 /// What clients take on which node.
 pub(super) fn coverage_text(rows: &[Row]) -> String {
-    let mut table = Table::new();
-    table.load_preset(NOTHING);
+    let mut table = report::table();
     let header = ["what is taken on".to_owned()].into_iter().chain(Client::ALL.map(|client| short(client).into()));
     table.set_header(header);
     for row in rows {
         table.add_row([row.node.clone()].into_iter().chain(row.clients.iter().map(|taken| taken.text.clone())));
     }
-    let lines = table.lines().map(|line| line.trim_end().to_owned());
-    lines.map(|line| line + "\n").collect()
+    report::lines(&table)
 }
 
 fn short(client: Client) -> &'static str {

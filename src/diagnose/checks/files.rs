@@ -6,6 +6,8 @@ use serde_json::json;
 use crate::core::elf::Binary;
 use crate::core::text::{one_line, shell_word};
 use crate::diagnose::contents::{Contents, Loader, LoaderFound, Shell, Start, Step, Stopped, What};
+use crate::diagnose::entrypoint;
+use crate::diagnose::evidence::{in_file, of_file};
 use crate::diagnose::finding::{Evidence, Finding, Id, Remedy, Severity};
 use crate::diagnose::rootfs::File;
 
@@ -36,19 +38,10 @@ fn error(id: Id, message: String) -> Finding {
 }
 
 /// A file, and the bytes that it begins with.
-pub(super) fn beginning(file: &File, what: impl Into<String>) -> Evidence {
-    let prefix = file.content.prefix();
-    let bytes: String = prefix[..prefix.len().min(SHOWN)].iter().map(|byte| format!("{byte:02x}")).collect();
-    Evidence { offset: Some(0), bytes: (!bytes.is_empty()).then_some(bytes), ..of_file(file, what) }
-}
-
-fn of_file(file: &File, what: impl Into<String>) -> Evidence {
-    Evidence {
-        what: what.into(),
-        digest: Some(file.layer.clone()),
-        path: Some(file.path.clone()),
-        verified: file.verified,
-        ..Evidence::default()
+fn beginning(file: &File, what: impl Into<String>) -> Evidence {
+    match file.content.prefix().len().min(SHOWN) as u64 {
+        0 => Evidence { offset: Some(0), ..of_file(file, what) },
+        shown => in_file(file, what, 0..shown),
     }
 }
 
@@ -57,7 +50,7 @@ fn of_config(contents: &Contents) -> Evidence {
     let run = &contents.config.config;
     let what = json!({
         "Entrypoint": run.entrypoint, "Cmd": run.cmd, "WorkingDir": run.working_dir,
-        "PATH": run.env.iter().flatten().rev().find_map(|variable| variable.strip_prefix("PATH=")),
+        "PATH": entrypoint::search_path(&contents.config),
     });
     let digest = Some(contents.manifest.config.digest.clone());
     Evidence { what: format!("the config: {what}"), digest, verified: true, ..Evidence::default() }

@@ -1,17 +1,7 @@
 use super::*;
 use crate::core::elf::sample::Sample;
 use crate::diagnose::testing::image::{host, image, on as based_on};
-use crate::host::{Binfmt, Recorded, boards};
-
-fn kind(execution: &Execution) -> &'static str {
-    match execution {
-        Execution::Native => "native",
-        Execution::Compat => "compat",
-        Execution::Emulated { .. } => "emulated",
-        Execution::No { .. } => "no",
-        Execution::Unknown { .. } => "unknown",
-    }
-}
+use crate::host::{Binfmt, Recorded, boards, kind};
 
 fn runs(claimed: &str, program: &Sample, board: &Recorded) -> &'static str {
     kind(&on(&image(claimed, program), &host(board)))

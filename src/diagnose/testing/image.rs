@@ -17,21 +17,20 @@ pub(in crate::diagnose) fn platform(text: &str) -> Platform {
     Platform::linux(architecture, variant)
 }
 
-/// An image whose index and config agree on a platform, and that starts this program.
-pub(in crate::diagnose) fn image(claimed: &str, program: &Sample) -> Contents {
-    let bytes = program.bytes();
+/// What an image starts that has this binary, all of it read.
+pub(crate) fn starting(asked: &str, path: &str, bytes: Vec<u8>) -> Start {
     let Ok(Program::Elf(binary)) = Program::parse(&bytes) else { panic!("a binary") };
     let file = File {
-        asked: "app".into(),
-        path: "/usr/bin/app".into(),
+        asked: asked.into(),
+        path: path.into(),
         layer: Digest::of(b"layer"),
         mode: 0o755,
         content: Extract::whole(bytes),
         verified: true,
         certain: true,
     };
-    let start = Start {
-        argv: vec!["app".into()],
+    Start {
+        argv: vec![asked.into()],
         steps: vec![Step { file, what: What::Elf(Box::new(binary)) }],
         stopped: None,
         shell: None,
@@ -40,7 +39,12 @@ pub(in crate::diagnose) fn image(claimed: &str, program: &Sample) -> Contents {
         distribution: None,
         no_directory: None,
         cost: Cost::default(),
-    };
+    }
+}
+
+/// An image whose index and config agree on a platform, and that starts this program.
+pub(in crate::diagnose) fn image(claimed: &str, program: &Sample) -> Contents {
+    let start = starting("app", "/usr/bin/app", program.bytes());
     let descriptor = Descriptor::new(MediaType::OciManifest, Digest::of(b"manifest"), 1);
     let config = Descriptor::new(MediaType::OciConfig, Digest::of(b"config"), 1);
     Contents {

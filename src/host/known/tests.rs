@@ -7,20 +7,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::core::error::Classify;
-use crate::host::{Binfmt, Depth, Execution, Recorded, boards, detect};
+use crate::host::{Binfmt, Depth, Execution, Recorded, boards, detect, kind};
 
 fn report(name: &str) -> HostReport {
     Node::named(name).expect(name).report
-}
-
-fn kind(execution: &Execution) -> &'static str {
-    match execution {
-        Execution::Native => "native",
-        Execution::Compat => "compat",
-        Execution::Emulated { .. } => "emulated",
-        Execution::No { .. } => "no",
-        Execution::Unknown { .. } => "unknown",
-    }
 }
 
 fn of(report: &HostReport, platform: &str) -> &'static str {

@@ -1,21 +1,12 @@
 //! What else runs: compat and emulators, tried on every kind of board.
 
 use super::boards::{self, QEMU_AARCH64, QEMU_ARM, With};
+use super::kind;
 use crate::core::platform::Platform;
 use crate::host::{Binfmt, Depth, Execution, FindingKind, HostReport, Probe, Recorded, detect};
 
 fn full(board: &Recorded) -> HostReport {
     detect(board, Depth::Full)
-}
-
-fn kind(execution: &Execution) -> &'static str {
-    match execution {
-        Execution::Native => "native",
-        Execution::Compat => "compat",
-        Execution::Emulated { .. } => "emulated",
-        Execution::No { .. } => "no",
-        Execution::Unknown { .. } => "unknown",
-    }
 }
 
 fn of(report: &HostReport, architecture: &str, variant: &str) -> &'static str {

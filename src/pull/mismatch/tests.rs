@@ -3,11 +3,8 @@
 use super::*;
 use crate::core::descriptor::{Annotations, Descriptor, MediaType};
 use crate::core::digest::Digest;
-use crate::core::elf;
-use crate::core::extract::Extract;
 use crate::core::manifest::Manifest;
-use crate::diagnose::contents::{Step, What};
-use crate::diagnose::rootfs::{Cost, File};
+use crate::diagnose::testing::image::starting;
 use crate::host::{Depth, Probe, Program, Recorded, boards, detect};
 
 fn descriptor(text: &str) -> Descriptor {
@@ -17,33 +14,12 @@ fn descriptor(text: &str) -> Descriptor {
 /// An image whose config names one architecture, and whose program is for another.
 fn contents(claimed: &str, program: &str) -> Contents {
     let bytes = Program::of(program).expect("a test program").bytes();
-    let elf::Program::Elf(binary) = elf::Program::parse(&bytes).expect("ELF") else { panic!("no ELF") };
-    let file = File {
-        asked: "/app".into(),
-        path: "/app".into(),
-        layer: Digest::of(b"layer"),
-        mode: 0o755,
-        content: Extract::whole(bytes),
-        verified: true,
-        certain: true,
-    };
-    let start = Start {
-        argv: vec!["/app".into()],
-        steps: vec![Step { file, what: What::Elf(Box::new(binary)) }],
-        stopped: None,
-        shell: None,
-        loader: None,
-        others: Vec::new(),
-        distribution: None,
-        no_directory: None,
-        cost: Cost::default(),
-    };
     Contents {
         path: Vec::new(),
         descriptor: descriptor("manifest"),
         manifest: Manifest { config: descriptor("config"), layers: Vec::new(), annotations: Annotations::new() },
         config: ImageConfig { platform: Platform::linux(claimed, ""), ..ImageConfig::default() },
-        start: Some(start),
+        start: Some(starting("/app", "/app", bytes)),
     }
 }
 

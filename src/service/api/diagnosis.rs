@@ -6,7 +6,7 @@ use super::v1;
 use crate::core::error::{Blame, Classify, Kind};
 use crate::core::limits::Limits;
 use crate::core::reference::{Reference, ReferenceError};
-use crate::diagnose::finding::{Evidence, Finding, Remedy, Severity};
+use crate::diagnose::finding::{Evidence, Finding, Remedy};
 use crate::diagnose::report::{NodeVerdict, Report};
 use crate::diagnose::rootfs::layers::Effort;
 use crate::host::{KnownError, Node};
@@ -150,14 +150,9 @@ impl From<&NodeVerdict> for v1::NodeVerdict {
 
 impl From<&Finding> for v1::Finding {
     fn from(finding: &Finding) -> Self {
-        let severity = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        };
         Self {
             id: finding.id.code().into(),
-            severity: severity.into(),
+            severity: finding.severity.name().into(),
             entry: finding.entry.clone().unwrap_or_default(),
             node: finding.node.clone().unwrap_or_default(),
             message: finding.message.clone(),

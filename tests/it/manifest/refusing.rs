@@ -1,5 +1,7 @@
 //! What is not pushed, and what is said instead.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::{image, mislabelled, stored};
@@ -8,8 +10,8 @@ use crate::support::lighterman::{Lighterman, exit};
 use crate::support::registry::Registry;
 use crate::support::token::{Policy, TokenServer};
 
-#[test]
-fn a_tag_that_was_moved_meanwhile_stays_as_it_is() {
+/// An index at a registry, and a draft in a file that corrects it.
+fn drafted() -> (Registry, Lighterman<'static>, Image, PathBuf) {
     let registry = Registry::plain();
     let index = mislabelled(Flavour::Oci);
     let reference = registry.push(&index, "app:1");
@@ -17,6 +19,13 @@ fn a_tag_that_was_moved_meanwhile_stays_as_it_is() {
     let file = user.path("draft.json");
     let name = file.to_str().expect("UTF-8");
     user.run(&["manifest", "annotate", &reference, "--entry", "1", "--arch", "arm", "--out", name]).succeeds();
+    (registry, user, index, file)
+}
+
+#[test]
+fn a_tag_that_was_moved_meanwhile_stays_as_it_is() {
+    let (registry, user, index, file) = drafted();
+    let name = file.to_str().expect("UTF-8");
     let other = Image::multi(Flavour::Oci, &[image(Flavour::Oci, "riscv64", "", 243)]);
     registry.push(&other, "app:1");
     let refused = user.run(&["manifest", "push", name]).fails(exit::DESTINATION);
@@ -28,13 +37,8 @@ fn a_tag_that_was_moved_meanwhile_stays_as_it_is() {
 
 #[test]
 fn a_child_that_is_nowhere_is_found_before_anything_is_written() {
-    let registry = Registry::plain();
-    let index = mislabelled(Flavour::Oci);
-    let reference = registry.push(&index, "app:1");
-    let user = Lighterman::new();
-    let file = user.path("draft.json");
+    let (registry, user, index, file) = drafted();
     let name = file.to_str().expect("UTF-8");
-    user.run(&["manifest", "annotate", &reference, "--entry", "1", "--arch", "arm", "--out", name]).succeeds();
     let nowhere = format!("sha256:{}", "0".repeat(64));
     let arm = &index.manifests[1].blob.digest;
     let draft = std::fs::read_to_string(&file).expect("a draft").replace(&**arm, &nowhere);
