@@ -172,7 +172,7 @@ async fn look(
         deep: args.deep,
     };
     let stored = place.is_some();
-    let diagnoser = Diagnoser { fetcher, store: store.map(Arc::from), stored, check_access: false, limits };
+    let diagnoser = Diagnoser { fetcher, store: store.map(Arc::from), stored, check_access: false, limits, turn: None };
     Ok(diagnoser.diagnose(&question).await?)
 }
 

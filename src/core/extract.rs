@@ -72,6 +72,12 @@ impl Extract {
         self.size
     }
 
+    /// How many bytes of it are here.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.pieces.iter().map(|(_, piece)| piece.len() as u64).sum()
+    }
+
     /// What is here from the first byte on.
     #[must_use]
     pub fn prefix(&self) -> &[u8] {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::checks::places::Place;
@@ -18,7 +19,7 @@ use super::repair::{self, Proposal};
 use super::report::{Bytes, Image as ImageReport, NodeVerdict, Outcome, Report, Root as RootReport};
 use super::rootfs::Cost;
 use super::rootfs::blobs::{Blobs, Remote, Stored};
-use super::rootfs::interest::WhileWanted;
+use super::rootfs::interest::Interest;
 use super::rootfs::layers::{Effort, Layers};
 use super::{DiagnoseError, DiagnosisError, around, checks, others, start};
 use crate::core::descriptor::Descriptor;
@@ -95,6 +96,9 @@ pub struct Diagnoser {
     pub check_access: bool,
     /// Every bound.
     pub limits: Limits,
+    /// What its threads hold for as long as they work, which may be a little longer than anybody
+    /// waits for them.
+    pub turn: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Diagnoser {
@@ -200,19 +204,23 @@ impl Diagnoser {
         at: usize,
         one: Contents,
     ) -> Result<(usize, contents::Start), DiagnosisError> {
-        // Whoever asks may go away; the thread then ends with the bytes that it is at.
+        // Whoever asks may go away.
         let lost = CancellationToken::new();
         let _guard = lost.clone().drop_guard();
-        let mut blobs = WhileWanted { blobs: self.blobs(&question.reference), lost };
-        let (effort, deep) = (question.effort, question.deep);
+        let mut blobs = self.blobs(&question.reference, Interest::until(lost, Handle::current()));
+        let (effort, deep, turn) = (question.effort, question.deep, self.turn.clone());
         // Inflating and walking archives blocks; it must not stop other work.
         let examined = tokio::task::spawn_blocking(move || -> Result<contents::Start, DiagnoseError> {
+            let _turn = turn;
             let layers = &one.manifest.layers;
-            let mut layers = Layers::new(layers, one.config.layer_commands(), &mut blobs, effort)?;
-            // All layers first: what is found in them then is verified.
-            let binaries = if deep { others::all(&mut layers)? } else { Vec::new() };
+            let mut layers = Layers::new(layers, one.config.layer_commands(), &mut *blobs, effort)?;
             let start = start::examine(&mut layers, &one.config)?;
-            Ok(others::add(binaries, start))
+            if !deep {
+                return Ok(start);
+            }
+            let binaries = others::all(&mut layers)?;
+            // Once more: by then every byte has come, and what was found before is verified.
+            Ok(others::add(binaries, start::examine(&mut layers, &one.config)?))
         });
         let start = examined.await.map_err(|error| StoreError::thread(&error))??;
         Ok((at, start))
@@ -237,11 +245,10 @@ impl Diagnoser {
         checks::places::cached(&question.reference, other, &taken).map(|finding| finding.on(&node.name))
     }
 
-    fn blobs(&self, reference: &Reference) -> Box<dyn Blobs> {
-        let runtime = Handle::current();
+    fn blobs(&self, reference: &Reference, interest: Interest) -> Box<dyn Blobs> {
         match &self.store {
-            Some(store) if self.stored => Box::new(Stored::new(Arc::clone(store), runtime)),
-            store => Box::new(Remote::new(self.fetcher.clone(), reference.clone(), store.clone(), runtime)),
+            Some(store) if self.stored => Box::new(Stored::new(Arc::clone(store), interest)),
+            store => Box::new(Remote::new(self.fetcher.clone(), reference.clone(), store.clone(), interest)),
         }
     }
 }

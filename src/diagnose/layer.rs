@@ -1,7 +1,8 @@
 //! One layer as a sequence of file entries, inflated by its magic bytes.
 //!
-//! The archive is read by [`unpack::archive`](crate::unpack::archive), the same reader that
-//! unpacks layers: what this room finds is what would run. Here it is fed one block at a
+//! It is inflated and read by [`unpack::inflate`](crate::unpack::inflate) and
+//! [`unpack::archive`](crate::unpack::archive), which unpack layers as well: what this room finds is
+//! what would run, and takes no more memory. Here it is fed one block at a
 //! time, so that whoever walks the entries can ask for the content of the last one.
 //!
 //! Specification: OCI image-spec, layer.md.
@@ -14,17 +15,16 @@ use super::DiagnoseError;
 use crate::core::extract::Extract;
 use crate::core::limits::Limits;
 use crate::unpack::archive::{Archive, ArchiveError, Entry, Fault, Kind, Sink};
+use crate::unpack::inflate::{InflateError, Inflater, Progress};
 
 /// Headers begin at multiples of this.
 const BLOCK: usize = 512;
 /// Inflating is a third slower with 16 KiB.
 const BUFFER: usize = 256 * 1024;
-/// Largest window a zstd frame may demand (128 MiB), the default of the reference decoder.
-const ZSTD_WINDOW_LOG: u32 = 27;
 
 /// The entries of one layer, in order.
 pub struct Entries<'a> {
-    source: Box<dyn BufRead + Send + 'a>,
+    source: Inflated<Box<dyn Read + Send + 'a>>,
     layer: usize,
     /// None at the end of the layer.
     archive: Option<Archive>,
@@ -93,12 +93,15 @@ impl Sink for Latest {
 impl<'a> Entries<'a> {
     /// Starts on a layer that is gzip, zstd or plain tar. `layer` counts from 1 and only
     /// serves the messages.
-    ///
-    /// # Errors
-    /// [`DiagnoseError::Read`] where not even the first bytes can be read.
-    pub fn open(reader: impl Read + Send + 'a, layer: usize, limits: &Limits) -> Result<Self, DiagnoseError> {
-        let source = inflate(reader).map_err(|source| DiagnoseError::Read { layer, source })?;
-        Ok(Self { source, layer, archive: Some(Archive::new(limits)), latest: Latest::default(), offset: 0 })
+    #[must_use]
+    pub fn open(reader: impl Read + Send + 'a, layer: usize, limits: &Limits) -> Self {
+        Self {
+            source: inflate(Box::new(reader) as _),
+            layer,
+            archive: Some(Archive::new(limits)),
+            latest: Latest::default(),
+            offset: 0,
+        }
     }
 
     /// The next entry, or `None` at the end of the layer. Content that was not read is skipped.
@@ -186,27 +189,43 @@ impl<'a> Entries<'a> {
 }
 
 /// What is inside a stream that may be compressed, whatever its media type claims.
-pub(super) fn inflate<'a>(reader: impl Read + Send + 'a) -> io::Result<Box<dyn BufRead + Send + 'a>> {
-    let mut reader = reader;
-    let mut magic = Vec::with_capacity(4);
-    reader.by_ref().take(4).read_to_end(&mut magic)?;
-    let gzip = magic.starts_with(&[0x1f, 0x8b]);
-    // A frame, or one of the sixteen kinds of skippable frame that may precede it.
-    let zstd = matches!(magic[..], [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18]);
-    let whole = BufReader::with_capacity(BUFFER, io::Cursor::new(magic).chain(reader));
-    if gzip {
-        Ok(Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(whole))))
-    } else if zstd {
-        Ok(Box::new(BufReader::with_capacity(BUFFER, zstd_decoder(whole)?)))
-    } else {
-        Ok(Box::new(whole))
-    }
+pub(super) type Inflated<R> = BufReader<Inflating<R>>;
+
+/// Reads what is inside of `reader`.
+pub(super) fn inflate<R: Read>(reader: R) -> Inflated<R> {
+    let source = BufReader::with_capacity(BUFFER, reader);
+    BufReader::with_capacity(BUFFER, Inflating { source, inflater: Inflater::by_magic() })
 }
 
-fn zstd_decoder<R: BufRead>(reader: R) -> io::Result<zstd::stream::read::Decoder<'static, R>> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
-    decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-    Ok(decoder)
+/// Whether a layer wants more memory to be inflated than there is for one.
+pub(super) fn is_too_large(error: &io::Error) -> bool {
+    matches!(error.get_ref().and_then(|cause| cause.downcast_ref()), Some(InflateError::Window))
+}
+
+/// Inflates what it reads.
+pub(super) struct Inflating<R> {
+    source: BufReader<R>,
+    inflater: Inflater,
+}
+
+impl<R: Read> Read for Inflating<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let input = self.source.fill_buf()?;
+            let is_end = input.is_empty();
+            if is_end {
+                self.inflater.end_of_input().map_err(io::Error::other)?;
+            }
+            let progress = self.inflater.step(input, buffer).map_err(io::Error::other)?;
+            self.source.consume(progress.consumed);
+            if progress.produced > 0 || buffer.is_empty() {
+                return Ok(progress.produced);
+            }
+            if is_end && progress == Progress::NONE {
+                return self.inflater.finish().map(|()| 0).map_err(io::Error::other);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::DiagnoseError;
 mod binaries;
 pub mod blobs;
 pub mod directories;
-pub(super) mod interest;
+pub mod interest;
 mod layer;
 pub mod layers;
 mod order;

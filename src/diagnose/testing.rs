@@ -18,6 +18,8 @@ use super::rootfs::blobs::{Blob, Blobs};
 /// One entry of a test layer.
 pub(crate) enum Item<'a> {
     File(&'a str, &'a [u8]),
+    /// A file that nobody may execute.
+    Data(&'a str, &'a [u8]),
     Directory(&'a str),
     Symlink(&'a str, &'a str),
     HardLink(&'a str, &'a str),
@@ -28,7 +30,7 @@ pub(crate) fn tar(items: &[Item<'_>]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for item in items {
         let (path, kind, data, link) = match item {
-            Item::File(path, data) => (path, EntryType::Regular, *data, ""),
+            Item::File(path, data) | Item::Data(path, data) => (path, EntryType::Regular, *data, ""),
             Item::Directory(path) => (path, EntryType::Directory, b"".as_slice(), ""),
             Item::Symlink(path, target) => (path, EntryType::Symlink, b"".as_slice(), *target),
             Item::HardLink(path, target) => (path, EntryType::Link, b"".as_slice(), *target),
@@ -38,7 +40,7 @@ pub(crate) fn tar(items: &[Item<'_>]) -> Vec<u8> {
         header.set_entry_type(kind);
         header.set_link_name_literal(link).expect("a short link");
         header.set_size(data.len() as u64);
-        header.set_mode(0o755);
+        header.set_mode(if matches!(item, Item::Data(..)) { 0o644 } else { 0o755 });
         header.set_cksum();
         builder.append(&header, data).expect("written to memory");
     }
@@ -80,7 +82,7 @@ fn packed(items: &[Item<'_>], pack: Pack) -> (Vec<u8>, Vec<Value>) {
         let (header, rest) = whole[..whole.len() - 1024].split_at(512);
         pending.extend_from_slice(header);
         let (kind, name, link, size) = match item {
-            Item::File(name, data) => ("reg", *name, "", data.len()),
+            Item::File(name, data) | Item::Data(name, data) => ("reg", *name, "", data.len()),
             Item::Directory(name) => ("dir", *name, "", 0),
             Item::Symlink(name, link) => ("symlink", *name, *link, 0),
             Item::HardLink(name, link) => ("hardlink", *name, *link, 0),

@@ -43,7 +43,7 @@ impl From<Entry> for Name {
 }
 
 impl Name {
-    /// Bytes in memory that it takes, here and in a tree.
+    /// Bytes in memory that it takes; a [`Tree`] has its own.
     #[must_use]
     pub fn cost(&self) -> u64 {
         let link = if let Kind::Symlink(target) | Kind::HardLink(target) = &self.kind { target.len() } else { 0 };
@@ -55,6 +55,12 @@ impl Name {
     pub fn last(&self) -> &[u8] {
         let last = split(&self.path).next_back().unwrap_or_default();
         last.strip_prefix(WHITEOUT).unwrap_or(last)
+    }
+
+    /// Somebody may want to know what is in it: a program, a script, the distribution's name.
+    #[must_use]
+    pub fn may_be_asked_for(&self) -> bool {
+        self.mode & 0o111 != 0 || self.last() == b"os-release"
     }
 
     /// It only hides what lower layers brought.
@@ -70,6 +76,7 @@ pub struct Tree {
     /// By canonical path: no leading slash, no `.` and `..`, parents resolved. Directories
     /// need not be here to exist: something below them is enough.
     nodes: BTreeMap<Vec<u8>, Node>,
+    bytes: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -176,20 +183,38 @@ impl Tree {
                 }
             }
             // It takes the place of a file or link, and merges with a directory.
-            Kind::Directory => return drop(self.nodes.insert(path, Node { layer, target: Target::Directory })),
+            Kind::Directory => return self.insert(path, Node { layer, target: Target::Directory }),
             Kind::Char { .. } | Kind::Block { .. } => Target::Other("a device"),
             Kind::Fifo => Target::Other("a named pipe"),
             // They stand for nothing, and take the place of what is there.
             Kind::Global | Kind::Unsupported { .. } => return self.remove(&path, usize::MAX),
         };
         self.remove(&path, usize::MAX);
-        self.nodes.insert(path, Node { layer, target });
+        self.insert(path, Node { layer, target });
+    }
+
+    /// Bytes in memory that it takes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn insert(&mut self, path: Vec<u8>, node: Node) {
+        self.take(&path);
+        self.bytes += cost(&path, &node);
+        self.nodes.insert(path, node);
+    }
+
+    fn take(&mut self, path: &[u8]) {
+        if let Some(node) = self.nodes.remove(path) {
+            self.bytes -= cost(path, &node);
+        }
     }
 
     /// Removes a name and everything below it that came from a layer under `layer`.
     fn remove(&mut self, path: &[u8], layer: usize) {
         if self.nodes.get(path).is_some_and(|node| node.layer < layer) {
-            self.nodes.remove(path);
+            self.take(path);
         }
         self.remove_below(path, layer);
     }
@@ -198,7 +223,7 @@ impl Tree {
         let of_lower = self.below(path).filter(|(_, node)| node.layer < layer);
         let doomed: Vec<_> = of_lower.map(|(name, _)| name.clone()).collect();
         for name in doomed {
-            self.nodes.remove(&name);
+            self.take(&name);
         }
     }
 
@@ -250,6 +275,11 @@ impl Tree {
         }
         Some(at)
     }
+}
+
+fn cost(path: &[u8], node: &Node) -> u64 {
+    let target = if let Target::Symlink(target) = &node.target { target.len() } else { 0 };
+    NODE + (path.len() + target) as u64
 }
 
 /// A path as it is spelled, without `.`, `..` and slashes that say nothing.

@@ -21,6 +21,11 @@ use super::attempts::Attempts;
 use super::error::{Cause, FetchError};
 use super::ledger::HostClass;
 
+/// How often hosts are asked for parts of one blob, beside once for so many bytes that came. Whoever
+/// answers with a few bytes at a time is not asked for ever.
+const REQUESTS: u64 = 256;
+const BYTES_A_REQUEST: u64 = 16 * 1024;
+
 /// A blob that is looked into.
 #[derive(Debug)]
 pub struct Windows {
@@ -63,7 +68,8 @@ impl Fetcher {
 
 impl Windows {
     /// The bytes of `range`, or only its first ones where more than `most` bytes would have to be
-    /// received for them all, retries included; nothing where not even one is to be had for that.
+    /// received for them all, retries included, or where hosts were asked too often for too little;
+    /// nothing where not even one is to be had for that.
     ///
     /// # Errors
     /// [`FetchError`] with every attempt.
@@ -72,7 +78,7 @@ impl Windows {
         let mut window = Window { at: range.start, end: range.end.min(self.blob.size), until, bytes: BytesMut::new() };
         let fetcher = self.fetcher.clone();
         let mut attempts = fetcher.attempts(self.blob.digest.to_string(), Operation::Pull)?;
-        while window.is_wanted(self.received) {
+        while window.is_wanted(self.received) && self.requests as u64 <= REQUESTS + self.received / BYTES_A_REQUEST {
             attempts.start_at(window.at);
             let outcome = self.bring(&attempts, &mut window).await;
             attempts.ended_at(window.at);

@@ -1,6 +1,7 @@
 //! Diagnoses for callers: the same checks as everywhere, with the caller's own rights.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Place, Pulls, PullsError};
 use crate::core::limits::Limits;
@@ -14,12 +15,16 @@ use crate::host::Node;
 use crate::registry::Credentials;
 use crate::store::Store;
 
-/// Diagnoses at a time. Each keeps file names and beginnings of layers in memory, of two images at
-/// a time: some MiB of ordinary ones, and 80 MiB at the very worst.
+/// Diagnoses at a time. Each keeps file names, beginnings of layers and parts of programs in memory,
+/// of two images at a time: some MiB of ordinary ones, and 160 MiB at the very worst.
 pub(super) const DIAGNOSES: usize = 4;
-/// Bytes in memory for the file names of one image: about 90,000 files, more than nearly every
-/// image has. The command reads more in its own process (`--address none`).
+/// Bytes in memory for the file names of one image, once as they are in its layers and once merged:
+/// about 90,000 files, more than nearly every image has. The command reads more in its own process
+/// (`--address none`).
 const NAMES: u64 = 24 * 1024 * 1024;
+/// How long one may take, so that registries which answer a byte at a time do not keep all others
+/// waiting. What a budget allows comes within this at 20 kB/s; with all layers, at 1 MB/s a large image.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// One caller's question whether an image runs.
 #[derive(Debug, Clone)]
@@ -66,9 +71,9 @@ impl Pulls {
             }
         };
         // Nobody closes it.
-        let _turn = self.0.diagnosing.acquire().await;
+        let turn = Arc::clone(&self.0.diagnosing).acquire_owned().await.ok().map(Arc::new);
         let limits = *self.engine().limits();
-        let diagnoser = Diagnoser { fetcher, store, stored: false, check_access: true, limits };
+        let diagnoser = Diagnoser { fetcher, store, stored: false, check_access: true, limits, turn };
         let question = Question {
             reference: doubt.reference,
             platforms: Wanted::asked(doubt.all_platforms, listed),
@@ -76,7 +81,8 @@ impl Pulls {
             effort: Effort { limits: Limits { tree_bytes: NAMES, ..limits }, ..doubt.effort },
             deep: doubt.deep,
         };
-        let (report, _) = Box::pin(diagnoser.diagnose(&question)).await?;
+        let diagnosis = tokio::time::timeout(LONGEST, Box::pin(diagnoser.diagnose(&question))).await;
+        let (report, _) = diagnosis.map_err(|_| PullsError::TooSlow { after: LONGEST })??;
         Ok(report)
     }
 

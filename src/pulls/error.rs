@@ -38,6 +38,12 @@ pub enum PullsError {
         /// How long.
         after: Duration,
     },
+    /// A diagnosis that others wait for the end of.
+    #[error("the image was looked into for {} s, and not enough of it came to tell", .after.as_secs())]
+    TooSlow {
+        /// How long.
+        after: Duration,
+    },
 }
 
 impl From<PullError> for PullsError {
@@ -69,7 +75,7 @@ impl PullsError {
             Self::Diagnosis(error) => Some(error),
             Self::Store(error) => Some(error),
             Self::Pull(error) => Some(&**error),
-            Self::NoProgress { .. } => None,
+            Self::NoProgress { .. } | Self::TooSlow { .. } => None,
         }
     }
 }
@@ -86,6 +92,9 @@ impl Classify for PullsError {
     fn hint(&self) -> Option<String> {
         match self.inner() {
             Some(inner) => inner.hint(),
+            None if matches!(self, Self::TooSlow { .. }) => {
+                Some("ask with a smaller --budget, or in a process of your own: --address none".into())
+            }
             None => Some("pull again, it goes on from there; look at the log for what the registry's hosts did".into()),
         }
     }

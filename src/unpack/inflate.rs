@@ -134,6 +134,12 @@ impl Inflater {
         Self { state, peeked: Vec::new(), decoded: 0 }
     }
 
+    /// A decoder for what says with its first bytes alone what it is.
+    #[must_use]
+    pub fn by_magic() -> Self {
+        Self { state: State::Undecided, peeked: Vec::new(), decoded: 0 }
+    }
+
     /// A decoder for what begins with a member of a gzip, wherever in a layer that is.
     #[must_use]
     pub fn at_member() -> Self {

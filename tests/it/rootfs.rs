@@ -6,11 +6,13 @@ use lighterman::core::descriptor::Descriptor;
 use lighterman::core::error::{Classify as _, Kind};
 use lighterman::diagnose::DiagnoseError;
 use lighterman::diagnose::rootfs::blobs::Remote;
+use lighterman::diagnose::rootfs::interest::Interest;
 use lighterman::diagnose::rootfs::layers::{Effort, Layers};
 use lighterman::diagnose::rootfs::{Cost, File, Look, NotRead, RootFs as _};
 use lighterman::store::Store;
 use lighterman::store::layout::Layout;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::engine::fetcher;
 use crate::support::fixture::{Blob, Flavour, Image, Layer, Manifest, Tree, noise, platform};
@@ -140,6 +142,40 @@ fn a_window_that_breaks_goes_on_where_it_stopped() {
         let asked: Vec<_> = liar.requests_for(&layer).iter().filter_map(|request| request.bounded_range()).collect();
         assert!(asked.windows(2).all(|pair| pair[0].0 <= pair[1].0), "{breaks:?}: {asked:?}");
     }
+}
+
+#[test]
+fn a_host_that_answers_with_crumbs_is_not_asked_for_ever() {
+    let image = image();
+    let liar = Liar::serving(&image, "app:1");
+    liar.always("GET /v2/app/blobs/", Reply::Crumb);
+    let (looks, cost) = look(&image, &liar, None, Effort::default(), &["/app"]);
+    assert!(matches!(looks[0], Ok(Look::NotRead(NotRead::Budget { .. }))), "{looks:?}");
+    assert!((100..400).contains(&cost.requests), "{cost:?}");
+}
+
+#[test]
+fn who_waits_for_silence_can_be_told_to_stop() {
+    let image = image();
+    let liar = Liar::serving(&image, "app:1");
+    let layer = request_for(&image.manifests[0].layers[0]);
+    liar.always(&layer, Reply::HangAfter(100));
+    let reference: lighterman::core::reference::Reference = liar.reference("app:1").parse().expect("a reference");
+    let layers = [descriptor(&image.manifests[0].layers[0])];
+    let lost = CancellationToken::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let mut blobs = {
+        let _entered = runtime.enter();
+        Remote::new(fetcher(&reference), reference, None, Interest::until(lost.clone(), Handle::current()))
+    };
+    let looking = runtime.spawn_blocking(move || {
+        let mut layers = Layers::new(&layers, Vec::new(), &mut blobs, Effort::default()).expect("nothing is read");
+        layers.look(&["/app".into()])
+    });
+    liar.wait_for(&layer);
+    lost.cancel();
+    let error = runtime.block_on(looking).expect("no panic").expect_err("nobody waits");
+    assert!(error.to_string().contains("nobody waits"), "{error}");
 }
 
 #[test]

@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 
-use crate::core::extract::Extract;
+use crate::core::elf;
 use crate::diagnose::DiagnoseError;
 
-use super::layers::{Layers, absolute, unreadable};
+use super::layer::Content;
+use super::layers::{Layers, absolute};
 use super::{File, NotRead};
+
+/// Bytes in memory for what may be asked for afterwards: the starts of 4,000 programs.
+const KEPT: u64 = 16 * 1024 * 1024;
 
 impl Layers {
     /// Reads all layers whole, and tells of every ELF file of the merged tree, in order of the
@@ -15,20 +19,20 @@ impl Layers {
     /// # Errors
     /// [`DiagnoseError`] where a layer cannot be read at all.
     pub fn binaries(&mut self, each: &mut dyn FnMut(File)) -> Result<Option<NotRead>, DiagnoseError> {
-        let mut starts: HashMap<(usize, usize), Extract> = HashMap::new();
-        let limits = self.effort.limits;
+        let mut starts: HashMap<(usize, usize), Content> = HashMap::new();
+        let (limits, mut room) = (self.effort.limits, KEPT);
         for index in 0..self.layers.len() {
             self.allow(self.effort.per_layer);
-            if unreadable(&self.layers[index].descriptor).is_some() {
+            if self.layers[index].unreadable().is_some() {
                 continue;
             }
             self.turn_to(index);
-            let found = self.layers[index].binaries(&limits)?;
+            let found = self.layers[index].binaries(&mut room, &elf::further, &limits)?;
             self.recount(index)?;
             let found = found.into_iter().flatten();
             starts.extend(found.map(|(position, start)| ((index, position), start)));
         }
-        self.merge();
+        self.merge()?;
         let not_read = self.not_read();
         for (path, file) in self.tree.files() {
             let Some(content) = starts.get(&(file.layer, file.entry)) else { continue };
@@ -38,8 +42,8 @@ impl Layers {
                 path,
                 layer: self.layers[file.layer].descriptor.digest.clone(),
                 mode: file.mode,
-                content: content.clone(),
-                verified: self.layers[file.layer].is_verified(),
+                content: content.extract.clone(),
+                verified: self.layers[file.layer].verifies(content),
                 certain: not_read.is_none(),
             });
         }

@@ -4,18 +4,19 @@
 //! has. That is checked where the reference is resolved, before anything here is asked
 //! ([`Fetcher::check_access`](crate::fetch::Fetcher::check_access)).
 
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
-use tokio_util::io::SyncIoBridge;
+use tokio::io::AsyncReadExt;
 
 use crate::core::descriptor::Descriptor;
 use crate::core::reference::Reference;
 use crate::fetch::{Fetcher, Windows};
 use crate::store::{BlobReader, Store};
+
+use super::interest::Interest;
 
 /// Bytes that are read from a store at a time.
 const PIECE: u64 = 256 * 1024;
@@ -40,6 +41,14 @@ pub trait Blob: Send {
 
     /// A part can be had without what is before it.
     fn does_ranges(&self) -> bool;
+
+    /// Whether anybody waits for what is in it, for who works on with bytes that came before.
+    ///
+    /// # Errors
+    /// Nobody does.
+    fn check_interest(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The blobs of all layers.
@@ -55,20 +64,20 @@ pub trait Blobs: Send {
 #[derive(Debug)]
 pub struct Stored {
     store: Arc<dyn Store>,
-    runtime: Handle,
+    interest: Interest,
 }
 
 impl Stored {
     /// All layers have to be there.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, runtime: Handle) -> Self {
-        Self { store, runtime }
+    pub fn new(store: Arc<dyn Store>, interest: impl Into<Interest>) -> Self {
+        Self { store, interest: interest.into() }
     }
 
     fn find(&self, layer: &Descriptor) -> io::Result<Option<StoredBlob>> {
-        let reader = self.runtime.block_on(self.store.open(layer)).map_err(io::Error::other)?;
-        let (store, runtime) = (Arc::clone(&self.store), self.runtime.clone());
-        Ok(reader.map(|reader| StoredBlob { store, runtime, layer: layer.clone(), reader, at: 0 }))
+        let reader = self.interest.wait(self.store.open(layer))?.map_err(io::Error::other)?;
+        let (store, interest) = (Arc::clone(&self.store), self.interest.clone());
+        Ok(reader.map(|reader| StoredBlob { store, interest, layer: layer.clone(), reader, at: 0 }))
     }
 }
 
@@ -86,15 +95,21 @@ pub struct Remote {
     fetcher: Fetcher,
     reference: Reference,
     local: Option<Stored>,
-    runtime: Handle,
+    interest: Interest,
 }
 
 impl Remote {
     /// Whoever asks has to have shown before that he may read the image.
     #[must_use]
-    pub fn new(fetcher: Fetcher, reference: Reference, store: Option<Arc<dyn Store>>, runtime: Handle) -> Self {
-        let local = store.map(|store| Stored::new(store, runtime.clone()));
-        Self { fetcher, reference, local, runtime }
+    pub fn new(
+        fetcher: Fetcher,
+        reference: Reference,
+        store: Option<Arc<dyn Store>>,
+        interest: impl Into<Interest>,
+    ) -> Self {
+        let interest = interest.into();
+        let local = store.map(|store| Stored::new(store, interest.clone()));
+        Self { fetcher, reference, local, interest }
     }
 }
 
@@ -104,13 +119,13 @@ impl Blobs for Remote {
             return Ok(Box::new(stored));
         }
         let windows = self.fetcher.windows(&self.reference, layer);
-        Ok(Box::new(RemoteBlob { windows, runtime: self.runtime.clone() }))
+        Ok(Box::new(RemoteBlob { windows, interest: self.interest.clone() }))
     }
 }
 
 struct StoredBlob {
     store: Arc<dyn Store>,
-    runtime: Handle,
+    interest: Interest,
     layer: Descriptor,
     reader: BlobReader,
     /// Where the reader is.
@@ -121,14 +136,13 @@ impl Blob for StoredBlob {
     fn read(&mut self, range: Range<u64>, _: u64) -> io::Result<Bytes> {
         if self.at != range.start {
             let rest = self.store.open_part(&self.layer, range.start..self.layer.size);
-            let reader = self.runtime.block_on(rest).map_err(io::Error::other)?;
+            let reader = self.interest.wait(rest)?.map_err(io::Error::other)?;
             self.reader = reader.ok_or(io::ErrorKind::NotFound)?;
             self.at = range.start;
         }
         let length = (range.end - range.start).min(PIECE);
         let mut bytes = Vec::with_capacity(length as usize);
-        let reader = SyncIoBridge::new_with_handle(&mut self.reader, self.runtime.clone());
-        reader.take(length).read_to_end(&mut bytes)?;
+        self.interest.wait((&mut self.reader).take(length).read_to_end(&mut bytes))??;
         self.at += bytes.len() as u64;
         Ok(bytes.into())
     }
@@ -148,16 +162,20 @@ impl Blob for StoredBlob {
     fn does_ranges(&self) -> bool {
         true
     }
+
+    fn check_interest(&self) -> io::Result<()> {
+        self.interest.check()
+    }
 }
 
 struct RemoteBlob {
     windows: Windows,
-    runtime: Handle,
+    interest: Interest,
 }
 
 impl Blob for RemoteBlob {
     fn read(&mut self, range: Range<u64>, most: u64) -> io::Result<Bytes> {
-        self.runtime.block_on(self.windows.read(range, most)).map_err(io::Error::other)
+        self.interest.wait(self.windows.read(range, most))?.map_err(io::Error::other)
     }
 
     fn received(&self) -> u64 {
@@ -174,5 +192,9 @@ impl Blob for RemoteBlob {
 
     fn does_ranges(&self) -> bool {
         self.windows.does_ranges()
+    }
+
+    fn check_interest(&self) -> io::Result<()> {
+        self.interest.check()
     }
 }

@@ -1,61 +1,42 @@
-//! Layers for somebody who may lose interest. The thread that looks into an image cannot be
-//! stopped from outside; it ends at the next bytes that it asks for.
+//! Whether somebody waits for what is looked for. The thread that looks into an image cannot be
+//! stopped from outside: it waits for bytes, and goes on with those that came, as long as it is wanted.
 
 use std::io;
-use std::ops::Range;
 
-use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::blobs::{Blob, Blobs};
-use crate::core::descriptor::Descriptor;
-
-/// Layers that can be read until the token is cancelled.
-pub(in crate::diagnose) struct WhileWanted {
-    /// The layers.
-    pub(in crate::diagnose) blobs: Box<dyn Blobs>,
-    /// Cancelled once nobody wants them any more.
-    pub(in crate::diagnose) lost: CancellationToken,
-}
-
-impl Blobs for WhileWanted {
-    fn open(&mut self, layer: &Descriptor) -> io::Result<Box<dyn Blob>> {
-        check(&self.lost)?;
-        Ok(Box::new(Wanted { blob: self.blobs.open(layer)?, lost: self.lost.clone() }))
-    }
-}
-
-struct Wanted {
-    blob: Box<dyn Blob>,
+/// What a thread waits with.
+#[derive(Debug, Clone)]
+pub struct Interest {
+    runtime: Handle,
     lost: CancellationToken,
 }
 
-impl Blob for Wanted {
-    fn read(&mut self, range: Range<u64>, most: u64) -> io::Result<Bytes> {
-        check(&self.lost)?;
-        self.blob.read(range, most)
+impl Interest {
+    /// It lasts until `lost` is cancelled.
+    #[must_use]
+    pub fn until(lost: CancellationToken, runtime: Handle) -> Self {
+        Self { runtime, lost }
     }
 
-    fn received(&self) -> u64 {
-        self.blob.received()
+    /// Waits for some work, unless nobody waits for it in turn. Blocks.
+    pub(super) fn wait<T>(&self, work: impl Future<Output = T>) -> io::Result<T> {
+        self.runtime.block_on(self.lost.run_until_cancelled(work)).ok_or_else(nobody)
     }
 
-    fn requests(&self) -> usize {
-        self.blob.requests()
-    }
-
-    fn is_local(&self) -> bool {
-        self.blob.is_local()
-    }
-
-    fn does_ranges(&self) -> bool {
-        self.blob.does_ranges()
+    pub(super) fn check(&self) -> io::Result<()> {
+        if self.lost.is_cancelled() { Err(nobody()) } else { Ok(()) }
     }
 }
 
-fn check(lost: &CancellationToken) -> io::Result<()> {
-    match lost.is_cancelled() {
-        false => Ok(()),
-        true => Err(io::Error::other("nobody waits for what is in the image any more")),
+impl From<Handle> for Interest {
+    /// It lasts for ever.
+    fn from(runtime: Handle) -> Self {
+        Self::until(CancellationToken::new(), runtime)
     }
+}
+
+fn nobody() -> io::Error {
+    io::Error::other("nobody waits for what is in the image any more")
 }

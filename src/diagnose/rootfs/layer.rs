@@ -7,9 +7,10 @@ use crate::core::descriptor::Descriptor;
 use crate::core::extract::Extract;
 use crate::core::limits::Limits;
 use crate::diagnose::DiagnoseError;
-use crate::diagnose::layer::Entries;
+use crate::diagnose::layer::{Entries, is_too_large};
 use crate::diagnose::tree::{FileAt, Name};
 use crate::unpack::archive::Kind;
+use crate::unpack::inflate::InflateError;
 
 use super::stream::{Stream, is_over_budget};
 use super::toc::Toc;
@@ -36,7 +37,9 @@ pub(super) struct Layer {
     /// Where reading stopped last.
     walk: Option<Walk>,
     /// By position of the entry.
-    contents: HashMap<usize, Extract>,
+    contents: HashMap<usize, Content>,
+    /// It wants more memory to be inflated than there is for one.
+    is_too_large: bool,
     /// Bytes over the network that were not enough to read it to its end.
     pub(super) stuck_at: u64,
     is_toc_tried: bool,
@@ -50,12 +53,47 @@ enum Seen {
     Whole,
 }
 
+/// What was kept of a file.
+#[derive(Debug, Clone)]
+pub(super) struct Content {
+    pub(super) extract: Extract,
+    /// Every byte from the start of the layer to there was taken for its digest.
+    is_hashed: bool,
+}
+
+impl Content {
+    /// The first bytes of an ELF file.
+    fn header(&self) -> Option<Self> {
+        let prefix = self.extract.prefix();
+        let header = prefix.starts_with(ELF_MAGIC).then(|| prefix[..prefix.len().min(HEADER as usize)].to_vec())?;
+        Some(Self { extract: Extract::new(self.extract.size(), header), is_hashed: self.is_hashed })
+    }
+}
+
 struct Walk {
     entries: Entries<'static>,
+    /// Bytes that had come more than once when it began.
+    repeated: u64,
     /// Entries that came by.
     at: usize,
     /// The content of the last one was not touched.
     is_fresh: bool,
+}
+
+impl Walk {
+    /// Keeps the first bytes of the entry at hand, and the parts that `further` names then.
+    fn keep(&mut self, start: u64, further: Further<'_>) -> Result<(), DiagnoseError> {
+        self.is_fresh = false;
+        self.entries.keep_start(start)?;
+        let so_far = self.entries.so_far();
+        let parts = further(so_far.prefix(), so_far.size());
+        self.entries.keep(parts)
+    }
+
+    /// Hands out what was kept.
+    fn kept(&mut self, stream: &Stream) -> Content {
+        Content { extract: self.entries.kept(), is_hashed: stream.repeated() == self.repeated }
+    }
 }
 
 /// What reading on came to.
@@ -67,6 +105,8 @@ pub(super) enum Step {
     End,
     /// The budget does not reach further.
     OverBudget,
+    /// It cannot be inflated in the memory that there is for a layer.
+    TooLarge,
 }
 
 impl Layer {
@@ -79,6 +119,7 @@ impl Layer {
             number: index + 1,
             walk: None,
             contents: HashMap::new(),
+            is_too_large: false,
             stuck_at: 0,
             is_toc_tried: false,
         }
@@ -94,9 +135,37 @@ impl Layer {
         matches!(self.seen, Seen::Listed(_))
     }
 
-    /// Every entry was read, and the digest held.
-    pub(super) fn is_verified(&self) -> bool {
-        self.is_whole() && self.stream.verdict() == Some(Ok(()))
+    /// Every entry was read, the digest held, and this was among the bytes that it was made of.
+    pub(super) fn verifies(&self, content: &Content) -> bool {
+        content.is_hashed && self.is_whole() && self.stream.verdict() == Some(Ok(()))
+    }
+
+    /// Why it is none that can be read.
+    pub(super) fn unreadable(&self) -> Option<String> {
+        let media_type = &self.descriptor.media_type;
+        if media_type.as_str().ends_with("+encrypted") {
+            Some("it is encrypted".into())
+        } else if !media_type.is_layer() {
+            Some(format!("it is of type {media_type}, which is no layer"))
+        } else if self.is_too_large {
+            Some(InflateError::Window.to_string())
+        } else {
+            None
+        }
+    }
+
+    /// Bytes in memory for what is known of its names.
+    pub(super) fn held(&self) -> u64 {
+        let listed = if let Seen::Listed(toc) = &self.seen { toc.chunk_bytes() } else { 0 };
+        self.names.iter().map(Name::cost).sum::<u64>() + listed
+    }
+
+    /// Whether anybody waits for what is in it.
+    ///
+    /// # Errors
+    /// [`DiagnoseError::Read`] where nobody does.
+    pub(super) fn check_interest(&self) -> Result<(), DiagnoseError> {
+        self.stream.check_interest().map_err(|source| DiagnoseError::Read { layer: self.number, source })
     }
 
     /// Frees what reading on from here would need.
@@ -127,6 +196,11 @@ impl Layer {
                 self.rest();
                 Ok(Step::OverBudget)
             }
+            Err(DiagnoseError::Read { source, .. }) if is_too_large(&source) => {
+                self.rest();
+                self.is_too_large = true;
+                Ok(Step::TooLarge)
+            }
             Err(error) => {
                 self.rest();
                 // Bytes that make no sense may not be the published ones.
@@ -146,8 +220,8 @@ impl Layer {
         let walk = match &mut self.walk {
             Some(walk) => walk,
             none => {
-                let entries = Entries::open(self.stream.from(0), self.number, limits)?;
-                none.insert(Walk { entries, at: 0, is_fresh: false })
+                let entries = Entries::open(self.stream.from(0), self.number, limits);
+                none.insert(Walk { entries, repeated: self.stream.repeated(), at: 0, is_fresh: false })
             }
         };
         while let Some(entry) = walk.entries.advance()? {
@@ -171,20 +245,20 @@ impl Layer {
         file: FileAt,
         further: Further<'_>,
         limits: &Limits,
-    ) -> Result<Option<Extract>, DiagnoseError> {
+    ) -> Result<Option<Content>, DiagnoseError> {
         if let Some(content) = self.contents.get(&file.entry) {
             return Ok(Some(content.clone()));
         }
-        let mut content = Extract::new(file.size, Vec::new());
+        let mut content = Content { extract: Extract::new(file.size, Vec::new()), is_hashed: false };
         let outcome = match &self.seen {
             Seen::Listed(toc) => toc
-                .content(&self.stream, file, further, &mut content)
+                .content(&self.stream, file, further, &mut content.extract)
                 .map_err(|source| DiagnoseError::Read { layer: self.number, source }),
             _ => self.streamed(file, further, limits, &mut content),
         };
         match outcome {
             Err(error) if !is_budget(&error) => return Err(error),
-            Err(_) if content.prefix().is_empty() && file.size > 0 => return Ok(None),
+            Err(_) if content.extract.prefix().is_empty() && file.size > 0 => return Ok(None),
             Err(_) => {}
             Ok(()) => drop(self.contents.insert(file.entry, content.clone())),
         }
@@ -196,21 +270,15 @@ impl Layer {
         file: FileAt,
         further: Further<'_>,
         limits: &Limits,
-        content: &mut Extract,
+        content: &mut Content,
     ) -> Result<(), DiagnoseError> {
         let is_at = |walk: &Walk| walk.at == file.entry + 1 && walk.is_fresh;
         if !self.walk.as_ref().is_some_and(is_at) {
             self.advance(file.entry, limits)?;
         }
         let Some(walk) = &mut self.walk else { return Ok(()) };
-        walk.is_fresh = false;
-        let mut outcome = walk.entries.keep_start(START);
-        if outcome.is_ok() {
-            let so_far = walk.entries.so_far();
-            let parts = further(so_far.prefix(), so_far.size());
-            outcome = walk.entries.keep(parts);
-        }
-        *content = walk.entries.kept();
+        let outcome = walk.keep(START, further);
+        *content = walk.kept(&self.stream);
         if outcome.is_err() {
             self.rest();
         }
@@ -221,7 +289,8 @@ impl Layer {
     /// none that is of use.
     pub(super) fn read_toc(&mut self, limits: &Limits) -> bool {
         let may = !self.is_toc_tried && self.names.is_empty() && Toc::is_announced(&self.descriptor);
-        if !may || self.stream.is_local() || !self.stream.does_ranges() {
+        // Who may read everything finds out what is true of all of it.
+        if !may || self.stream.is_free() || !self.stream.does_ranges() {
             return false;
         }
         self.is_toc_tried = true;
@@ -247,11 +316,18 @@ impl Layer {
         }
     }
 
-    /// Reads the whole layer; the starts of its ELF files, by position.
+    /// Reads the whole layer; the headers of its ELF files, by position. What may be asked for
+    /// afterwards is kept, as far as there are bytes of `room` for it: it would have to come again,
+    /// and would not be verified then.
     ///
     /// # Errors
     /// As of [`Layer::next`].
-    pub(super) fn binaries(&mut self, limits: &Limits) -> Result<Option<HashMap<usize, Extract>>, DiagnoseError> {
+    pub(super) fn binaries(
+        &mut self,
+        room: &mut u64,
+        further: Further<'_>,
+        limits: &Limits,
+    ) -> Result<Option<HashMap<usize, Content>>, DiagnoseError> {
         self.forget_toc();
         self.rest();
         let mut found = HashMap::new();
@@ -268,22 +344,31 @@ impl Layer {
             match step {
                 Step::Name => {}
                 Step::End => break,
-                Step::OverBudget => return Ok(None),
+                Step::OverBudget | Step::TooLarge => return Ok(None),
             }
             held += self.names.get(position).map_or(0, Name::cost);
             if held > limits.tree_bytes {
                 let (layer, limit) = (self.number, limits.tree_bytes);
                 return Err(DiagnoseError::TooLarge { layer, what: "file names", limit });
             }
-            let is_file = matches!(self.names.get(position), Some(Name { kind: Kind::File { size: 1.. }, .. }));
-            let Some(walk) = self.walk.as_mut().filter(|_| is_file) else { continue };
-            match walk.entries.keep_start(HEADER) {
+            let Some(name) = self.names.get(position).filter(|name| matches!(name.kind, Kind::File { size: 1.. }))
+            else {
+                continue;
+            };
+            let Some(walk) = &mut self.walk else { continue };
+            let is_kept = *room > 0 && name.may_be_asked_for();
+            let outcome = if is_kept { walk.keep(START, further) } else { walk.keep(HEADER, &|_, _| Vec::new()) };
+            match outcome {
                 Err(error) if is_budget(&error) => return Ok(None),
                 outcome => outcome?,
             }
-            let start = walk.entries.kept();
-            if start.prefix().starts_with(ELF_MAGIC) {
-                found.insert(position, start);
+            let content = walk.kept(&self.stream);
+            if let Some(header) = content.header() {
+                found.insert(position, header);
+            }
+            if is_kept {
+                *room = room.saturating_sub(content.extract.kept());
+                self.contents.insert(position, content);
             }
         }
         Ok(Some(found))

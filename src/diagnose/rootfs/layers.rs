@@ -11,13 +11,12 @@ use std::sync::Arc;
 
 use crate::core::descriptor::Descriptor;
 use crate::core::elf;
-use crate::core::extract::Extract;
 use crate::core::limits::Limits;
 use crate::diagnose::DiagnoseError;
 use crate::diagnose::tree::{End, FileAt, Tree, Way};
 
 use super::blobs::Blobs;
-use super::layer::Layer;
+use super::layer::{Content, Layer};
 use super::order::order;
 use super::stream::{Budget, Stream};
 use super::wanted::may_be_the_same;
@@ -66,7 +65,7 @@ pub struct Layers {
     /// Of the names that were known when it was made.
     pub(super) tree: Tree,
     pub(super) is_stale: bool,
-    /// Bytes that all names take.
+    /// Bytes that all names take, without those of the tree.
     pub(super) held: u64,
     /// Names merged so far, those of every tree.
     pub(super) merged: usize,
@@ -119,28 +118,38 @@ impl Layers {
     }
 
     /// Makes the tree of all names that are known.
-    pub(super) fn merge(&mut self) {
+    ///
+    /// # Errors
+    /// [`DiagnoseError::TooLarge`]: symbolic links make paths longer than they are in the layers.
+    pub(super) fn merge(&mut self) -> Result<(), DiagnoseError> {
         if !std::mem::take(&mut self.is_stale) {
-            return;
+            return Ok(());
         }
+        let limit = self.effort.limits.tree_bytes;
         self.tree = Tree::default();
         for (index, layer) in self.layers.iter().enumerate() {
+            layer.check_interest()?;
             for (position, name) in layer.names.iter().enumerate() {
                 self.tree.apply(name, index, position);
+                if self.tree.bytes() > limit {
+                    return Err(DiagnoseError::TooLarge { layer: index + 1, what: "file names", limit });
+                }
             }
             self.merged += layer.names.len();
         }
+        Ok(())
     }
 
     /// Nothing that was not looked through can make another answer.
     fn is_certain(&self, answer: &Answer) -> bool {
-        let seen = |layer: &Layer| layer.is_whole() || layer.is_listed();
-        if self.layers.iter().all(seen) {
+        // What a table of contents leaves out is in the layer all the same.
+        if self.layers.iter().all(Layer::is_whole) {
             return true;
         }
-        let above = self.layers.get(answer.way.lowest.saturating_add(1)..).unwrap_or_default();
+        let Some([own, above @ ..]) = self.layers.get(answer.way.lowest..) else { return false };
         answer.asked == 0
-            && above.iter().all(seen)
+            && !own.is_listed()
+            && above.iter().all(Layer::is_whole)
             && !above.iter().any(|layer| may_be_the_same(&layer.names, &answer.way.path))
     }
 
@@ -174,13 +183,13 @@ impl Layers {
             path: absolute(&answer.way.path),
             layer: layer.descriptor.digest.clone(),
             mode: file.mode,
-            content,
-            verified: layer.is_verified(),
+            verified: layer.verifies(&content),
+            content: content.extract,
             certain,
         })))
     }
 
-    fn content(&mut self, file: FileAt) -> Result<Option<Extract>, DiagnoseError> {
+    fn content(&mut self, file: FileAt) -> Result<Option<Content>, DiagnoseError> {
         self.turn_to(file.layer);
         let layer = &mut self.layers[file.layer];
         layer.stream.allow(self.effort.per_layer);
@@ -201,7 +210,7 @@ impl Layers {
     /// Why it is not known whether there is something; `None` where all layers were read whole.
     pub(super) fn not_read(&self) -> Option<NotRead> {
         let foreign = self.layers.iter().find_map(|layer| {
-            let reason = unreadable(&layer.descriptor)?;
+            let reason = layer.unreadable()?;
             Some(NotRead::Layer { digest: layer.descriptor.digest.clone(), reason })
         });
         foreign.or_else(|| self.layers.iter().any(|layer| !layer.is_whole()).then(|| self.left()))
@@ -223,7 +232,7 @@ impl RootFs for Layers {
         }
         let order = order(paths, &self.commands, self.layers.len());
         loop {
-            self.merge();
+            self.merge()?;
             let answer = self.answer(paths);
             if let Some(answer) = &answer {
                 if let End::File(file) = answer.way.end
@@ -261,18 +270,6 @@ impl RootFs for Layers {
 
     fn is_cheap(&self) -> bool {
         self.layers.iter().all(|layer| layer.is_whole() || layer.stream.is_local() || layer.stream.is_here())
-    }
-}
-
-/// Why a layer is none that can be read.
-pub(super) fn unreadable(layer: &Descriptor) -> Option<String> {
-    let media_type = &layer.media_type;
-    if media_type.as_str().ends_with("+encrypted") {
-        Some("it is encrypted".into())
-    } else if !media_type.is_layer() {
-        Some(format!("it is of type {media_type}, which is no layer"))
-    } else {
-        None
     }
 }
 

@@ -23,6 +23,9 @@ const WINDOWS: [u64; 5] = [7 * 1024, 32 * 1024, 128 * 1024, 512 * 1024, 1024 * 1
 /// Compressed bytes kept in memory of all layers of an image, so that they are not fetched twice.
 const KEPT: u64 = 16 * 1024 * 1024;
 
+/// A budget that is meant to be none.
+const UNLIMITED: u64 = u64::MAX / 2;
+
 /// Why reading ended: there is more, and it would cost more than it may.
 #[derive(Debug, thiserror::Error)]
 #[error("as many bytes as may be read of this image were read")]
@@ -73,6 +76,8 @@ struct Shared {
     /// Until all bytes have come once, in order.
     verifier: Option<Verifier>,
     verdict: Option<Result<(), Mismatch>>,
+    /// Bytes that came over the network once more, and were not hashed again.
+    repeated: u64,
     /// Bytes that may come over the network for this layer.
     allowance: u64,
     read: u64,
@@ -87,6 +92,7 @@ impl Stream {
             kept: Vec::new(),
             verifier: Some(Verifier::new(layer.digest.clone(), layer.size)),
             verdict: None,
+            repeated: 0,
             allowance: 0,
             read: 0,
             budget,
@@ -131,6 +137,22 @@ impl Stream {
     /// Whether the digest held; `None` until every byte has come.
     pub(super) fn verdict(&self) -> Option<Result<(), Mismatch>> {
         self.lock().verdict.clone()
+    }
+
+    /// Bytes that came more than once, and the second time may have been others.
+    pub(super) fn repeated(&self) -> u64 {
+        self.lock().repeated
+    }
+
+    /// Whether anybody waits for what is in it.
+    pub(super) fn check_interest(&self) -> io::Result<()> {
+        self.lock().blob.check_interest()
+    }
+
+    /// However much is read of it, nobody minds.
+    pub(super) fn is_free(&self) -> bool {
+        let shared = self.lock();
+        shared.blob.is_local() || shared.may() >= UNLIMITED
     }
 
     /// Reading to the end costs nothing over the network.
@@ -199,8 +221,12 @@ impl Shared {
         if !self.blob.is_local() && at == self.kept.len() as u64 && self.budget.take_room(bytes.len() as u64) {
             self.kept.extend_from_slice(bytes);
         }
+        let hashed = self.verifier.as_ref().map_or(self.size, Verifier::seen);
+        if !self.blob.is_local() {
+            self.repeated += hashed.saturating_sub(at).min(bytes.len() as u64);
+        }
         let Some(verifier) = &mut self.verifier else { return };
-        let Some(known) = verifier.seen().checked_sub(at).and_then(|known| usize::try_from(known).ok()) else { return };
+        let Some(known) = hashed.checked_sub(at).and_then(|known| usize::try_from(known).ok()) else { return };
         let Some(new) = bytes.get(known..) else { return };
         let outcome = verifier.update(new);
         if outcome.is_err() || verifier.seen() == verifier.size() {
@@ -223,6 +249,7 @@ impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.rest.is_empty() {
             let mut shared = self.stream.lock();
+            shared.blob.check_interest()?;
             let kept = usize::try_from(self.at).ok().and_then(|at| shared.kept.get(at..));
             if let Some(mut kept) = kept.filter(|kept| !kept.is_empty()) {
                 let count = kept.read(buffer)?;

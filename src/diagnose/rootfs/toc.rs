@@ -8,22 +8,23 @@
 //! Specification: stargz-snapshotter, docs/estargz.md; containers/storage,
 //! pkg/chunked/internal (the format has no other).
 
-use std::collections::HashMap;
-use std::io::{self, BufRead, Read};
+use std::fmt;
+use std::io::{self, Read};
 use std::ops::Range;
 
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::extract::Extract;
 use crate::core::limits::Limits;
-use crate::diagnose::layer::{Entries, inflate};
+use crate::diagnose::layer::{Entries, Inflated, inflate};
 use crate::diagnose::tree::{FileAt, Name};
 use crate::unpack::archive::Kind;
 
 use super::layer::{Further, START};
-use super::stream::Stream;
+use super::stream::{Reader, Stream};
 
 /// The digest of an eStargz layer's list, uncompressed.
 const STARGZ_DIGEST: &str = "containerd.io/snapshot/stargz/toc.digest";
@@ -42,13 +43,15 @@ const FOOTER_MAGIC: Range<usize> = 32..38;
 /// Bytes of a list. One of ten thousand files has about 3 MB; whoever has a larger one is read as
 /// others are.
 const LARGEST: u64 = 8 * 1024 * 1024;
+/// Bytes in memory for what is kept of one list. Ordinary ones take less than they have themselves.
+const MEMORY: u64 = 24 * 1024 * 1024;
 
 /// The files of a layer, and where their contents are.
 #[derive(Debug, Default)]
 pub(super) struct Toc {
     pub(super) names: Vec<Name>,
-    /// By position of the name.
-    chunks: HashMap<usize, Vec<Chunk>>,
+    /// With the position of the name, and in its order.
+    chunks: Vec<(usize, Chunk)>,
 }
 
 /// A part of a file that is compressed for itself.
@@ -64,7 +67,7 @@ struct Chunk {
 
 /// A chunk that is being read.
 struct Opened {
-    reader: Box<dyn BufRead + Send>,
+    reader: Inflated<Reader>,
     /// Where in the file it is.
     at: u64,
 }
@@ -86,7 +89,7 @@ pub(super) enum TocError {
 
 #[derive(Deserialize)]
 struct Raw {
-    entries: Vec<RawEntry>,
+    entries: Toc,
 }
 
 #[derive(Deserialize)]
@@ -125,26 +128,33 @@ impl Toc {
     }
 
     fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
-        let raw: Raw = serde_json::from_slice(json)?;
-        let mut toc = Self::default();
-        for entry in raw.entries {
-            let position = match (entry.kind.as_str(), toc.names.len().checked_sub(1)) {
-                ("chunk", Some(last)) => last,
-                ("chunk", None) => continue,
-                _ => toc.names.len(),
-            };
+        serde_json::from_slice(json).map(|Raw { entries }| entries)
+    }
+
+    /// Takes the next entry; the bytes in memory that its name takes.
+    fn add(&mut self, entry: RawEntry) -> u64 {
+        let position = match (entry.kind.as_str(), self.names.len().checked_sub(1)) {
+            ("chunk", Some(last)) => last,
+            ("chunk", None) => return 0,
+            _ => self.names.len(),
+        };
+        let is_chunk = entry.kind == "chunk";
+        if is_chunk || (entry.kind == "reg" && entry.size > 0) {
             let chunk = Chunk { at: entry.chunk_offset, offset: entry.offset, skip: entry.inner_offset };
-            match entry.kind.as_str() {
-                "reg" if entry.size > 0 => toc.chunks.entry(position).or_default().push(chunk),
-                "chunk" => {
-                    toc.chunks.entry(position).or_default().push(chunk);
-                    continue;
-                }
-                _ => {}
-            }
-            toc.names.push(entry.into());
+            self.chunks.push((position, chunk));
         }
-        Ok(toc)
+        if is_chunk {
+            return 0;
+        }
+        let name = Name::from(entry);
+        let cost = name.cost();
+        self.names.push(name);
+        cost
+    }
+
+    /// Bytes in memory for where contents are.
+    pub(super) fn chunk_bytes(&self) -> u64 {
+        (self.chunks.len() * size_of::<(usize, Chunk)>()) as u64
     }
 
     /// Reads the start of a file, and the parts that `further` names then.
@@ -180,7 +190,7 @@ impl Toc {
         let mut reading = match opened.take().filter(|opened| (chunk.at..=part.start).contains(&opened.at)) {
             Some(reading) => reading,
             None => {
-                let mut reader = inflate(stream.from(chunk.offset))?;
+                let mut reader = inflate(stream.from(chunk.offset));
                 pass(&mut reader, chunk.skip)?;
                 Opened { reader, at: chunk.at }
             }
@@ -197,8 +207,38 @@ impl Toc {
 
     /// The chunk of a file to begin with for what is at `at`; `None` for a file without content.
     fn chunk(&self, position: usize, at: u64) -> Option<Chunk> {
-        let before = self.chunks.get(&position)?.iter().filter(|chunk| chunk.at <= at);
-        before.max_by_key(|chunk| chunk.at).copied()
+        let first = self.chunks.partition_point(|(of, _)| *of < position);
+        let of_file = self.chunks[first..].iter().take_while(|(of, _)| *of == position).map(|(_, chunk)| *chunk);
+        of_file.filter(|chunk| chunk.at <= at).max_by_key(|chunk| chunk.at)
+    }
+}
+
+impl<'de> Deserialize<'de> for Toc {
+    /// Entry by entry: all of them spelled out would take several times the memory of what is kept.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Entry)
+    }
+}
+
+struct Entry;
+
+impl<'de> Visitor<'de> for Entry {
+    type Value = Toc;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("entries of a table of contents")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Toc, A::Error> {
+        let mut toc = Toc::default();
+        let mut names = 0;
+        while let Some(entry) = entries.next_element::<RawEntry>()? {
+            names += toc.add(entry);
+            if names + toc.chunk_bytes() > MEMORY {
+                return Err(A::Error::custom("it takes too much memory"));
+            }
+        }
+        Ok(toc)
     }
 }
 
@@ -229,7 +269,7 @@ fn stargz(layer: &Descriptor, stream: &Stream, limits: &Limits) -> Result<Vec<u8
     let offset = offset.ok_or(TocError::Malformed("the layer has no footer of eStargz"))?;
     let packed = stream.exactly(offset..end)?;
     let limits = Limits { layer_inflated_bytes: LARGEST, ..*limits };
-    let mut entries = Entries::open(packed.as_slice(), 0, &limits)?;
+    let mut entries = Entries::open(packed.as_slice(), 0, &limits);
     while let Some(entry) = entries.advance()? {
         if entry.path == STARGZ_LIST {
             let json = entries.content(LARGEST as usize)?;
@@ -251,7 +291,7 @@ fn chunked(layer: &Descriptor, position: &str, stream: &Stream) -> Result<Vec<u8
         stream.exactly(offset..end.ok_or(TocError::Malformed("the list is not in the layer, or too large"))?)?;
     check(layer.annotations.get(CHUNKED_DIGEST), &packed)?;
     let mut json = Vec::new();
-    inflate(packed.as_slice())?.take(inflated).read_to_end(&mut json)?;
+    inflate(packed.as_slice()).take(inflated).read_to_end(&mut json)?;
     Ok(json)
 }
 

@@ -3,8 +3,8 @@
 use crate::diagnose::DiagnoseError;
 use crate::diagnose::tree::{Name, normal};
 
-use super::layer::Step;
-use super::layers::{Layers, unreadable};
+use super::layer::{Layer, Step};
+use super::layers::Layers;
 use super::wanted::Wanted;
 
 /// Bytes of each large layer that are read before any of them is read further.
@@ -22,7 +22,7 @@ impl Layers {
             for &index in order {
                 // One that can be read whole is: it leaves no doubt.
                 let allowance = if self.layers[index].descriptor.size <= most { most } else { first };
-                if unreadable(&self.layers[index].descriptor).is_some() {
+                if self.layers[index].unreadable().is_some() {
                     continue;
                 }
                 self.layers[index].stream.allow(most);
@@ -57,6 +57,7 @@ impl Layers {
                 }
                 Step::End => self.is_stale = true,
                 Step::OverBudget => self.layers[index].stuck_at = allowance,
+                Step::TooLarge => return Ok(false),
             }
         }
         Ok(false)
@@ -68,7 +69,7 @@ impl Layers {
         for &index in order {
             let layer = &mut self.layers[index];
             layer.stream.allow(self.effort.per_layer);
-            if layer.is_listed() && layer.descriptor.size <= layer.stream.left() {
+            if layer.is_listed() && layer.unreadable().is_none() && layer.descriptor.size <= layer.stream.left() {
                 layer.forget_toc();
                 self.recount(index)?;
                 return Ok(true);
@@ -98,7 +99,7 @@ impl Layers {
     /// Counts all names anew, because those of a layer were replaced.
     pub(super) fn recount(&mut self, index: usize) -> Result<(), DiagnoseError> {
         self.is_stale = true;
-        self.held = self.layers.iter().flat_map(|layer| &layer.names).map(Name::cost).sum();
+        self.held = self.layers.iter().map(Layer::held).sum();
         self.check_held(index)
     }
 

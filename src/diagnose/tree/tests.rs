@@ -8,7 +8,7 @@ fn read(layers: &[&[Item<'_>]]) -> Tree {
     let mut tree = Tree::default();
     for (index, items) in layers.iter().enumerate() {
         let bytes = tar(items);
-        let mut entries = Entries::open(bytes.as_slice(), index + 1, &Limits::default()).expect("a readable layer");
+        let mut entries = Entries::open(bytes.as_slice(), index + 1, &Limits::default());
         let mut position = 0;
         while let Some(entry) = entries.advance().expect("a readable layer") {
             tree.apply(&entry.into(), index, position);

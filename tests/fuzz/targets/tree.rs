@@ -35,7 +35,7 @@ fn merge(layers: &[&[u8]]) -> Tree {
     let limits = Limits { layer_inflated_bytes: 1 << 20, ..Limits::default() };
     let mut tree = Tree::default();
     for (layer, bytes) in layers.iter().enumerate() {
-        let Ok(mut entries) = Entries::open(*bytes, layer + 1, &limits) else { continue };
+        let mut entries = Entries::open(*bytes, layer + 1, &limits);
         let mut position = 0;
         while let Ok(Some(entry)) = entries.advance() {
             tree.apply(&Name::from(entry), layer, position);

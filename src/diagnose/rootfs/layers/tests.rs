@@ -239,12 +239,60 @@ fn every_binary_is_found() {
     assert_eq!(layers.cost().fetched, 50_000);
 }
 
+#[test]
+fn what_comes_a_second_time_is_verified_no_more() {
+    // More than is kept in memory, so that the rest has to come again.
+    let (before, behind) = (noise(1, 17_000_000), noise(2, 100));
+    let blob = gzip(&tar(&[Regular("data", &before), Regular("bin/app", b"#!/app\n"), Item::Data("text", &behind)]));
+    let mut layers = remote(std::slice::from_ref(&blob), Effort::everything(&Limits::default()));
+    assert_eq!(layers.binaries(&mut |_| {}).expect("a readable layer"), None);
+    let found = file(look(&mut layers, &["/bin/app"]));
+    assert_eq!((found.content.prefix(), found.verified), (&b"#!/app\n"[..], true), "it was kept as it came by");
+    assert_eq!(layers.cost().fetched, blob.len() as u64);
+    let found = file(look(&mut layers, &["/text"]));
+    assert_eq!((found.content.prefix(), found.verified), (&behind[..], false), "nobody keeps all files");
+    assert!(layers.cost().fetched > blob.len() as u64);
+}
+
+#[test]
+fn a_window_that_is_too_large_leaves_doubt() {
+    let content = tar(&[Regular("app", b"program")]);
+    let packed = |window| {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("an encoder");
+        encoder.window_log(window).expect("a window");
+        std::io::Write::write_all(&mut encoder, &content).expect("compresses");
+        encoder.finish().expect("compresses")
+    };
+    for is_local in [false, true] {
+        let mut layers = open(&[packed(23)], &[], is_local, Effort::default());
+        assert_eq!(file(look(&mut layers, &["/app"])).content.prefix(), b"program");
+        let mut layers = open(&[packed(24)], &[], is_local, Effort::default());
+        let Look::NotRead(NotRead::Layer { reason, .. }) = look(&mut layers, &["/app"]) else { panic!("{layers:?}") };
+        assert_eq!(reason, "zstd: a window of more than 8 MiB");
+        let left = layers.binaries(&mut |_| panic!("nothing can be read")).expect("as far as can be");
+        assert!(matches!(left, Some(NotRead::Layer { .. })), "{left:?}");
+    }
+}
+
+#[test]
+fn links_that_make_paths_longer_are_bounded_too() {
+    let deep = "d/".repeat(45);
+    let names: Vec<String> = (0..10_000).map(|at| format!("l/{at}")).collect();
+    let files = names.iter().map(|name| Regular(name, b"x"));
+    let blobs = [gzip(&tar(&std::iter::once(Symlink("l", &deep)).chain(files).collect::<Vec<_>>()))];
+    let limits = |tree_bytes| Limits { tree_bytes, ..Limits::default() };
+    let effort = |tree_bytes| Effort { limits: limits(tree_bytes), ..Effort::default() };
+    assert_eq!(look(&mut remote(&blobs, effort(2_500_000)), &["/gone"]), Look::Absent);
+    let error = remote(&blobs, effort(1_800_000)).look(&["/gone".into()]).expect_err("10,000 paths of 90 bytes more");
+    assert!(matches!(error, DiagnoseError::TooLarge { what: "file names", .. }), "{error}");
+}
+
 /// What a tree of everything says.
 fn truth(blobs: &[Vec<u8>], path: &str) -> Option<(usize, Vec<u8>)> {
     let mut tree = Tree::default();
     let mut contents = BTreeMap::new();
     for (index, blob) in blobs.iter().enumerate() {
-        let mut entries = Entries::open(blob.as_slice(), index + 1, &Limits::default()).expect("readable");
+        let mut entries = Entries::open(blob.as_slice(), index + 1, &Limits::default());
         let mut position = 0;
         while let Some(entry) = entries.advance().expect("readable") {
             tree.apply(&entry.into(), index, position);

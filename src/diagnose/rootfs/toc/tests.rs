@@ -27,6 +27,11 @@ fn filler() -> Vec<Vec<u8>> {
     (0..FILES as u64).map(|seed| noise(seed, 80_000)).collect()
 }
 
+/// A budget for all of it, but none that is without end: who has that does not ask for lists.
+fn enough() -> Effort {
+    Effort { per_layer: 1 << 30, per_image: 1 << 30, ..Effort::default() }
+}
+
 fn layers(layer: &Seekable, effort: Effort) -> Layers {
     let mut shelf = Shelf::remote([layer.blob.clone()]);
     Layers::new(std::slice::from_ref(&layer.descriptor), Vec::new(), &mut shelf, effort).expect("nothing is read")
@@ -47,7 +52,8 @@ fn a_list_leads_to_a_file_for_few_bytes() {
         for path in ["/app", "/bin/other"] {
             let found = file(layers.look(&[path.into()]).expect("a readable layer"));
             assert_eq!((found.path.as_str() == "/bin/app", found.mode), (path == "/app", 0o755));
-            assert_eq!((found.content.prefix(), found.verified), (&b"#!/bin/true\n"[..], false));
+            assert_eq!(found.content.prefix(), b"#!/bin/true\n");
+            assert!(!found.verified && !found.certain, "the layer itself was not looked through");
         }
         let cost = layers.cost();
         assert!(cost.fetched < 20_000 && cost.total > 3_100_000, "{cost:?}");
@@ -64,7 +70,7 @@ fn a_list_leads_to_a_file_for_few_bytes() {
 fn a_list_that_is_wrong_is_left_alone() {
     let filler = filler();
     let right = || [estargz(&items(&filler)), zstd_chunked(&items(&filler))];
-    let effort = Effort::everything(&Limits::default());
+    let effort = enough();
     for mut layer in right() {
         for name in [STARGZ_DIGEST, CHUNKED_DIGEST] {
             layer.descriptor.annotations.entry(name.into()).and_modify(|digest| *digest = Digest::of(b"x").to_string());
@@ -101,7 +107,7 @@ fn a_list_that_lies_gives_no_more_than_unverified_evidence() {
         annotations.insert(CHUNKED_POSITION.into(), position);
         annotations.insert(CHUNKED_DIGEST.into(), Digest::of(&list).to_string());
         let descriptor = Descriptor { annotations, ..crate::diagnose::testing::descriptor(&blob) };
-        layers(&Seekable { blob, descriptor }, Effort::everything(&Limits::default()))
+        layers(&Seekable { blob, descriptor }, enough())
     };
     for chunk in [
         r#""offset":9223372036854775807,"size":12"#,
@@ -115,6 +121,29 @@ fn a_list_that_lies_gives_no_more_than_unverified_evidence() {
     let json = r#"{"entries":[{"type":"reg","name":"bin/app","offset":0,"size":4,"mode":420}]}"#;
     let found = file(lie(json).look(&["/bin/app".into()]).expect("what the list says"));
     assert_eq!((found.content.prefix(), found.verified), (&b"usr/"[..], false), "wrong, and told as unproven");
+}
+
+#[test]
+fn who_reads_everything_asks_for_no_list() {
+    let filler = filler();
+    for layer in [estargz(&items(&filler)), zstd_chunked(&items(&filler))] {
+        let mut layers = layers(&layer, Effort::everything(&Limits::default()));
+        assert_eq!(layers.binaries(&mut |_| {}).expect("a readable layer"), None);
+        let found = file(layers.look(&["/app".into()]).expect("a readable layer"));
+        assert!(found.verified && found.certain);
+        assert_eq!(layers.cost().fetched, layer.blob.len() as u64, "each byte once");
+    }
+}
+
+#[test]
+fn a_list_takes_no_more_memory_than_it_may() {
+    let file = r#"{"type":"reg","name":"f","size":1}"#;
+    let list = |entry: &str, times| format!(r#"{{"entries":[{file},{}]}}"#, vec![entry; times].join(","));
+    let (name, chunk) = (r#"{"type":"dir","name":"d"}"#, r#"{"type":"chunk","name":"d"}"#);
+    for (entry, enough, too_many) in [(name, 100_000, 200_000), (chunk, 400_000, 800_000)] {
+        assert!(Toc::parse(list(entry, enough).as_bytes()).is_ok(), "{entry}");
+        assert!(Toc::parse(list(entry, too_many).as_bytes()).is_err(), "{entry}");
+    }
 }
 
 #[test]

@@ -117,6 +117,7 @@ impl Answer {
             (_, None) => None,
             (Reply::Lie(lie), Some(range)) => Some(Part::lying(*lie, range, size)),
             (Reply::ShorterRange, Some((first, last))) => Some(Part::honest((first, first + (last - first) / 2), size)),
+            (Reply::Crumb, Some((first, _))) => Some(Part::honest((first, first), size)),
             (Reply::UnknownTotal, Some(range)) => {
                 let says = Some(format!("bytes {}-{}/*", range.0, range.1));
                 Some(Part { says, ..Part::honest(range, size) })

@@ -96,6 +96,8 @@ pub(crate) enum Reply {
     Lie(RangeLie),
     /// Less of the range than was asked for, as RFC 9110 allows, and the truth about it.
     ShorterRange,
+    /// One byte of the range, and the truth about it.
+    Crumb,
     /// The truth about the range, without the blob's size.
     UnknownTotal,
     /// 200 with the whole, whatever range was asked for.
