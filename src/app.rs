@@ -5,6 +5,7 @@
 //! no new work, and what is under way gets its time; on the second the end.
 
 mod calls;
+pub mod cores;
 mod error;
 mod exporter;
 mod health;

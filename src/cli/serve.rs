@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use clap::Args;
 use tracing::level_filters::LevelFilter;
 
 use crate::accept;
-use crate::app::{self, ApiSocket, Doors, Exporter, MirrorMeter, Signals};
+use crate::app::{self, ApiSocket, Doors, Exporter, MirrorMeter, Signals, cores};
 use crate::config::keys::Key;
 use crate::config::{self, ConfigError, FileConfig};
 use crate::fetch::Engine;
@@ -68,6 +69,7 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
     // First, so that no program that we start inherits them.
     let inherited = Sockets::inherited()?;
     accept::raise_limit();
+    cores::leave_none();
     // Before the socket is there: whoever starts us may stop us as soon as it is.
     let signals = Signals::new()?;
     let file = &context.file;
@@ -95,11 +97,26 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
         reloaded_pulls.set(settings(changed, &args.registry, &own));
         reloaded_mirror.set(mirror_settings(changed, args));
     };
-    let cri = file.cri_endpoint.clone().unwrap_or_else(|| context.containerd_address().into());
-    let containerd = context.containerd_address().into();
+    let containerd: PathBuf = context.containerd_address().into();
+    let cri = file.cri_endpoint.clone().unwrap_or_else(|| containerd.clone());
+    for (key, theirs) in [("containerd.address", &containerd), ("cri.endpoint", &cri)] {
+        not_our_own(key, theirs, socket.path())?;
+    }
     let doors = Doors { pulls, socket, containerd, cri, mirror };
     app::run(doors, Notify::from_environment(), signals, || reload(context, &set, &mut now)).await?;
     Ok(())
+}
+
+/// Whoever passes calls on to himself is never done with the first one.
+fn not_our_own(key: &str, theirs: &Path, ours: &Path) -> Result<(), ConfigError> {
+    let file = |path: &Path| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    match (file(theirs), file(ours)) {
+        (Some(one), Some(other)) if one == other => Err(ConfigError::Contradiction(format!(
+            "{key} is to be containerd's socket, and {} is lighterman's own",
+            theirs.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Clients are led to what the configuration says: systemd has to hold the socket there.

@@ -65,6 +65,9 @@ pub struct Limits {
     /// Bytes per second below which a connection counts as stalled. Nobody waits for an image
     /// that comes at less.
     pub stall_rate: u64,
+    /// Bytes per second below which a connection ends for others that wait for one, as long as all
+    /// are taken: far below what a link brings that is shared by as many as there may be.
+    pub fair_rate: u64,
     /// Over how long that is averaged, and how long the head of a reply may take while another
     /// host is left. Registries that have to ask their own upstream, and TCP after a lost burst,
     /// are silent for some seconds.
@@ -126,6 +129,7 @@ impl Default for Limits {
             buffer_bytes: 64 * 1024 * 1024,
             bandwidth: None,
             stall_rate: 1024,
+            fair_rate: 16 * 1024,
             stall_window: Duration::from_secs(10),
             staging_age_seconds: 7 * 24 * 60 * 60,
             staging_bytes: 20 * 1024 * 1024 * 1024,

@@ -10,7 +10,8 @@
 //!   hold. Who gets none has to do without.
 //! - The rest is for all other buffers. It is given out in the order of asking, and whoever
 //!   reserves does so once, for all that it will hold: to wait for more while holding some
-//!   could take for ever as well.
+//!   could take for ever as well. Layers that still arrive hold at most half of it, for as long as
+//!   a stranger likes; what is whole is done with soon, and must not wait for them.
 
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ const STEP: u64 = 64 * 1024;
 pub struct Budget {
     connections: Pool,
     buffers: Pool,
+    /// Of `buffers`, for layers that arrive.
+    arriving: Pool,
     memories: Pool,
 }
 
@@ -37,6 +40,7 @@ struct Pool {
 #[derive(Debug)]
 pub struct Reservation {
     _share: Option<OwnedSemaphorePermit>,
+    _arriving: Option<OwnedSemaphorePermit>,
 }
 
 /// A share that grows with what somebody remembers, given back when this is dropped.
@@ -52,19 +56,36 @@ impl Budget {
     #[must_use]
     pub fn new(bytes: u32) -> Self {
         let (half, eighth) = (bytes / 2, bytes / 8);
-        Self { connections: Pool::new(half), buffers: Pool::new(half - eighth), memories: Pool::new(eighth) }
+        let buffers = half - eighth;
+        Self {
+            connections: Pool::new(half),
+            buffers: Pool::new(buffers),
+            arriving: Pool::new(buffers / 2),
+            memories: Pool::new(eighth),
+        }
     }
 
     /// Waits for so many bytes of buffers that are not a connection's. Nobody gets more than
     /// this part of the budget; who asks for more has to make do with it.
     pub async fn reserve(&self, bytes: u32) -> Reservation {
-        self.buffers.wait(bytes).await
+        Reservation::of(self.buffers.wait(bytes).await)
+    }
+
+    /// The same for a layer that is not whole. It is never to be had by one that wants more than may be
+    /// held by such layers together.
+    pub async fn reserve_while_arriving(&self, bytes: u32) -> Reservation {
+        if bytes > self.arriving.size {
+            std::future::pending::<()>().await;
+        }
+        let arriving = self.arriving.wait(bytes).await;
+        // Those who hold the rest of it are whole and will be done, or are among the arriving ones.
+        Reservation { _arriving: arriving, ..Reservation::of(self.buffers.wait(bytes).await) }
     }
 
     /// The same where it is to be had at once, for who can do without.
     #[must_use]
     pub fn try_reserve(&self, bytes: u32) -> Option<Reservation> {
-        Some(Reservation { _share: Some(self.buffers.take(bytes)?) })
+        Some(Reservation::of(Some(self.buffers.take(bytes)?)))
     }
 
     /// Memory for what is remembered, of which nothing is taken yet.
@@ -75,13 +96,13 @@ impl Budget {
 
     /// Waits for the buffers of a connection.
     pub(super) async fn reserve_for_connection(&self, bytes: u32) -> Reservation {
-        self.connections.wait(bytes).await
+        Reservation::of(self.connections.wait(bytes).await)
     }
 
     /// The buffers of a connection, if nobody has to wait for them.
     pub(super) fn try_for_connection(&self, bytes: u32) -> Option<Reservation> {
         let share = self.connections.take(bytes.min(self.connections.size))?;
-        Some(Reservation { _share: Some(share) })
+        Some(Reservation::of(Some(share)))
     }
 
     /// Bytes that there are in all.
@@ -102,6 +123,12 @@ impl Budget {
     }
 }
 
+impl Reservation {
+    fn of(share: Option<OwnedSemaphorePermit>) -> Self {
+        Self { _share: share, _arriving: None }
+    }
+}
+
 impl Pool {
     fn new(size: u32) -> Self {
         let permits = usize::try_from(size).unwrap_or(Semaphore::MAX_PERMITS);
@@ -112,10 +139,10 @@ impl Pool {
         Arc::clone(&self.free).try_acquire_many_owned(bytes).ok()
     }
 
-    async fn wait(&self, bytes: u32) -> Reservation {
+    async fn wait(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
         let bytes = bytes.min(self.size);
         // It fails only for a pool that was closed, and nobody closes these.
-        Reservation { _share: Arc::clone(&self.free).acquire_many_owned(bytes).await.ok() }
+        Arc::clone(&self.free).acquire_many_owned(bytes).await.ok()
     }
 }
 
@@ -181,6 +208,21 @@ mod tests {
         drop((connection, held, spare));
         assert_eq!(budget.used(), 0);
         assert!(budget.try_for_connection(100).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_arrives_leaves_half_to_what_is_whole() {
+        let budget = Budget::new(400);
+        let arriving = [budget.reserve_while_arriving(50).await, budget.reserve_while_arriving(25).await];
+        let mut third = Box::pin(budget.reserve_while_arriving(1));
+        assert!((&mut third).now_or_never().is_none(), "75 are half of the buffers");
+        let whole = budget.reserve(75).now_or_never().expect("the other half");
+        assert_eq!(budget.used(), 150);
+        drop(arriving);
+        assert!((&mut third).now_or_never().is_some());
+        assert!(budget.reserve_while_arriving(76).now_or_never().is_none(), "there is no such room");
+        drop(whole);
+        assert!(budget.reserve_while_arriving(75).now_or_never().is_some());
     }
 
     #[tokio::test]

@@ -10,11 +10,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::core::limits::Limits;
+
 /// How often a transfer looks.
 pub(super) const LOOK: Duration = Duration::from_millis(150);
 /// Looks that make a window: what came in one of them says how a connection does. All in all a
 /// few times what opening a connection costs.
 const WINDOW: usize = 4;
+
+/// Turns of a connection that others wait for, where it would have to begin anew.
+const LONGER: u128 = 60;
 
 /// What one connection has brought, look by look.
 #[derive(Debug)]
@@ -42,6 +47,36 @@ impl Progress {
     pub(super) fn lately(&self) -> Option<u64> {
         let (first, last) = (self.marks.front()?, self.marks.back()?);
         (self.marks.len() > WINDOW).then(|| last.saturating_sub(*first))
+    }
+}
+
+/// How long a connection has been at work that others may wait for the end of.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    looks: u32,
+    /// Bytes at the last looks, the number of which is a stall window's.
+    marks: VecDeque<u64>,
+}
+
+impl Turn {
+    /// Takes down that it has brought so many bytes in all.
+    pub(super) fn look(&mut self, brought: u64) {
+        self.looks = self.looks.saturating_add(1);
+        self.marks.push_back(brought);
+    }
+
+    /// Whether it has had its turn and brought next to nothing lately. Who cannot go on where it
+    /// stopped has a longer one.
+    pub(super) fn is_over(&mut self, limits: &Limits, can_go_on: bool) -> bool {
+        let looks = |time: Duration| (time.as_millis() / LOOK.as_millis()).max(1);
+        let window = looks(limits.stall_window);
+        while self.marks.len() as u128 > window + 1 {
+            self.marks.pop_front();
+        }
+        let turn = window * if can_go_on { 1 } else { LONGER };
+        let lately = self.marks.back().zip(self.marks.front()).map_or(0, |(last, first)| last - first);
+        let least = u128::from(limits.fair_rate) * limits.stall_window.as_millis() / 1000;
+        u128::from(self.looks) > turn && u128::from(lately) < least
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! A blob always may have one connection, in turn, as long as the caps allow. More are given
 //! as far as the host's [`Ramp`] says that they pay, and shared evenly among the blobs that
-//! can use more than one. Nothing here opens a connection; a [`Lane`] is the right to one, and
+//! can use more than one. Where all connections are taken and somebody has none, those that had
+//! their turn are to give way, at the end of a range where they bring something, and at once where
+//! they bring next to nothing: hosts that drip do not keep everybody from all others. Nothing here opens a connection; a [`Lane`] is the right to one, and
 //! the memory for its buffers.
 
 use std::collections::HashMap;
@@ -24,6 +26,8 @@ const WINDOW: Duration = Duration::from_millis(150);
 const LONGEST_WINDOW: Duration = Duration::from_secs(1);
 /// Bytes per connection below which a short window says nothing.
 const TELLING: u64 = 128 * 1024;
+/// How long a connection is kept from one range to the next while somebody has none.
+const TURN: Duration = Duration::from_secs(30);
 /// Hosts that are remembered. Forgetting one costs finding out again what pays.
 const MOST_HOSTS: usize = 256;
 
@@ -33,6 +37,8 @@ pub(super) struct Lanes {
     total: Arc<Semaphore>,
     /// Blobs that wait for their first connection, whichever their host.
     waiting: AtomicUsize,
+    /// Those of them that their host has room for, and the process has not.
+    crowded_out: AtomicUsize,
     hosts: Mutex<HashMap<String, Arc<HostLanes>>>,
     budget: Budget,
     most: usize,
@@ -97,6 +103,7 @@ pub(super) struct Seat {
 pub(super) struct Lane {
     lanes: Arc<Lanes>,
     host: Arc<HostLanes>,
+    since: Instant,
     delivers: AtomicBool,
     _slot: Option<OwnedSemaphorePermit>,
     _share: Option<OwnedSemaphorePermit>,
@@ -108,6 +115,7 @@ impl Lanes {
         Self {
             total: Arc::new(Semaphore::new(limits.connections.max(1))),
             waiting: AtomicUsize::new(0),
+            crowded_out: AtomicUsize::new(0),
             hosts: Mutex::default(),
             budget,
             most: limits.connections.max(1),
@@ -170,7 +178,10 @@ impl Seat {
         let _waiting = Waiting::new(&self.lanes.waiting);
         // Always in this order, so that two never wait for each other.
         let slot = Arc::clone(&self.host.slots).acquire_owned().await.ok();
-        let share = Arc::clone(&self.lanes.total).acquire_owned().await.ok();
+        let share = {
+            let _crowded_out = Waiting::new(&self.lanes.crowded_out);
+            Arc::clone(&self.lanes.total).acquire_owned().await.ok()
+        };
         let buffers = self.lanes.budget.reserve_for_connection(self.lanes.connection_bytes).await;
         self.lane(slot, share, buffers)
     }
@@ -195,13 +206,21 @@ impl Seat {
         Some(self.lane(Some(slot), Some(share), buffers))
     }
 
-    /// Whether a blob with so many connections has to give one up.
-    pub(super) fn must_yield(&self, have: usize) -> bool {
+    /// Whether a blob with so many connections has to give this one up.
+    pub(super) fn must_yield(&self, have: usize, lane: &Lane) -> bool {
+        if self.is_crowded() && lane.since.elapsed() >= TURN {
+            return true;
+        }
         let state = self.host.state();
         have > 1
             && (self.lanes.waiting.load(Ordering::Relaxed) > 0
                 || state.active > state.ramp.allowance()
                 || have > state.share())
+    }
+
+    /// Whether somebody waits for any connection to end, whichever its host.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.lanes.crowded_out.load(Ordering::Relaxed) > 0
     }
 
     /// How many connections the blob may expect to have.
@@ -229,7 +248,8 @@ impl Seat {
     ) -> Lane {
         self.host.state().active += 1;
         let (lanes, host) = (Arc::clone(&self.lanes), Arc::clone(&self.host));
-        Lane { lanes, host, delivers: false.into(), _slot: slot, _share: share, _buffers: buffers }
+        let (since, delivers) = (Instant::now(), false.into());
+        Lane { lanes, host, since, delivers, _slot: slot, _share: share, _buffers: buffers }
     }
 }
 
@@ -404,15 +424,33 @@ mod tests {
         assert_eq!((held.len(), large.more(2).is_none()), (2, true), "two until it is known that more pay");
         let second = lanes.seat(&a, Appetite::Many);
         assert_eq!((large.share(), second.share()), (1, 1));
-        assert!(large.must_yield(2));
+        assert!(large.must_yield(2, &held[0]));
         let other = take(&second).expect("one it always may have");
         assert!(second.more(1).is_none());
         drop(held.pop());
-        assert!(!large.must_yield(1), "never the last one");
+        assert!(!large.must_yield(1, &held[0]), "never the last one");
         drop((other, second));
         assert!(large.more(1).is_some());
         large.trouble(None);
         assert!(large.more(1).is_none());
+    }
+
+    #[tokio::test]
+    async fn who_had_his_turn_gives_way_to_who_has_none() {
+        let lanes = lanes(16, 1);
+        let seat = lanes.seat(&host("a.example"), Appetite::One);
+        let mut held = take(&seat).expect("one");
+        held.since = Instant::now().checked_sub(TURN).expect("the machine runs longer");
+        assert!(!seat.is_crowded() && !seat.must_yield(1, &held), "nobody waits");
+        let other = lanes.seat(&host("b.example"), Appetite::One);
+        let mut waiting = Box::pin(other.first(|| {}));
+        assert!((&mut waiting).now_or_never().is_none());
+        assert!(seat.is_crowded() && seat.must_yield(1, &held));
+        held.since = Instant::now();
+        assert!(!seat.must_yield(1, &held), "not in the middle of its turn");
+        drop(held);
+        assert!((&mut waiting).now_or_never().is_some());
+        assert!(!seat.is_crowded());
     }
 
     #[tokio::test]

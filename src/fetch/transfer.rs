@@ -26,7 +26,7 @@ use super::connection::{Common, Connection, Ended, Request};
 use super::engine::Engine;
 use super::error::Cause;
 use super::flight::Flight;
-use super::lag::{self, LOOK, Progress, Runner, Usual};
+use super::lag::{self, LOOK, Progress, Runner, Turn, Usual};
 use super::lanes::{Appetite, Lane, Seat};
 use super::ledger::HostClass;
 use super::split::{self, Claim};
@@ -65,6 +65,9 @@ struct Running {
     seen: u64,
     is_heir: bool,
     is_given_up: bool,
+    turn: Turn,
+    /// It ended for others, and its blob waits behind them.
+    gives_way: bool,
 }
 
 /// What a connection is to ask for.
@@ -188,6 +191,22 @@ impl<'a> Transfer<'a> {
         let ended = std::mem::take(&mut self.unseen);
         let bytes = self.claims.values_mut().map(Running::look).fold(ended, u64::saturating_add);
         self.usual.look(bytes, self.claims.len());
+        if self.seat.is_crowded() {
+            self.give_way();
+        }
+    }
+
+    /// Ends connections that bring next to nothing, because others wait for one. What is missing is
+    /// asked for again when it is this blob's turn.
+    fn give_way(&mut self) {
+        let limits = self.common.engine.limits();
+        let does_ranges = self.common.source.does_ranges();
+        for running in self.claims.values_mut() {
+            if running.turn.is_over(limits, does_ranges) && running.claim.divide(0).is_some() {
+                tracing::debug!(host = %self.common.host, "a connection that brings little gives way to others");
+                (running.is_given_up, running.gives_way) = (true, true);
+            }
+        }
     }
 
     /// The connection that somebody should help, by number, and how many bytes it keeps.
@@ -251,6 +270,7 @@ impl<'a> Transfer<'a> {
     fn ended(&mut self, ended: Ended) -> Result<(), Cause> {
         let running = self.claims.remove(&ended.claim);
         self.unseen += running.as_ref().map_or(0, |running| running.claim.brought().saturating_sub(running.seen));
+        let gives_way = running.as_ref().is_some_and(|running| running.gives_way);
         match ended.outcome {
             Ok(()) => {
                 // One that was given up says nothing of the host.
@@ -262,7 +282,7 @@ impl<'a> Transfer<'a> {
                         self.sync();
                     }
                 }
-                if !self.seat.must_yield(self.running.len() + 1) {
+                if !gives_way && !self.seat.must_yield(self.running.len() + 1, &ended.lane) {
                     self.start(ended.lane);
                 }
                 Ok(())
@@ -297,7 +317,8 @@ impl<'a> Transfer<'a> {
 
 impl Running {
     fn new(claim: Arc<Claim>, is_heir: bool) -> Self {
-        Self { claim, progress: Progress::default(), seen: 0, is_heir, is_given_up: false }
+        let (progress, turn) = (Progress::default(), Turn::default());
+        Self { claim, progress, seen: 0, is_heir, is_given_up: false, turn, gives_way: false }
     }
 
     /// Takes down what it has brought; how much of that since the last look.
@@ -307,6 +328,7 @@ impl Running {
         self.seen = brought;
         if self.claim.awaits() {
             self.progress.look(brought);
+            self.turn.look(brought);
         }
         since
     }

@@ -205,7 +205,15 @@ impl Unpacker {
                             follower.verified().await?;
                         }
                         let buffers = layer::buffers(&order.media_type, follower.clone()).await?;
-                        (Source::Arriving(follower), budget.reserve(buffers).await)
+                        let buffers = tokio::select! {
+                            biased;
+                            buffers = budget.reserve_while_arriving(buffers) => buffers,
+                            whole = follower.verified() => {
+                                whole?;
+                                budget.reserve(buffers).await
+                            }
+                        };
+                        (Source::Arriving(follower), buffers)
                     }
                     _ => {
                         // Before the store begins to send.

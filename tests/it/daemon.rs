@@ -323,6 +323,35 @@ fn a_second_daemon_does_not_take_the_socket_away() {
 }
 
 #[test]
+fn what_it_is_to_pass_on_to_is_not_itself() {
+    let containerd = ContainerdDaemon::start();
+    let user = Lighterman::new();
+    let [socket, link] = ["own.sock", "link.sock"].map(|name| user.path(name));
+    std::os::unix::fs::symlink(&socket, &link).expect("a link");
+    let address = containerd.address();
+    let [socket, link, address] = [&socket, &link, &address].map(|path| path.to_str().expect("UTF-8"));
+    for (containerd, cri, key) in [(address, link, "cri.endpoint"), (socket, address, "containerd.address")] {
+        let text = format!("[containerd]\naddress = {containerd:?}\n[cri]\nendpoint = {cri:?}\n");
+        let file = user.path("own.toml");
+        std::fs::write(&file, text).expect("a configuration");
+        let args = ["serve", "--listen", socket, "--config", file.to_str().expect("UTF-8")];
+        user.run(&args).fails(exit::USAGE).says(&[key, "lighterman's own"]);
+    }
+}
+
+#[test]
+fn no_core_file_has_its_memory() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let script = "ulimit -c unlimited && kill -ABRT $$";
+    let other = std::process::Command::new("sh").args(["-c", script]).current_dir(&folder).status().expect("a shell");
+    assert!(other.core_dumped(), "other programs leave a core here, or nothing is proven");
+    let containerd = ContainerdDaemon::start();
+    let status = Daemon::start(&containerd).take().abort();
+    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
+}
+
+#[test]
 fn a_pull_that_brings_nothing_is_given_up() {
     let image = busybox();
     let (containerd, liar) = (ContainerdDaemon::start(), Liar::serving(&image, "app:1"));

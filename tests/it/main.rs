@@ -7,6 +7,8 @@ mod architecture;
 mod auth;
 mod bad_input;
 mod bed;
+#[cfg(feature = "containerd")]
+mod chaos;
 mod cli;
 mod config;
 #[cfg(feature = "containerd")]

@@ -255,3 +255,38 @@ async fn a_pull_that_cannot_fit_is_refused_before_anything_is_fetched() {
     assert!(error.hint().is_some(), "{error}");
     assert_eq!(server.asked().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_drips_does_not_keep_others_from_theirs() {
+    let (dripped, other) = (noise(SIZE, 51), noise(SIZE, 52));
+    let (dripping, gate) = gated(&dripped).await;
+    let served = other.clone();
+    let honest = Server::start(move |asked| Answer::honest(asked, &served)).await;
+    // One connection for all. Two kilobytes a second are no stall, and far from fair.
+    let bed = Bed::with(Limits { connections: 1, fair_rate: 100_000, ..small_limits() }).await;
+    let (slow, slow_reference) = bed.fetcher(&[&dripping]);
+    let (fast, fast_reference, _) = another(&bed, &honest);
+    let senders = [(); 2].map(|()| watch::Sender::new(Arrival::Awaited));
+    let mut arrival = senders[0].subscribe();
+    let slow = bed.fetch_with(&slow, &slow_reference, &dripped, &senders[0]);
+    let drip = async {
+        loop {
+            gate.add_permits(20);
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let fast = async {
+        drop(arriving(&mut arrival).await);
+        let landed = bed.fetch_with(&fast, &fast_reference, &other, &senders[1]).await;
+        gate.add_permits(SIZE);
+        landed
+    };
+    let (slow, fast) = tokio::select! {
+        both = async { tokio::join!(slow, fast) } => both,
+        () = drip => unreachable!(),
+    };
+    assert!(matches!((slow.expect("in the end"), fast.expect("meanwhile")), (Landed::Fetched(_), Landed::Fetched(_))));
+    assert_eq!((bed.landed(&dripped), bed.landed(&other)), (Some(dripped), Some(other)));
+    let asked = dripping.asked();
+    assert!(asked.len() > 1, "it gave way, and went on later: {asked:?}");
+}

@@ -1,11 +1,11 @@
 //! kill -9 at any moment: the next run fetches what is missing, and nothing else.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Write as _;
 use std::ops::Range;
 
 use super::journal::{interrupt, journalled};
 use super::{MIB, Pull, assert_bounded, cargo, cut_short, excused, image_of, largest, request_for};
+use crate::support::dice::Dice;
 use crate::support::fixture::Blob;
 use crate::support::liar::{At, Liar, Reply, Request, When, sent};
 use crate::support::lighterman::exit;
@@ -13,35 +13,6 @@ use crate::support::lighterman::exit;
 /// Runs that are killed, or end by themselves and make room for a new pull.
 const ROUNDS: usize = 24;
 const SIZE: usize = 32 * MIB;
-
-/// Random moments that can be had again: LIGHTERMAN_TEST_SEED names those of an earlier run.
-struct Dice(u64);
-
-impl Dice {
-    fn new() -> Self {
-        let named = std::env::var("LIGHTERMAN_TEST_SEED").ok().and_then(|text| text.parse().ok());
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
-        Self(named.unwrap_or(now.as_nanos() as u64) | 1)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % limit
-    }
-}
-
-/// Says how to have a failure again, unless it is emptied before its end.
-struct Told(String);
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        if !self.0.is_empty() {
-            let _ = writeln!(std::io::stderr(), "{}", self.0);
-        }
-    }
-}
 
 /// The last request on each connection: what was in flight when the other side was killed.
 fn in_flight(requests: &[Request]) -> Vec<Request> {
@@ -67,10 +38,8 @@ fn since(liar: &Liar, before: usize, blob: &Blob) -> Vec<Request> {
 #[test]
 fn a_pull_that_is_killed_at_any_moment_goes_on_with_what_is_missing() {
     let mut dice = Dice::new();
-    let seed = dice.0;
     let image = image_of(&[50_000, SIZE]);
     let big = largest(&image);
-    let mut told = Told(format!("LIGHTERMAN_TEST_SEED={seed}"));
     let (mut finished, mut killed) = (0, 0);
     while finished + killed < ROUNDS || finished == 0 {
         let liar = Liar::serving(&image, "app:1");
@@ -99,7 +68,7 @@ fn a_pull_that_is_killed_at_any_moment_goes_on_with_what_is_missing() {
             let requests = since(&liar, before, big);
             assert_bounded(&requests, "after a kill");
             let again = asked_again(&requests, &there);
-            assert!(again.is_empty(), "LIGHTERMAN_TEST_SEED={seed}: asked for {again:?} although there was {there:?}");
+            assert!(again.is_empty(), "asked for {again:?} although there was {there:?}");
             allowed += excused(&requests, big.bytes.len());
             sent_before = sent(&liar.requests_for(&request_for(big)));
             if !lives {
@@ -119,7 +88,6 @@ fn a_pull_that_is_killed_at_any_moment_goes_on_with_what_is_missing() {
         assert!(sent_before <= most, "{sent_before} bytes were sent for {kills} kills, at most {most} may have been");
     }
     assert!(killed >= ROUNDS / 2, "only {killed} runs were killed");
-    told.0.clear();
 }
 
 #[test]

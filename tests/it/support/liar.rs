@@ -142,6 +142,12 @@ impl Liar {
         self.stage.script().always(when.into(), reply);
     }
 
+    /// Forgets what is planned, so that all is well again.
+    #[cfg(feature = "containerd")]
+    pub(crate) fn forget_plans(&self) {
+        self.stage.script().forget_plans();
+    }
+
     /// Planned replies that nobody has got yet; those for always do not count.
     pub(crate) fn unused(&self) -> usize {
         self.stage.script().unused()

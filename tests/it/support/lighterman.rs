@@ -167,6 +167,17 @@ impl Running {
         child.wait().expect("ends");
     }
 
+    /// Ends it as a library does that finds itself broken, where cores may be of any size.
+    #[cfg(feature = "containerd")]
+    pub(crate) fn abort(mut self) -> std::process::ExitStatus {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let mut child = self.0.take().expect("ended once");
+        let limit = Rlimit { current: None, maximum: None };
+        prlimit(Some(Pid::from_child(&child)), Resource::Core, limit).expect("root may raise it");
+        rustix::process::kill_process(Pid::from_child(&child), rustix::process::Signal::ABORT).expect("it runs");
+        child.wait().expect("is our child")
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> Outcome {
         let child = self.0.take().expect("waited for once");

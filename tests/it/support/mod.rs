@@ -13,6 +13,7 @@ pub(crate) mod cri;
 #[cfg(feature = "containerd")]
 pub(crate) mod daemon;
 pub(crate) mod debian;
+pub(crate) mod dice;
 pub(crate) mod engine;
 pub(crate) mod fixture;
 pub(crate) mod liar;

@@ -74,6 +74,11 @@ impl Passes {
 }
 
 impl Script {
+    #[cfg(feature = "containerd")]
+    pub(super) fn forget_plans(&mut self) {
+        self.plans.clear();
+    }
+
     pub(super) fn plan(&mut self, when: When, replies: impl IntoIterator<Item = Reply>) {
         self.plans.push(Plan { when, once: replies.into_iter().collect(), always: None });
     }

@@ -1,0 +1,51 @@
+//! Everything at once, by a plan that a seed decides: overlapping images are pulled beside each
+//! other from registries that break and lie, clients go away, both daemons are killed, names are
+//! removed and the collector runs. After every step nothing is wrong, lost or left behind.
+//!
+//! A short run is one of the tests. A longer one, and one again:
+//!
+//!     LIGHTERMAN_CHAOS_STEPS=2000 cargo test --test it chaos::
+//!     LIGHTERMAN_TEST_SEED=123 cargo test --test it chaos::
+
+mod plan;
+mod world;
+
+use std::io::Write as _;
+
+use plan::Step;
+use world::World;
+
+use crate::support::dice::Dice;
+
+/// Steps of a run that takes half a minute.
+const STEPS: usize = 24;
+
+#[test]
+fn whatever_happens_nothing_is_wrong_lost_or_left() {
+    let named = std::env::var("LIGHTERMAN_CHAOS_STEPS").ok();
+    let steps = named.as_ref().map_or(STEPS, |text| text.parse().expect("LIGHTERMAN_CHAOS_STEPS is a number"));
+    let mut dice = Dice::new();
+    let (mut world, mut story) = (World::new(), Story(Vec::new()));
+    for number in 0..steps {
+        let step = Step::roll(&mut dice);
+        story.0.push(format!("{number}: {step:?}"));
+        world.take(&step, &mut dice);
+        world.check();
+    }
+    world.finish();
+    // For whoever asked for a run of his own.
+    if named.is_some() {
+        let _ = writeln!(std::io::stderr(), "LIGHTERMAN_TEST_SEED={}\n{}", dice.seed(), world.tally());
+    }
+}
+
+/// Tells how it came to a failure.
+struct Story(Vec<String>);
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "{}", self.0.join("\n"));
+        }
+    }
+}
