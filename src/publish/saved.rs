@@ -232,7 +232,8 @@ mod tests {
         let drafts: Vec<Publication> =
             (0..16_u8).map(|number| Publication { replaces: Some(Digest::of(&[number])), ..publication() }).collect();
         let saved: Vec<bool> = std::thread::scope(|scope| {
-            let writers: Vec<_> = drafts.iter().map(|draft| scope.spawn(|| draft.save(&file))).collect();
+            let file = &file;
+            let writers: Vec<_> = drafts.iter().map(|draft| scope.spawn(move || draft.save(file))).collect();
             let outcomes = writers.into_iter().map(|writer| writer.join().expect("no panic"));
             outcomes.map(|outcome| !matches!(outcome, Err(PublishError::Exists { .. })) && outcome.is_ok()).collect()
         });
