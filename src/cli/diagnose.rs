@@ -1,7 +1,7 @@
 //! `lighterman diagnose`.
 
 mod grid;
-mod text;
+pub(super) mod text;
 
 use std::sync::Arc;
 

@@ -29,6 +29,8 @@ pub(super) use args::{ManifestArgs, Then};
 
 /// Bytes of a platform's name that are shown; a publisher may have written anything.
 const LONGEST_NAME: usize = 60;
+/// Bytes of what is wrong with an entry; registries have a word in it.
+const LONGEST_PROBLEM: usize = 300;
 
 pub(super) async fn run(context: &Context, args: &ManifestArgs) -> Result<(), Failure> {
     let work = async {
@@ -97,6 +99,9 @@ async fn annotate(context: &Context, args: &AnnotateArgs) -> Result<(), Failure>
         publication.draft.change(*at, &change).map_err(failed)?;
     }
     let mut notes = Vec::new();
+    if args.features.is_some() && *base.media_type() == MediaType::OciIndex {
+        notes.push("features of the CPU are known to Docker's manifest lists, and this is an OCI index".to_owned());
+    }
     // Each goes right behind the entry, so that the last comes first.
     for platform in also.iter().rev() {
         let at = positions.first().copied().unwrap_or_default();
@@ -169,17 +174,13 @@ async fn push(context: &Context, args: &PushArgs) -> Result<(), Failure> {
         return finish(context, &registries, prepared, &Then { push: true, out: None }).await;
     }
     let saved = Publication::load(path, &limits)?;
-    let reference = to.clone().unwrap_or_else(|| saved.reference.clone());
+    let reference = to.as_ref().unwrap_or(&saved.reference);
     let mut others: Vec<&Reference> = saved.sources.values().collect();
     others.push(&saved.reference);
-    let registries = registries(context, &args.registry, &reference, &others)?;
-    let publication = match to {
-        Some(to) if to != saved.reference => {
-            let replaces = registries.of(&to)?.digest_of(&to).await?;
-            saved.clone().moved_to(to, replaces)
-        }
-        _ => saved.clone(),
-    };
+    let registries = registries(context, &args.registry, reference, &others)?;
+    let publication = saved.clone().aimed(&registries, to.as_ref()).await?;
+    // What a tag stood for may be gone where it stands for something else.
+    Publisher { registries: &registries }.compare(&publication).await?;
     let base = prepare::base(&registries, &publication).await?;
     let failed = |source| PublishError::Draft { reference: args.source.clone(), source };
     publication.draft.check_against(base.as_ref()).map_err(failed)?;
@@ -199,7 +200,7 @@ async fn finish(context: &Context, registries: &Registries, prepared: Prepared, 
     let json = context.global.json;
     if !json && then.push {
         // Before anything is written; the result comes after it.
-        report::message(shown.as_text().trim_end());
+        report::message(shown.as_text(false).trim_end());
     }
     if let Some(path) = &then.out {
         publication.save(path)?;
@@ -217,17 +218,20 @@ async fn finish(context: &Context, registries: &Registries, prepared: Prepared, 
         (Some(pushed), _) => {
             report::message(&show::pushed(&publication.reference, pushed));
             if let Some(before) = pushed.replaced.as_ref().filter(|before| **before != pushed.digest) {
-                report::message(&format!("to go back: {}", advice::go_back(&publication.reference, before)));
+                report::message(&format!(
+                    "to go back: {}",
+                    advice::go_back(&publication.reference, before, &pushed.digest)
+                ));
             }
             report::result(&pushed.digest.to_string());
         }
         (None, Some(path)) => {
             let next = format!("the draft is in {0}; lighterman manifest push {0} pushes it", path.display());
-            report::result(&format!("{}{next}", shown.as_text()));
+            report::result(&format!("{}{next}", shown.as_text(true)));
         }
         (None, None) => {
             let next = "nothing was written: --push pushes it, --out FILE keeps it for lighterman manifest push";
-            report::result(&format!("{}{next}", shown.as_text()));
+            report::result(&format!("{}{next}", shown.as_text(true)));
         }
     }
     Ok(())

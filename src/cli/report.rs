@@ -6,6 +6,7 @@ use console::{measure_text_width, style};
 use serde_json::{Value, json};
 
 use crate::core::error::{Classify, Kind};
+use crate::core::text::without_controls;
 
 /// Shows a failure on stderr: what happened, who is to blame, every attempt, what to do next.
 #[expect(clippy::print_stderr, reason = "this is where messages are printed")]
@@ -14,7 +15,7 @@ pub(super) fn failure(failure: &(dyn Classify + Send + Sync), json: bool) {
         eprintln!("{}", as_json(failure));
         return;
     }
-    eprintln!("{} {failure}", style("error:").for_stderr().red().bold());
+    eprintln!("{} {}", style("error:").for_stderr().red().bold(), steady(&failure.to_string()));
     if failure.kind() == Kind::Cancelled {
         return;
     }
@@ -24,12 +25,18 @@ pub(super) fn failure(failure: &(dyn Classify + Send + Sync), json: bool) {
         for attempt in attempts {
             let seconds = attempt.elapsed.as_secs_f64();
             let at = if attempt.offset > 0 { format!(" at byte {}", attempt.offset) } else { String::new() };
-            eprintln!("  attempt: {}{at}, after {seconds:.1} s: {}", attempt.host, attempt.message);
+            eprintln!("  attempt: {}{at}, after {seconds:.1} s: {}", attempt.host, steady(&attempt.message));
         }
     }
     if let Some(hint) = failure.hint() {
-        eprintln!("  hint: {hint}");
+        eprintln!("  hint: {}", steady(&hint));
     }
+}
+
+/// The lines of a text without what steers terminals: registries and images have a word in
+/// many messages.
+fn steady(text: &str) -> String {
+    text.lines().map(without_controls).collect::<Vec<_>>().join("\n")
 }
 
 /// Shows a warning on stderr.

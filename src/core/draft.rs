@@ -98,6 +98,13 @@ impl Draft {
         self.sealed().digest().clone()
     }
 
+    /// As it would be named from elsewhere.
+    #[must_use]
+    pub fn descriptor(&self) -> Descriptor {
+        let sealed = self.sealed();
+        Descriptor::new(self.media_type.clone(), sealed.digest().clone(), sealed.size())
+    }
+
     /// As people read it: the same fields, one a line.
     #[must_use]
     pub fn text(&self) -> String {

@@ -127,6 +127,12 @@ impl Reference {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
+    /// The same by its tag alone; `None` where it has none.
+    #[must_use]
+    pub fn by_tag(&self) -> Option<Self> {
+        self.tag.is_some().then(|| Self { digest: None, ..self.clone() })
+    }
+
     /// The same registry and tag with another repository, for suggestions.
     ///
     /// # Errors

@@ -27,8 +27,13 @@ pub fn shell_word(text: &str) -> Cow<'_, str> {
     if !text.is_empty() && text.bytes().all(is_plain) {
         return Cow::Borrowed(text);
     }
-    let shown: String = text.chars().filter(|letter| !letter.is_control()).collect();
-    Cow::Owned(format!("'{}'", shown.replace('\'', "'\\''")))
+    Cow::Owned(format!("'{}'", without_controls(text).replace('\'', "'\\''")))
+}
+
+/// The text without what steers terminals or breaks lines, and with all of its blanks.
+#[must_use]
+pub fn without_controls(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).collect()
 }
 
 #[cfg(test)]

@@ -33,6 +33,13 @@ impl Contents {
         self.descriptor.platform.as_ref().unwrap_or(&self.config.platform).normalized()
     }
 
+    /// It is an image, and what it starts is looked for as Linux does it. Programs of other systems
+    /// are found, and are built, in other ways.
+    #[must_use]
+    pub fn is_of_linux(&self) -> bool {
+        self.manifest.config.media_type.is_config() && matches!(self.claimed().os.as_str(), "" | "linux")
+    }
+
     /// The binary that the kernel loads in the end, where one was found.
     #[must_use]
     pub fn binary(&self) -> Option<(&File, &Binary)> {

@@ -183,12 +183,7 @@ impl Diagnoser {
         contents: &mut [Contents],
         wanted: &[EntryPath],
     ) -> Result<(), DiagnosisError> {
-        let looks = contents
-            .iter()
-            .enumerate()
-            .filter(|(_, one)| wanted.contains(&one.path) && one.manifest.config.media_type.is_config())
-            // Programs of other systems are found, and are built, in other ways.
-            .filter(|(_, one)| matches!(one.claimed().os.as_str(), "" | "linux"));
+        let looks = contents.iter().enumerate().filter(|(_, one)| wanted.contains(&one.path) && one.is_of_linux());
         let looks: Vec<_> = looks.map(|(at, one)| self.look(question, at, one.clone())).collect();
         let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
         while let Some(looked) = looks.next().await {

@@ -117,6 +117,12 @@ impl Fleet {
     }
 }
 
+/// What clients go by on a node.
+#[must_use]
+pub fn host_view(node: &Node) -> HostView {
+    HostView { containerd: node.report.matching_platform(), isa: node.report.isa_platform() }
+}
+
 /// CRI before containerd 2.1 pulls as `ctr` does.
 fn label(client: Client) -> &'static str {
     match client {
@@ -235,15 +241,22 @@ impl<'a> Image<'a> {
         self.paths().iter().map(row).collect()
     }
 
-    fn with_client(&self, client: Client, node: &Node) -> ClientCell {
-        let host = HostView { containerd: node.report.matching_platform(), isa: node.report.isa_platform() };
+    /// What a client would take, wherever it runs.
+    #[must_use]
+    pub fn predicted(&self, client: Client, host: &HostView) -> predict::Outcome {
+        match self.lone() {
+            Some(_) => predict::Outcome::TakesUnchecked,
+            None => predict(client, &self.root.media_type, self.entries, host),
+        }
+    }
+
+    /// What a client takes on a node, and what becomes of it there.
+    #[must_use]
+    pub fn with_client(&self, client: Client, node: &Node) -> ClientCell {
+        let host = host_view(node);
         let refused =
             |takes: Vec<String>, reason: String| ClientCell { outcome: Outcome::Refused, takes, reason: Some(reason) };
-        let prediction = match self.lone() {
-            Some(_) => predict::Outcome::TakesUnchecked,
-            None => predict(client, &self.root.media_type, self.entries, &host),
-        };
-        let fetched = match prediction {
+        let fetched = match self.predicted(client, &host) {
             predict::Outcome::TakesUnchecked => vec![Vec::new()],
             predict::Outcome::Takes(paths) => paths,
             predict::Outcome::NoMatch => return refused(Vec::new(), self.nothing_for(node)),

@@ -1,29 +1,40 @@
 //! An image that was pulled, looked at again: every blob verified, and what it claims held
-//! against the program that it starts.
+//! against the program that it starts, by the [`checks`] that every diagnosis makes.
 
+mod error;
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 
 use crate::core::descriptor::Descriptor;
-use crate::core::digest::{Digest, Mismatch, Verifier};
-use crate::core::error::{Blame, Classify, Kind};
+use crate::core::digest::{Digest, Verifier};
 use crate::core::limits::Limits;
-use crate::core::manifest::{Document, ImageConfig, Manifest, ManifestError};
+use crate::core::manifest::{Document, ImageConfig, Manifest};
 use crate::core::platform::Platform;
-use crate::store::{Store, StoreError};
+use crate::core::reference::Reference;
+use crate::core::select::{self, Entry, EntryPath, Inner};
+use crate::store::{Known, Store, StoreError};
 
-use super::DiagnoseError;
-use super::contents::{Step, What};
-use super::entrypoint;
+use super::contents::{self, Contents};
+use super::finding::Finding;
+use super::report::{Start, entry_text};
 use super::rootfs::blobs::Stored;
 use super::rootfs::layers::{Effort, Layers};
-use super::start;
+use super::{checks, fleet, start};
+
+pub use error::InspectError;
 
 /// Bytes read at a time while verifying.
 const BUFFER: usize = 256 * 1024;
+
+/// What checks call an image whose name is no reference: other tools name images as they like.
+const STAND_IN: &str = "image";
 
 /// Everything about one name of a store.
 #[derive(Debug, Clone, Serialize)]
@@ -35,12 +46,17 @@ pub struct Inspection {
     pub target: Descriptor,
     /// The images behind it that are here; several for an index that was pulled whole.
     pub images: Vec<ImageFacts>,
+    /// Where claims and contents contradict each other, worst first, whatever the node.
+    pub findings: Vec<Finding>,
 }
 
 /// One manifest, with what is behind it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageFacts {
+    /// Its place in the index, positions from 0 joined by dots; `None` where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
     /// The manifest.
     pub digest: Digest,
     /// The platform that the index declares.
@@ -55,142 +71,12 @@ pub struct ImageFacts {
     pub layers: Vec<Descriptor>,
     /// The program and its arguments.
     pub argv: Vec<String>,
-    /// What the program is.
-    pub program: ProgramFacts,
+    /// What that is; `None` for what is no image of Linux.
+    pub start: Option<Start>,
     /// Blobs whose size and digest were checked: manifest, config and layers.
     pub blobs_verified: usize,
     /// Their bytes.
     pub bytes_verified: u64,
-    /// Where claims and contents contradict each other.
-    pub findings: Vec<String>,
-}
-
-/// The program that an image starts.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase", tag = "kind")]
-pub enum ProgramFacts {
-    /// A binary.
-    Elf {
-        /// Where it is.
-        path: String,
-        /// What it is, in words.
-        description: String,
-        /// The platform that it runs on, as far as its header says.
-        platform: Option<Platform>,
-    },
-    /// A script.
-    Script {
-        /// Where it is.
-        path: String,
-        /// What its first line asks for.
-        interpreter: String,
-    },
-    /// A file that Linux does not execute.
-    NotExecutable {
-        /// Where it is.
-        path: String,
-    },
-    /// The image starts something that is not in it.
-    Missing {
-        /// What was looked for.
-        path: String,
-    },
-    /// The image starts nothing by itself.
-    None,
-}
-
-/// Why an image could not be inspected.
-#[derive(Debug, thiserror::Error)]
-pub enum InspectError {
-    /// No such name.
-    #[error("{reference} is not in {store}; it has {}", if .names.is_empty() { "no images".to_owned() } else { .names.join(", ") })]
-    NotHere {
-        /// What was looked for.
-        reference: String,
-        /// Where.
-        store: String,
-        /// The names that are there.
-        names: Vec<String>,
-    },
-    /// No names at all.
-    #[error("{store} has no named images")]
-    Empty {
-        /// Where.
-        store: String,
-    },
-    /// A blob that the image needs is missing.
-    #[error("{digest} of {reference} is missing from {store}")]
-    Missing {
-        /// The blob.
-        digest: Digest,
-        /// The image.
-        reference: String,
-        /// Where it should be.
-        store: String,
-    },
-    /// A blob is not what its name says.
-    #[error("{reference} is damaged: {source}")]
-    Damaged {
-        /// The image.
-        reference: String,
-        /// How.
-        source: Mismatch,
-    },
-    /// A document cannot be used.
-    #[error("cannot use {digest}: {source}")]
-    Document {
-        /// Which.
-        digest: Digest,
-        /// Why.
-        source: ManifestError,
-    },
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A layer cannot be read.
-    #[error(transparent)]
-    Layer(#[from] DiagnoseError),
-    /// A blob cannot be read.
-    #[error("cannot read {digest}: {source}")]
-    Read {
-        /// Which.
-        digest: Digest,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-impl Classify for InspectError {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::NotHere { .. } | Self::Empty { .. } => Kind::NotFound,
-            Self::Missing { .. } | Self::Read { .. } => Kind::StoreFailed,
-            Self::Damaged { .. } => Kind::DigestMismatch,
-            Self::Document { source, .. } => source.kind(),
-            Self::Store(StoreError::Damaged(_)) => Kind::DigestMismatch,
-            Self::Store(error) => error.kind(),
-            Self::Layer(error) => error.kind(),
-        }
-    }
-
-    fn blame(&self) -> Blame {
-        match self {
-            Self::NotHere { .. } | Self::Empty { .. } => Blame::Caller,
-            Self::Damaged { .. } => Blame::Node,
-            Self::Store(error) => error.blame(),
-            _ => self.kind().blame(),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Missing { .. } => Some("pull the image again; only what is missing is fetched".into()),
-            Self::Damaged { .. } => Some("remove the damaged blob and pull the image again".into()),
-            Self::Store(error) => error.hint(),
-            Self::Document { source, .. } => source.hint(),
-            _ => None,
-        }
-    }
 }
 
 /// Looks at the image that a name stands for.
@@ -203,11 +89,13 @@ pub async fn inspect(store: &Arc<dyn Store>, name: &str, limits: &Limits) -> Res
         let (store, names) = (store.describe(), store.names().await?);
         return Err(InspectError::NotHere { reference: name.into(), store, names });
     };
-    let images = match inspector.read(&known.target).await?.ok_or_else(|| inspector.missing(&known.target))? {
-        Document::Manifest(manifest) => vec![inspector.image(&known.target, &manifest).await?],
-        Document::Index(index) => inspector.images(&index.manifests).await?,
+    let document = inspector.read(&known.target).await?.ok_or_else(|| inspector.missing(&known.target))?;
+    let (subject, images) = match document {
+        Document::Manifest(manifest) => inspector.chosen(&known, manifest).await?,
+        Document::Index(index) => inspector.whole(&known.target, index.manifests).await?,
     };
-    Ok(Inspection { reference: name.into(), target: known.target, images })
+    let findings = inspector.findings(&subject);
+    Ok(Inspection { reference: name.into(), target: known.target, images, findings })
 }
 
 struct Inspector<'a> {
@@ -216,34 +104,119 @@ struct Inspector<'a> {
     limits: &'a Limits,
 }
 
+/// What checks need to know.
+struct Subject {
+    root: Descriptor,
+    entries: Vec<Entry>,
+    contents: Vec<Contents>,
+}
+
+/// Blobs whose digest and size hold, so that none is read once more for every entry that names it.
+type Sound = HashSet<(Digest, u64)>;
+
 impl Inspector<'_> {
+    /// One manifest, with the index that it was chosen from where the store kept that.
+    async fn chosen(&self, known: &Known, manifest: Manifest) -> Result<(Subject, Vec<ImageFacts>), InspectError> {
+        let declared = known.target.platform.clone().or_else(|| known.platform.clone());
+        let target = Descriptor { platform: declared, ..known.target.clone() };
+        let (root, entries, path) = match self.chosen_from(known, &target).await? {
+            Some(listed) => listed,
+            None => (target.clone(), Vec::new(), EntryPath::new()),
+        };
+        let (contents, facts) = self.image(path, &target, manifest, &mut Sound::new()).await?;
+        Ok((Subject { root, entries, contents: vec![contents] }, vec![facts]))
+    }
+
+    /// The index that a manifest was chosen from, its entries, and which of them it is.
+    async fn chosen_from(
+        &self,
+        known: &Known,
+        target: &Descriptor,
+    ) -> Result<Option<(Descriptor, Vec<Entry>, EntryPath)>, InspectError> {
+        let Some(digest) = known.root.as_ref().filter(|digest| **digest != target.digest) else { return Ok(None) };
+        let Some(document) = self.store.kept(digest).await? else { return Ok(None) };
+        let Ok(parsed) = Document::parse(document.content(), None, self.limits) else { return Ok(None) };
+        let root = Descriptor::new(parsed.media_type(document.content()), digest.clone(), document.size());
+        let Document::Index(index) = parsed else { return Ok(None) };
+        let entries = self.listed(index.manifests, 0, &mut self.room()).await?;
+        let is_it =
+            |entry: &Entry| entry.descriptor.digest == target.digest && entry.descriptor.platform == target.platform;
+        let found = select::flatten(&entries).into_iter().find(|(_, entry)| is_it(entry)).map(|(path, _)| path);
+        Ok(found.map(|path| (root, entries, path)))
+    }
+
     /// The images of an index that are here, those of nested indexes included.
-    async fn images(&self, entries: &[Descriptor]) -> Result<Vec<ImageFacts>, InspectError> {
-        let mut images = Vec::new();
-        let mut first_missing = None;
-        let mut left: Vec<(Descriptor, usize)> = entries.iter().rev().map(|entry| (entry.clone(), 1)).collect();
-        while let Some((entry, depth)) = left.pop() {
-            if entry.is_attestation() || depth > self.limits.index_depth {
+    async fn whole(
+        &self,
+        root: &Descriptor,
+        listed: Vec<Descriptor>,
+    ) -> Result<(Subject, Vec<ImageFacts>), InspectError> {
+        let first = listed.first().cloned();
+        let entries = self.listed(listed, 0, &mut self.room()).await?;
+        let (mut contents, mut images) = (Vec::new(), Vec::new());
+        let (mut sound, mut first_missing) = (Sound::new(), None);
+        for (path, Entry { descriptor, .. }) in select::flatten(&entries) {
+            if descriptor.is_attestation() || !descriptor.media_type.is_manifest() {
                 continue;
             }
-            match self.read(&entry).await? {
-                Some(Document::Manifest(manifest)) => match self.image(&entry, &manifest).await {
-                    Ok(image) => images.push(image),
-                    // Clients keep documents of platforms whose layers they never fetched.
-                    Err(error @ InspectError::Missing { .. }) => first_missing = first_missing.or(Some(error)),
-                    Err(error) => return Err(error),
-                },
-                Some(Document::Index(index)) => {
-                    left.extend(index.manifests.into_iter().rev().map(|inner| (inner, depth + 1)));
+            let Some(Document::Manifest(manifest)) = self.read(descriptor).await? else { continue };
+            match self.image(path, descriptor, manifest, &mut sound).await {
+                Ok((inside, facts)) => {
+                    contents.push(inside);
+                    images.push(facts);
                 }
-                None => {}
+                // Clients keep documents of platforms whose layers they never fetched.
+                Err(error @ InspectError::Missing { .. }) => first_missing = first_missing.or(Some(error)),
+                Err(error) => return Err(error),
             }
         }
         match first_missing {
-            _ if !images.is_empty() => Ok(images),
+            _ if !images.is_empty() => Ok((Subject { root: root.clone(), entries, contents }, images)),
             Some(error) => Err(error),
-            None => Err(entries.first().map_or_else(|| self.nothing(), |entry| self.missing(entry))),
+            None => Err(first.map_or_else(|| self.nothing(), |entry| self.missing(&entry))),
         }
+    }
+
+    /// Entries that all nested indexes may have together.
+    fn room(&self) -> usize {
+        self.limits.index_entries
+    }
+
+    /// Entries of an index, with those of the indexes among them, as far as they are here.
+    fn listed<'b>(
+        &'b self,
+        listed: Vec<Descriptor>,
+        depth: usize,
+        room: &'b mut usize,
+    ) -> BoxFuture<'b, Result<Vec<Entry>, InspectError>> {
+        Box::pin(async move {
+            let mut entries = Vec::with_capacity(listed.len());
+            for descriptor in listed {
+                let inner = match descriptor.media_type.is_index() {
+                    true => self.nested(&descriptor, depth, room).await?,
+                    false => Inner::Unread,
+                };
+                entries.push(Entry { descriptor: descriptor.pruned(), inner });
+            }
+            Ok(entries)
+        })
+    }
+
+    async fn nested(&self, index: &Descriptor, depth: usize, room: &mut usize) -> Result<Inner, InspectError> {
+        if depth >= self.limits.index_depth {
+            return Ok(Inner::Unusable("not read: nested too deeply".into()));
+        }
+        Ok(match self.read(index).await? {
+            None => Inner::Unread,
+            Some(Document::Manifest(_)) => Inner::Unusable("announced as an index, and is a manifest".into()),
+            Some(Document::Index(inner)) => match room.checked_sub(inner.manifests.len()) {
+                None => Inner::Unusable("not read: too many entries of nested indexes".into()),
+                Some(left) => {
+                    *room = left;
+                    Inner::Nested(self.listed(inner.manifests, depth + 1, room).await?)
+                }
+            },
+        })
     }
 
     async fn read(&self, descriptor: &Descriptor) -> Result<Option<Document>, InspectError> {
@@ -256,29 +229,29 @@ impl Inspector<'_> {
             .map_err(|source| InspectError::Document { digest: descriptor.digest.clone(), source })
     }
 
-    async fn image(&self, descriptor: &Descriptor, manifest: &Manifest) -> Result<ImageFacts, InspectError> {
+    async fn image(
+        &self,
+        path: EntryPath,
+        descriptor: &Descriptor,
+        manifest: Manifest,
+        sound: &mut Sound,
+    ) -> Result<(Contents, ImageFacts), InspectError> {
         let document = self.store.document(&manifest.config).await?.ok_or_else(|| self.missing(&manifest.config))?;
         let config = ImageConfig::parse(document.content(), self.limits)
             .map_err(|source| InspectError::Document { digest: manifest.config.digest.clone(), source })?;
         for layer in &manifest.layers {
-            self.verify(layer).await?;
+            let blob = (layer.digest.clone(), layer.size);
+            if !sound.contains(&blob) {
+                self.verify(layer).await?;
+                sound.insert(blob);
+            }
         }
-        let program = self.program(manifest, &config).await?;
-        Ok(ImageFacts {
-            digest: descriptor.digest.clone(),
-            id: manifest.config.digest.clone(),
-            declared: descriptor.platform.clone(),
-            created: config.created.clone(),
-            layers: manifest.layers.clone(),
-            argv: config.argv(),
-            blobs_verified: manifest.layers.len() + 2,
-            bytes_verified: descriptor.size
-                + manifest.config.size
-                + manifest.layers.iter().map(|layer| layer.size).sum::<u64>(),
-            findings: findings(descriptor.platform.as_ref(), &config.platform, &program),
-            config: config.platform,
-            program,
-        })
+        let mut contents = Contents { path, descriptor: descriptor.clone(), manifest, config, start: None };
+        if contents.is_of_linux() {
+            contents.start = Some(self.start(&contents).await?);
+        }
+        let facts = facts(&contents);
+        Ok((contents, facts))
     }
 
     async fn verify(&self, blob: &Descriptor) -> Result<(), InspectError> {
@@ -298,19 +271,38 @@ impl Inspector<'_> {
         }
     }
 
-    async fn program(&self, manifest: &Manifest, config: &ImageConfig) -> Result<ProgramFacts, InspectError> {
-        let candidates = entrypoint::candidates(config);
-        let Some(first) = candidates.first().cloned() else { return Ok(ProgramFacts::None) };
-        let (layers, commands) = (manifest.layers.clone(), config.layer_commands());
-        let (config, effort) = (config.clone(), Effort::everything(self.limits));
+    async fn start(&self, contents: &Contents) -> Result<contents::Start, InspectError> {
+        let (layers, config) = (contents.manifest.layers.clone(), contents.config.clone());
+        let effort = Effort::everything(self.limits);
         let mut blobs = Stored::new(Arc::clone(self.store), Handle::current());
         // Inflating and walking archives blocks; it must not stop other work.
         let search = tokio::task::spawn_blocking(move || {
-            let mut files = Layers::new(&layers, commands, &mut blobs, effort)?;
-            start::follow(&mut files, candidates, &config)
+            let mut files = Layers::new(&layers, config.layer_commands(), &mut blobs, effort)?;
+            start::examine(&mut files, &config)
         });
-        let (steps, _) = search.await.map_err(|error| StoreError::thread(&error))??;
-        Ok(steps.into_iter().next().map_or(ProgramFacts::Missing { path: first }, program_facts))
+        Ok(search.await.map_err(|error| StoreError::thread(&error))??)
+    }
+
+    /// What is wrong with what is here, and with the indexes that it is in.
+    fn findings(&self, subject: &Subject) -> Vec<Finding> {
+        let Subject { root, entries, contents } = subject;
+        // The second always is one.
+        let Ok(reference) = self.name.parse::<Reference>().or_else(|_| STAND_IN.parse()) else { return Vec::new() };
+        let mut findings = checks::all(&reference, fleet::Image { root, entries, contents }, &[]);
+        let is_here = |entry: &str| {
+            let ways = contents.iter().flat_map(|one| (1..=one.path.len()).map(|end| &one.path[..end]));
+            ways.map(select::path_text).any(|way| way == entry)
+        };
+        findings.retain(|finding| finding.entry.as_deref().is_none_or(is_here));
+        findings.sort_by_key(|finding| (Reverse(finding.severity), finding.id));
+        let is_named = reference.to_string() == self.name;
+        for finding in &mut findings {
+            // Every blob was verified before anything was looked for in it.
+            finding.evidence.iter_mut().for_each(|evidence| evidence.verified = true);
+            // Remedies are commands, in which the stand-in would be some other image.
+            finding.remedies.retain(|_| is_named);
+        }
+        findings
     }
 
     fn missing(&self, blob: &Descriptor) -> InspectError {
@@ -323,63 +315,24 @@ impl Inspector<'_> {
     }
 }
 
-fn program_facts(step: Step) -> ProgramFacts {
-    let path = step.file.asked.clone();
-    match step.what {
-        _ if !step.file.is_executable() => ProgramFacts::NotExecutable { path },
-        What::Elf(binary) => ProgramFacts::Elf { path, description: binary.to_string(), platform: binary.platform() },
-        What::Script { interpreter, argument, .. } => {
-            let line = argument.map_or(interpreter.clone(), |argument| format!("{interpreter} {argument}"));
-            ProgramFacts::Script { path, interpreter: line }
-        }
-        What::Damaged(_) | What::Empty | What::Foreign { .. } => ProgramFacts::NotExecutable { path },
+fn facts(contents: &Contents) -> ImageFacts {
+    let Contents { descriptor, manifest, config, .. } = contents;
+    let mut start = contents.start.as_ref().map(Start::from);
+    for file in start.iter_mut().flat_map(|start| &mut start.files) {
+        file.verified = true;
     }
-}
-
-/// The contradictions that end in `exec format error`.
-fn findings(declared: Option<&Platform>, config: &Platform, program: &ProgramFacts) -> Vec<String> {
-    let mut findings = Vec::new();
-    let architecture = |platform: &Platform| platform.normalized().architecture;
-    if let Some(declared) = declared
-        && architecture(declared) != architecture(config)
-    {
-        findings.push(format!("the index declares {declared}, and the config says {config}"));
-    }
-    match program {
-        ProgramFacts::Elf { path, description, platform: Some(platform) } => {
-            let claim = declared.unwrap_or(config);
-            if architecture(platform) != architecture(claim) {
-                findings.push(format!("the image is declared {}, and {path} is {description}", claim.normalized()));
-            }
-        }
-        ProgramFacts::Missing { path } => findings.push(format!("the image starts {path}, and no layer has it")),
-        ProgramFacts::NotExecutable { path } => {
-            findings.push(format!("the image starts {path}, which Linux does not execute"));
-        }
-        _ => {}
-    }
-    findings
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_contradictions() {
-        let elf = |architecture: &str| ProgramFacts::Elf {
-            path: "/app".into(),
-            description: "an ELF".into(),
-            platform: Some(Platform::linux(architecture, "")),
-        };
-        let arm64 = Platform::linux("arm64", "v8");
-        assert!(findings(Some(&arm64), &Platform::linux("aarch64", ""), &elf("arm64")).is_empty());
-        assert_eq!(
-            findings(Some(&arm64), &arm64, &elf("arm")),
-            ["the image is declared linux/arm64, and /app is an ELF"]
-        );
-        assert_eq!(findings(Some(&arm64), &Platform::linux("amd64", ""), &elf("arm64")).len(), 1);
-        assert_eq!(findings(None, &Platform::linux("arm", "v7"), &elf("arm")).len(), 0);
-        assert_eq!(findings(None, &arm64, &ProgramFacts::Missing { path: "/x".into() }).len(), 1);
+    let layers = manifest.layers.iter().map(|layer| layer.size);
+    ImageFacts {
+        entry: entry_text(&contents.path),
+        digest: descriptor.digest.clone(),
+        declared: descriptor.platform.clone(),
+        id: manifest.config.digest.clone(),
+        config: config.platform.clone(),
+        created: config.created.clone(),
+        layers: manifest.layers.clone(),
+        argv: config.argv(),
+        start,
+        blobs_verified: manifest.layers.len() + 2,
+        bytes_verified: layers.chain([descriptor.size, manifest.config.size]).fold(0, u64::saturating_add),
     }
 }

@@ -7,12 +7,12 @@
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::draft::{Change, Draft, DraftError};
-use crate::core::elf::Binary;
 use crate::core::platform::{Platform, architecture_problem, variant_problem};
 use crate::core::select::Entry;
 use crate::core::text::one_line;
 
 use super::contents::Contents;
+use super::needs::Needs;
 
 /// Bytes of a path that are repeated; an image may have any.
 const LONGEST_PATH: usize = 200;
@@ -47,7 +47,7 @@ pub fn truth(contents: &Contents) -> Truth {
     let named = !config.architecture.is_empty();
     let found = contents.binary().and_then(|(file, binary)| {
         let shown_by = format!("{} is {binary}", one_line(&file.path, LONGEST_PATH));
-        Some((built_for(binary)?, shown_by))
+        Some((built_for(contents)?, shown_by))
     });
     match found {
         None if named => Truth::Known { platform: spelt(config), because: "its config says so".into() },
@@ -62,19 +62,12 @@ pub fn truth(contents: &Contents) -> Truth {
     }
 }
 
-/// The platform whose nodes run it, with the least variant of 32-bit ARM that does, where the
-/// binary tells: a Go program by its build information, others by ARM's build attributes.
-#[must_use]
-pub fn built_for(binary: &Binary) -> Option<Platform> {
-    let platform = binary.platform()?;
-    if platform.architecture != "arm" {
-        return Some(platform);
-    }
-    let go = binary.go.as_ref().filter(|go| go.has_c() != Some(true)).and_then(|go| go.setting("GOARM"));
-    let by_go = go.and_then(|setting| setting.value.chars().next()).filter(|digit| matches!(digit, '5'..='7'));
-    let by_attributes = || Some(binary.arm.as_ref()?.variant()?.to_owned());
-    let variant = by_go.map(|digit| format!("v{digit}")).or_else(by_attributes);
-    Some(Platform { variant: variant.unwrap_or_default(), ..platform })
+/// The platform whose nodes run the program. Of 32-bit ARM with the least variant that does, as far as
+/// that is known; of others clients go by the architecture alone.
+fn built_for(contents: &Contents) -> Option<Platform> {
+    let platform = Needs::of(contents)?.platform;
+    let variant = if platform.architecture == "arm" { platform.variant } else { String::new() };
+    Some(Platform { variant, ..platform })
 }
 
 /// The names that the specification has, where others were used.

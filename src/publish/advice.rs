@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::core::descriptor::Descriptor;
+use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
@@ -35,21 +35,18 @@ pub fn equivalents(publication: &Publication) -> Vec<Equivalent> {
         entries.iter().map(|entry| (whereabouts(publication, entry), entry)).collect();
     let reference = shell_word(&publication.reference.to_string()).into_owned();
     vec![
-        docker(&reference, &children),
+        docker(&reference, &children, publication.draft.media_type()),
         buildx(&reference, &children),
         crane(&reference, &children),
         podman(&reference, &children),
     ]
 }
 
-/// How to set a tag back to the digest that it had.
+/// How to set a tag back to the digest that it had, as long as it stands for what it was set to.
 #[must_use]
-pub fn go_back(reference: &Reference, before: &Digest) -> String {
-    format!(
-        "lighterman manifest push {} {}",
-        word(&reference.with_digest(before.clone()).to_string()),
-        word(&reference.to_string())
-    )
+pub fn go_back(reference: &Reference, before: &Digest, now: &Digest) -> String {
+    let before = reference.with_digest(before.clone());
+    format!("lighterman manifest push {} {}", word(&before.to_string()), word(&format!("{reference}@{now}")))
 }
 
 fn whereabouts(publication: &Publication, entry: &Descriptor) -> String {
@@ -68,7 +65,7 @@ fn repeats(children: &[(String, &Descriptor)]) -> bool {
     digests.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-fn docker(reference: &str, children: &[(String, &Descriptor)]) -> Equivalent {
+fn docker(reference: &str, children: &[(String, &Descriptor)], kind: &MediaType) -> Equivalent {
     let names: Vec<&str> = children.iter().map(|(name, _)| name.as_str()).collect();
     let mut commands = vec![format!("docker manifest create {reference} {}", names.join(" "))];
     for (name, entry) in children {
@@ -78,7 +75,10 @@ fn docker(reference: &str, children: &[(String, &Descriptor)]) -> Equivalent {
         }
     }
     commands.push(format!("docker manifest push --purge {reference}"));
-    let mut caution = vec!["it makes a Docker manifest list, and cannot take a variant away that a config names"];
+    let mut caution = vec!["it cannot take a variant away that a config names"];
+    if *kind != MediaType::DockerManifestList {
+        caution.insert(0, "it makes a Docker manifest list");
+    }
     if repeats(children) {
         caution.push("it lists each manifest once, so that of several platforms for one the last stays");
     }
@@ -182,6 +182,14 @@ mod tests {
         let twice = json!({ "architecture": "arm", "os": "linux", "variant": "v7" });
         let twice = publication(&[json!({ "architecture": "arm", "os": "linux", "variant": "v6" }), twice]);
         assert!(equivalents(&twice)[0].caution.as_deref().is_some_and(|caution| caution.contains("once")));
+    }
+
+    #[test]
+    fn the_way_back_holds_for_what_was_pushed_alone() {
+        let one = publication(&[]);
+        let (before, now) = (Digest::of(b"before"), Digest::of(b"now"));
+        let expected = format!("lighterman manifest push registry.example/app@{before} registry.example/app:1@{now}");
+        assert_eq!(go_back(&one.reference, &before, &now), expected);
     }
 
     #[test]

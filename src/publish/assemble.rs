@@ -20,7 +20,7 @@ use crate::fetch::Fetcher;
 use crate::resolve::{Image, Reading, Resolver, Root};
 use crate::store::StoreError;
 
-use super::{Publication, PublishError, Registries, check_tag, tagged, usual_type};
+use super::{Publication, PublishError, Registries, Target, usual_type};
 
 /// An image to be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +50,9 @@ pub async fn assemble(
     children: &[Child],
     kind: Option<MediaType>,
 ) -> Result<Assembled, PublishError> {
-    check_tag(reference)?;
-    let replaces = registries.of(reference)?.digest_of(&tagged(reference)).await?;
+    let target = Target::of(reference)?;
+    let replaces = target.stands_for(registries).await?;
+    let reference = target.reference;
     let mut entries = Vec::new();
     let mut sources = BTreeMap::new();
     let mut notes = Vec::new();
@@ -71,7 +72,7 @@ pub async fn assemble(
         draft.add(entry).map_err(failed)?;
     }
     sources.retain(|_, source: &mut Reference| source.name() != reference.name());
-    Ok(Assembled { publication: Publication { reference: reference.clone(), draft, replaces, sources }, notes })
+    Ok(Assembled { publication: Publication { reference, draft, replaces, sources }, notes })
 }
 
 /// The entries that a child stands for.

@@ -1,14 +1,19 @@
 //! Why an index was not made, or not pushed.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::core::digest::Digest;
 use crate::core::draft::DraftError;
 use crate::core::error::{Attempt, Blame, Classify, Kind};
 use crate::core::platform::Platform;
+use crate::core::text::one_line;
 use crate::fetch::FetchError;
 use crate::resolve::ResolveError;
 use crate::store::StoreError;
+
+/// Bytes of a platform's name in a message.
+const PLATFORM: usize = 80;
 
 /// An index that did not come to be.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +51,12 @@ pub enum PublishError {
         /// As given.
         reference: String,
     },
+    /// A draft that names none either.
+    #[error("the draft is for {reference}, which names no tag, and an index is pushed to one")]
+    Untagged {
+        /// As the draft has it.
+        reference: String,
+    },
     /// No registry of this name was prepared for.
     #[error("nobody can ask {registry}")]
     Unasked {
@@ -63,7 +74,7 @@ pub enum PublishError {
         matches: Vec<String>,
     },
     /// Config and binary of an image say different things.
-    #[error("{child}: its config says {config}, and {shown_by}: an index with either could be wrong")]
+    #[error("{child}: its config says {}, and {shown_by}: an index with either could be wrong", shown(.config))]
     Contradiction {
         /// The image.
         child: String,
@@ -81,7 +92,7 @@ pub enum PublishError {
         child: String,
     },
     /// A platform for something that has several.
-    #[error("{child} is an index, whose images cannot all be for {platform}")]
+    #[error("{child} is an index, whose images cannot all be for {}", shown(.platform))]
     PlatformOfIndex {
         /// As given.
         child: String,
@@ -96,12 +107,22 @@ pub enum PublishError {
         /// Their digests.
         missing: Vec<Digest>,
     },
+    /// A child behind which is more than is copied.
+    #[error("{child} is not copied: there are more than {limit} {what} to bring with it")]
+    TooMuch {
+        /// The child, or what is behind it.
+        child: String,
+        /// What there is too much of.
+        what: &'static str,
+        /// The most that there may be.
+        limit: u64,
+    },
     /// Somebody else was there before us.
-    #[error("{reference} was moved meanwhile: this was made from {}, and it stands for {} now", known(.expected), known(.found))]
+    #[error("{reference} was moved meanwhile: it stood for {}, and stands for {} now", known(.expected), known(.found))]
     Moved {
         /// The tag.
         reference: String,
-        /// What it stood for when the draft was made.
+        /// What it stood for when the draft was made, or has to stand for.
         expected: Option<Digest>,
         /// What it stands for.
         found: Option<Digest>,
@@ -117,10 +138,24 @@ pub enum PublishError {
         /// What is wrong.
         problem: String,
     },
-    /// A file that cannot be read or written.
-    #[error("{}: {source}", path.display())]
-    File {
+    /// A file that is there already.
+    #[error("{} is there already, and was not replaced", path.display())]
+    Exists {
         /// The file.
+        path: PathBuf,
+    },
+    /// A draft that cannot be read.
+    #[error("cannot read a draft from {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// A file that cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file or folder.
         path: PathBuf,
         /// What the kernel said.
         source: std::io::Error,
@@ -170,11 +205,12 @@ impl Classify for PublishError {
         match self {
             Self::MissingChildren { .. } => Kind::NotFound,
             Self::Contradiction { .. } => Kind::PlatformMismatch,
-            Self::Moved { .. } => Kind::StoreInvalid,
+            Self::TooMuch { .. } => Kind::InvalidContent,
+            Self::Moved { .. } | Self::Exists { .. } => Kind::StoreInvalid,
             Self::Cancelled => Kind::Cancelled,
             Self::Saved { .. } => Kind::InvalidContent,
-            Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Kind::StoreFull,
-            Self::File { .. } => Kind::StoreFailed,
+            Self::Write { source, .. } if source.kind() == ErrorKind::StorageFull => Kind::StoreFull,
+            Self::Read { .. } | Self::Write { .. } => Kind::StoreFailed,
             Self::Unasked { .. } => Kind::Internal,
             _ => Kind::InvalidArgument,
         }
@@ -183,7 +219,17 @@ impl Classify for PublishError {
     fn blame(&self) -> Blame {
         match (self.cause(), self) {
             (Some(cause), _) => cause.blame(),
-            (None, Self::MissingChildren { .. } | Self::Moved { .. } | Self::Saved { .. }) => Blame::Caller,
+            (None, Self::MissingChildren { .. } | Self::Moved { .. } | Self::Saved { .. } | Self::Exists { .. }) => {
+                Blame::Caller
+            }
+            (None, Self::Read { source, .. } | Self::Write { source, .. })
+                if matches!(
+                    source.kind(),
+                    ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory
+                ) =>
+            {
+                Blame::Caller
+            }
             _ => self.kind().blame(),
         }
     }
@@ -201,7 +247,10 @@ impl Classify for PublishError {
                 Kind::NotFound => format!("{repository} may have to be made first, by hand; not every registry does it"),
                 _ => return source.hint(),
             },
-            Self::NoTag { reference } => format!("name a tag, as in {}:latest", reference.split('@').next().unwrap_or_default()),
+            Self::NoTag { reference } => format!("name a tag, as in {}:latest", repository(reference)),
+            Self::Untagged { reference } => {
+                format!("say where to: lighterman manifest push FILE {}:latest, or another tag", repository(reference))
+            }
             Self::Entry { matches, .. } if matches.is_empty() => {
                 "an entry is named by its position from 0, its digest or its platform; lighterman manifest inspect shows them".into()
             }
@@ -218,11 +267,22 @@ impl Classify for PublishError {
             Self::MissingChildren { .. } => {
                 "push these images first, or make the index with lighterman manifest create from where they are".into()
             }
+            Self::TooMuch { .. } => {
+                "list its images themselves: lighterman manifest create takes them over from an index, or one by one by their digests"
+                    .into()
+            }
             Self::Moved { reference, .. } => {
                 format!("see what it is now with lighterman manifest inspect {reference}, and make the change again")
             }
             Self::Saved { .. } => "drafts are what --out FILE writes".into(),
-            Self::File { .. } => "check the path and its permissions".into(),
+            Self::Exists { .. } => {
+                "somebody may have edited it: push it or remove it first, or name another file".into()
+            }
+            Self::Read { source, .. } if source.kind() == ErrorKind::NotFound => {
+                "drafts are what --out FILE writes; an index at a registry is named by its digest, as in registry.example/app@sha256:..."
+                    .into()
+            }
+            Self::Read { .. } | Self::Write { .. } => "check the path, its permissions, and the space that is left".into(),
             _ => return self.cause().and_then(Classify::hint),
         })
     }
@@ -232,8 +292,18 @@ impl Classify for PublishError {
     }
 }
 
+/// A name without the digest behind it.
+fn repository(reference: &str) -> &str {
+    reference.split('@').next().unwrap_or_default()
+}
+
 /// As it is typed, on the command line.
 fn named(platform: &Platform) -> String {
     let os = if platform.os.is_empty() { "linux" } else { &platform.os };
-    format!("{os}/{}", platform.arch())
+    one_line(&format!("{os}/{}", platform.arch()), PLATFORM)
+}
+
+/// On one line: documents may name a platform anything.
+fn shown(platform: &Platform) -> String {
+    one_line(&platform.to_string(), PLATFORM)
 }

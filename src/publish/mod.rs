@@ -4,6 +4,7 @@
 //! assemble | revise      images or an index at a registry -> Publication: a draft and what it replaces
 //! coverage, advice       what clients would take of it; how other tools would do the same
 //! saved                  a Publication in a file, for later
+//! target                 where to, and what has to be there
 //! Publisher              children looked for, brought; the tag compared; the index put
 //! ```
 //!
@@ -23,6 +24,7 @@ pub mod entry;
 mod error;
 mod push;
 pub mod saved;
+mod target;
 
 use std::collections::BTreeMap;
 
@@ -35,11 +37,13 @@ use crate::fetch::Fetcher;
 
 pub use error::PublishError;
 pub use push::{Brought, Publisher, Pushed};
+use target::Target;
 
 /// An index that can be pushed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Publication {
-    /// Where to: a repository and a tag.
+    /// Where to: a repository and a tag. One that was read from a file may name anything, see
+    /// [`Publication::aimed`].
     pub reference: Reference,
     /// The index.
     pub draft: Draft,
@@ -109,12 +113,13 @@ impl Registries {
 /// # Errors
 /// [`PublishError`] where it cannot be read, or is no index.
 pub async fn revise(registries: &Registries, reference: &Reference) -> Result<Publication, PublishError> {
-    check_tag(reference)?;
-    let root = registries.of(reference)?.root(reference).await?;
+    let target = Target::of(reference)?;
+    let reference = target.reference.clone();
+    let root = registries.of(&reference)?.root(&reference).await?;
+    let replaces = target.checked(Some(root.content.digest().clone()))?;
     let draft = Draft::parse(root.content.content(), root.media_type.as_ref(), registries.limits())
         .map_err(|source| PublishError::Draft { reference: reference.familiar(), source })?;
-    let replaces = Some(root.content.digest().clone());
-    Ok(Publication { reference: reference.clone(), draft, replaces, sources: BTreeMap::new() })
+    Ok(Publication { reference, draft, replaces, sources: BTreeMap::new() })
 }
 
 /// The document of a digest, unchanged, to be put under a tag: the way back after a push.
@@ -122,28 +127,14 @@ pub async fn revise(registries: &Registries, reference: &Reference) -> Result<Pu
 /// # Errors
 /// [`PublishError`] where it cannot be read, or is no index.
 pub async fn restore(registries: &Registries, from: &Reference, to: &Reference) -> Result<Publication, PublishError> {
-    check_tag(to)?;
+    let target = Target::of(to)?;
     let root = registries.of(from)?.root(from).await?;
     let draft = Draft::parse(root.content.content(), root.media_type.as_ref(), registries.limits())
         .map_err(|source| PublishError::Draft { reference: from.familiar(), source })?;
-    let replaces = registries.of(to)?.digest_of(&tagged(to)).await?;
+    let replaces = target.stands_for(registries).await?;
     let sources = draft.entries().into_iter().map(|entry| (entry.digest.clone(), from.with_digest(entry.digest)));
     let sources = if from.name() == to.name() { BTreeMap::new() } else { sources.collect() };
-    Ok(Publication { reference: to.clone(), draft, replaces, sources })
-}
-
-/// That there is a tag to push to.
-fn check_tag(reference: &Reference) -> Result<(), PublishError> {
-    match reference.tag() {
-        Some(_) => Ok(()),
-        None => Err(PublishError::NoTag { reference: reference.familiar() }),
-    }
-}
-
-/// The reference by its tag alone.
-fn tagged(reference: &Reference) -> Reference {
-    let by_tag = reference.tag().and_then(|tag| reference.with_tag(tag).ok());
-    by_tag.unwrap_or_else(|| reference.clone())
+    Ok(Publication { reference: target.reference, draft, replaces, sources })
 }
 
 /// The type of an index over these children, where nobody asks for one: Docker's for Docker's

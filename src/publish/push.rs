@@ -10,8 +10,8 @@ use crate::core::reference::Reference;
 use crate::core::retry::is_transient;
 use crate::fetch::{FetchError, Fetcher};
 
-use super::bring::{Bringing, locate};
-use super::{Publication, PublishError, Registries, tagged};
+use super::bring::{Bringing, Survey, locate};
+use super::{Publication, PublishError, Registries};
 
 /// Pushes indexes.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +67,9 @@ impl Publisher<'_> {
     /// that the registry could not be asked what became of it.
     pub async fn push(&self, publication: &Publication) -> Result<Pushed, PublishError> {
         let Publication { reference, draft, .. } = publication;
+        let Some(tag) = reference.tag() else {
+            return Err(PublishError::NoTag { reference: reference.familiar() });
+        };
         let target = self.registries.of(reference)?;
         let document = draft.sealed();
         let (digest, replaced) = (document.digest().clone(), publication.replaces.clone());
@@ -79,7 +82,6 @@ impl Publisher<'_> {
         let pushed = target.push_document(reference, draft.media_type(), &document).await;
         pushed.map_err(push_error(&digest, reference))?;
         self.compare(publication).await?;
-        let tag = reference.tag().unwrap_or_default();
         if let Err(error) = target.push_tag(reference, tag, (draft.media_type(), &document)).await {
             // An answer that was lost is no answer: what counts is what the tag stands for.
             let is_set =
@@ -101,31 +103,37 @@ impl Publisher<'_> {
         if elsewhere.is_empty() {
             return Ok(brought);
         }
+        let mut survey = Survey::new(self.registries);
+        let mut cargoes = Vec::with_capacity(elsewhere.len());
+        for from in &elsewhere {
+            if let Some(digest) = from.digest() {
+                cargoes.push((self.registries.of(from)?, survey.child(from, digest.clone()).await?));
+            }
+        }
         let prefix = "lighterman-push-";
         let dir = tempfile::Builder::new().prefix(prefix).tempdir();
-        let dir = dir.map_err(|source| PublishError::File { path: std::env::temp_dir(), source })?;
-        for from in &elsewhere {
-            let (registries, source) = (self.registries, self.registries.of(from)?);
-            let bringing = Bringing { registries, source, from, target, to, dir: dir.path() };
-            if let Some(digest) = from.digest() {
-                brought.push(bringing.document(digest.clone(), registries.limits().index_depth).await?);
-            }
+        let dir = dir.map_err(|source| PublishError::Write { path: std::env::temp_dir(), source })?;
+        for (source, cargo) in cargoes {
+            brought.push(Bringing { source, target, to, dir: dir.path() }.cargo(cargo).await?);
         }
         Ok(brought)
     }
 
     /// That the tag stands for what the draft was made from.
-    async fn compare(&self, publication: &Publication) -> Result<(), PublishError> {
+    ///
+    /// # Errors
+    /// [`PublishError::Moved`] where it does not.
+    pub async fn compare(&self, publication: &Publication) -> Result<(), PublishError> {
         let Publication { reference, replaces, .. } = publication;
         let found = self.stands_for(self.registries.of(reference)?, reference).await?;
         if found == *replaces {
             return Ok(());
         }
-        Err(PublishError::Moved { reference: tagged(reference).familiar(), expected: replaces.clone(), found })
+        Err(PublishError::Moved { reference: reference.familiar(), expected: replaces.clone(), found })
     }
 
     async fn stands_for(&self, target: &Fetcher, reference: &Reference) -> Result<Option<Digest>, PublishError> {
-        Ok(target.digest_of(&tagged(reference)).await?)
+        Ok(target.digest_of(reference).await?)
     }
 }
 

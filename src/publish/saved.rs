@@ -1,8 +1,12 @@
 //! A publication in a file: what `--out` writes, a person may edit, and `manifest push` reads.
+//!
+//! A draft is whole or not there, also after a crash, and none takes the place of another: two who
+//! write to one name at a time, or over what a person has edited, would lose work without a word.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -37,10 +41,11 @@ struct Saved {
 }
 
 impl Publication {
-    /// Writes it to a file.
+    /// Writes it to a new file, or to something that is no file (a pipe, a terminal). One that says
+    /// the same already stays as it is.
     ///
     /// # Errors
-    /// [`PublishError::File`].
+    /// [`PublishError::Exists`] where there is another file, [`PublishError::Write`].
     pub fn save(&self, path: &Path) -> Result<(), PublishError> {
         let saved = Saved {
             lighterman_draft: VERSION,
@@ -51,16 +56,23 @@ impl Publication {
             document: self.draft.json().clone(),
         };
         let text = format!("{:#}\n", serde_json::json!(saved));
-        std::fs::write(path, text).map_err(|source| PublishError::File { path: path.into(), source })
+        match write_new(path, text.as_bytes()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => match says(path, text.as_bytes()) {
+                true => Ok(()),
+                false => Err(PublishError::Exists { path: path.into() }),
+            },
+            Err(source) => Err(PublishError::Write { path: path.into(), source }),
+        }
     }
 
     /// Reads it from a file. A person may have changed it: what they wrote is checked when it is
     /// compared with what it replaces, by [`Draft::check_against`].
     ///
     /// # Errors
-    /// [`PublishError::File`] and [`PublishError::Saved`].
+    /// [`PublishError::Read`] and [`PublishError::Saved`].
     pub fn load(path: &Path, limits: &Limits) -> Result<Self, PublishError> {
-        let failed = |source| PublishError::File { path: path.into(), source };
+        let failed = |source| PublishError::Read { path: path.into(), source };
         let wrong = |problem: String| PublishError::Saved { path: path.into(), problem };
         let most = 2 * limits.document_bytes + BESIDE;
         let mut bytes = Vec::new();
@@ -90,7 +102,7 @@ impl Publication {
     /// The same under another name, which stands for `replaces`. What its repository had before has
     /// to be brought.
     #[must_use]
-    pub fn moved_to(self, reference: Reference, replaces: Option<Digest>) -> Self {
+    pub(super) fn moved_to(self, reference: Reference, replaces: Option<Digest>) -> Self {
         let mut sources = self.sources;
         for entry in self.draft.entries() {
             sources.entry(entry.digest.clone()).or_insert_with(|| self.reference.with_digest(entry.digest));
@@ -98,6 +110,35 @@ impl Publication {
         sources.retain(|_, source| source.name() != reference.name());
         Self { reference, replaces, sources, draft: self.draft }
     }
+}
+
+/// Writes a file that appears whole, and only where there is none: to a temporary one beside it,
+/// synced, which is then renamed.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() => return Err(ErrorKind::AlreadyExists.into()),
+        // Nothing is kept there, so there is nothing to lose.
+        Ok(_) => return File::options().write(true).open(path)?.write_all(bytes),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Nobody has to read of our temporary file where it is the folder that is wrong.
+    fs::metadata(folder)?;
+    // As readable as any file of this user: the process's mask takes its part away.
+    let mode = Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(".lighterman-draft-").permissions(mode).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+/// Whether a file has exactly these bytes.
+fn says(path: &Path, bytes: &[u8]) -> bool {
+    let mut there = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(bytes.len() as u64 + 1).read_to_end(&mut there));
+    read.is_ok() && there == bytes
 }
 
 #[cfg(test)]
@@ -139,7 +180,7 @@ mod tests {
         let file = dir.path().join("draft.json");
         let good = {
             publication().save(&file).expect("written");
-            std::fs::read_to_string(&file).expect("text")
+            fs::read_to_string(&file).expect("text")
         };
         let cases = [
             (String::new(), "no draft"),
@@ -154,12 +195,51 @@ mod tests {
             (good.replace("\"digest\"", "\"diggest\""), "digest"),
         ];
         for (text, expected) in cases {
-            std::fs::write(&file, &text).expect("written");
+            fs::write(&file, &text).expect("written");
             let error = Publication::load(&file, &Limits::default()).expect_err(expected).to_string();
             assert!(error.contains(expected) && error.contains("draft.json"), "{expected}: {error}");
         }
         let missing = Publication::load(&dir.path().join("none"), &Limits::default());
-        assert!(matches!(missing, Err(PublishError::File { .. })));
+        assert!(matches!(missing, Err(PublishError::Read { .. })));
+    }
+
+    #[test]
+    fn no_draft_takes_the_place_of_another() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("draft.json");
+        publication().save(&file).expect("written");
+        publication().save(&file).expect("the same once more");
+        let other = Publication { replaces: None, ..publication() };
+        assert!(matches!(other.save(&file), Err(PublishError::Exists { .. })));
+        assert_eq!(Publication::load(&file, &Limits::default()).expect("a draft"), publication());
+        let (link, folder) = (dir.path().join("link"), dir.path().join("folder"));
+        std::os::unix::fs::symlink("nowhere", &link).expect("a link");
+        assert!(matches!(other.save(&link), Err(PublishError::Exists { .. })), "a link to nothing");
+        fs::create_dir(&folder).expect("a folder");
+        assert!(matches!(other.save(&folder), Err(PublishError::Write { .. })));
+        assert!(matches!(other.save(&dir.path().join("no/draft")), Err(PublishError::Write { .. })));
+        other.save(Path::new("/dev/null")).expect("no file, and so nothing to replace");
+        let mut left: Vec<_> =
+            fs::read_dir(dir.path()).expect("ours").map(|file| file.expect("ours").file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["draft.json", "folder", "link"], "something is left beside them");
+    }
+
+    #[test]
+    fn of_those_who_write_at_a_time_one_succeeds_and_the_others_hear_of_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("draft.json");
+        let drafts: Vec<Publication> =
+            (0..16_u8).map(|number| Publication { replaces: Some(Digest::of(&[number])), ..publication() }).collect();
+        let saved: Vec<bool> = std::thread::scope(|scope| {
+            let file = &file;
+            let writers: Vec<_> = drafts.iter().map(|draft| scope.spawn(move || draft.save(file))).collect();
+            let outcomes = writers.into_iter().map(|writer| writer.join().expect("no panic"));
+            outcomes.map(|outcome| !matches!(outcome, Err(PublishError::Exists { .. })) && outcome.is_ok()).collect()
+        });
+        let winners: Vec<usize> = (0..drafts.len()).filter(|at| saved[*at]).collect();
+        let [winner] = winners.as_slice() else { panic!("{winners:?} all think that theirs is there") };
+        assert_eq!(Publication::load(&file, &Limits::default()).expect("whole"), drafts[*winner]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod convert;
 mod diagnosis;
 mod events;
 mod failure;
+mod request;
 pub mod server;
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ mod hanging;
 #[cfg(feature = "containerd")]
 mod health;
 mod hosts;
+mod inspect;
 mod interrupt;
 mod logs;
 mod manifest;

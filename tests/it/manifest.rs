@@ -1,7 +1,11 @@
 //! Indexes at real registries: looked at, made, corrected, pushed, and refused.
 
+mod bringing;
+mod drafts;
 mod pushing;
 mod refusing;
+
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -30,6 +34,18 @@ fn mislabelled(flavour: Flavour) -> Image {
     let mut wrong = arm.entry();
     wrong["platform"] = platform("arm64", "");
     Image::index(flavour, &[amd64.clone(), arm], &[amd64.entry(), wrong])
+}
+
+/// An index at a registry, and a draft in a file that corrects it.
+fn drafted() -> (Registry, Lighterman<'static>, Image, PathBuf) {
+    let registry = Registry::plain();
+    let index = mislabelled(Flavour::Oci);
+    let reference = registry.push(&index, "app:1");
+    let user = Lighterman::new();
+    let file = user.path("draft.json");
+    let name = file.to_str().expect("UTF-8");
+    user.run(&["manifest", "annotate", &reference, "--entry", "1", "--arch", "arm", "--out", name]).succeeds();
+    (registry, user, index, file)
 }
 
 /// The document under a tag or digest, as the registry has it.
@@ -61,7 +77,8 @@ fn inspect_shows_entries_configs_sizes_and_what_is_missing() {
     assert_eq!(seen["entries"][1], expected);
     let rows = seen["coverage"].as_array().expect("a table");
     let arm64 = rows.iter().find(|row| row["node"] == "linux/arm64").expect("a node");
-    assert_eq!(arm64["clients"][3], json!({ "client": "podman", "entries": ["1"], "text": "arm64" }));
+    let podman = json!({ "client": "podman", "entries": ["1"], "outcome": "runs", "text": "arm64" });
+    assert_eq!(arm64["clients"][3], podman);
     let raw = user.run(&["manifest", "inspect", &reference, "--raw"]).succeeds();
     assert_eq!(raw.stdout.as_bytes(), &index.root.bytes[..]);
     registry.lose_blob(&index.manifests[0].blob.digest);
@@ -69,6 +86,40 @@ fn inspect_shows_entries_configs_sizes_and_what_is_missing() {
     let line = |digest: &str| text.lines().find(|line| line.contains(digest)).unwrap_or_else(|| panic!("{text}"));
     assert!(line(&index.manifests[0].blob.digest).contains("missing"), "{text}");
     assert!(line(&index.manifests[1].blob.digest).contains("there"), "{text}");
+}
+
+#[test]
+fn what_publishers_wrote_does_not_steer_the_terminal_and_adds_up() {
+    let registry = Registry::plain();
+    let mut odd = image(Flavour::Oci, "arm\u{1b}[31m\u{9b}31m64\nx", "", 62);
+    let mut manifest: Value = serde_json::from_slice(&odd.blob.bytes).expect("JSON");
+    let mut layer = manifest["layers"][0].clone();
+    layer["size"] = json!(i64::MAX);
+    manifest["layers"] = json!([layer, layer, layer]);
+    odd.blob = crate::support::fixture::Blob::json(Flavour::Oci.manifest(), &manifest);
+    let mut entry = odd.entry();
+    entry["platform"] = platform("am\u{1b}]0;x\u{7}d64\u{9b}1m", "");
+    let reference = registry.push(&Image::index(Flavour::Oci, &[odd.clone()], &[entry]), "app:1");
+    let part = registry.push(&Image::single(odd), "app:part");
+    let user = Lighterman::new();
+    let out = registry.reference("app:2");
+    let cases: [&[&str]; 4] = [
+        &["inspect", &reference],
+        &["annotate", &reference, "--entry", "0", "--arch", "amd64"],
+        &["create", &out, &part],
+        &["create", &out, &reference],
+    ];
+    for args in cases {
+        let outcome = user.run(&[&["manifest"], args].concat());
+        assert!(outcome.code.is_some_and(|code| code != 101), "{outcome:?}");
+        for text in [&outcome.stdout, &outcome.stderr] {
+            assert!(!text.contains(|letter: char| letter.is_control() && letter != '\n'), "{args:?}: {text:?}");
+        }
+    }
+    let seen = user.run(&["manifest", "inspect", &reference, "--json"]).succeeds().json();
+    assert_eq!(seen["entries"][0]["layersSize"], json!(u64::MAX));
+    let text = user.run(&["manifest", "inspect", &reference]).succeeds().stdout;
+    assert!(text.contains("entry 0; lighterman diagnose"), "nothing is said of what contradicts itself:\n{text}");
 }
 
 #[test]

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::grid;
 use crate::cli::report::{self, WIDTH, bytes, lines, wrap};
 use crate::core::error::{Blame, Classify, Kind};
-use crate::core::text::one_line;
+use crate::core::text::{one_line, without_controls};
 use crate::diagnose::finding::{Evidence, Finding, Remedy, Severity};
-use crate::diagnose::report::{Image, NodeVerdict, Outcome, Report};
+use crate::diagnose::report::{Image, NodeVerdict, Outcome, Report, Start};
 
 /// What findings begin with: a severity and an identifier.
 const INDENT: usize = 19;
@@ -82,14 +82,19 @@ fn starts(image: &Image) -> String {
     if let Some(problem) = &image.problem {
         return one_line(problem, LONGEST);
     }
-    let Some(start) = &image.start else { return "not looked into".into() };
+    image.start.as_ref().map_or_else(|| "not looked into".into(), |start| started(start).join("\n"))
+}
+
+/// What is opened when an image is started, a line for each file.
+pub(in crate::cli) fn started(start: &Start) -> Vec<String> {
     let files = start.files.iter().map(|file| format!("{}: {}", file.path, file.description));
     let loader = start.loader.iter().map(|loader| format!("loaded by {loader}"));
     let end = start.stopped.iter().cloned();
-    files.chain(end).chain(loader).map(|line| one_line(&line, LONGEST)).collect::<Vec<_>>().join("\n")
+    files.chain(end).chain(loader).map(|line| one_line(&line, LONGEST)).collect()
 }
 
-fn describe(finding: &Finding) -> String {
+/// A finding with what shows it, and what to do about it.
+pub(in crate::cli) fn describe(finding: &Finding) -> String {
     let name = finding.severity.name();
     let look = match finding.severity {
         Severity::Error => Style::new().red(),
@@ -110,11 +115,6 @@ fn describe(finding: &Finding) -> String {
         text.push_str(&commands(remedy));
     }
     text
-}
-
-/// A command without what steers terminals, and with its blanks.
-fn without_controls(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).collect()
 }
 
 /// Commands are never wrapped: they are to be copied.

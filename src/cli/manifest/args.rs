@@ -137,7 +137,8 @@ pub(super) struct AnnotateArgs {
 #[command(after_help = "Examples:
   lighterman manifest push app.json
   lighterman manifest push app.json registry.example/app:2
-  lighterman manifest push registry.example/app@sha256:... registry.example/app:1   back to what it was")]
+  lighterman manifest push registry.example/app@sha256:... registry.example/app:1   back to what it was
+  lighterman manifest push app.json registry.example/app:1@sha256:...   only while the tag stands for that")]
 pub(super) struct PushArgs {
     /// A file that --out wrote, or an index by its digest
     #[arg(value_name = "FILE|REF@DIGEST")]
@@ -155,7 +156,7 @@ pub(in crate::cli) struct Then {
     /// Push it, unless the tag was moved meanwhile
     #[arg(long)]
     pub(in crate::cli) push: bool,
-    /// Keep it in a file
+    /// Keep it in a new file
     #[arg(long, value_name = "FILE", conflicts_with = "push")]
     pub(in crate::cli) out: Option<PathBuf>,
 }

@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 
 use crate::core::descriptor::Descriptor;
 use crate::core::manifest::{ImageConfig, Manifest};
+use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::core::select::Entry;
+use crate::core::text::{one_line, without_controls};
 use crate::publish::coverage::{self, Row};
 use crate::resolve::{Image, Reading, ResolveError, Resolver};
 
@@ -14,7 +16,7 @@ use super::super::context::{self, Context};
 use super::super::{Failure, report};
 use super::args::InspectArgs;
 use super::prepare::reader;
-use super::show::{coverage_text, declared};
+use super::show::{coverage_text, declared, noted, platform_text};
 
 /// A manifest and its config.
 type Behind = Result<(Manifest, ImageConfig), ResolveError>;
@@ -24,8 +26,8 @@ struct Seen {
     entry: Descriptor,
     /// Whether the repository has it.
     is_there: bool,
-    /// Its config's platform, where it is an image.
-    config: Option<String>,
+    /// Its config's platform, where it is an image that names one.
+    config: Option<Platform>,
     /// Bytes of its layers.
     size: Option<u64>,
     /// Why it cannot be read, where it cannot.
@@ -59,8 +61,7 @@ pub(super) async fn run(context: &Context, args: &InspectArgs) -> Result<(), Fai
         };
         seen.push(Seen::new(entry, is_there, read));
     }
-    let coverage =
-        coverage::of(&image.root.media_type, &seen.iter().map(|seen| seen.entry.clone()).collect::<Vec<_>>());
+    let coverage = coverage::of(&image.root, &seen.iter().map(|seen| seen.entry.clone()).collect::<Vec<_>>());
     if context.global.json {
         report::result(&format!("{:#}", as_json(&image, &seen, &coverage)));
     } else {
@@ -73,8 +74,9 @@ impl Seen {
     fn new(entry: Descriptor, is_there: bool, read: Option<Behind>) -> Self {
         let (config, size, problem) = match read {
             Some(Ok((manifest, config))) => {
-                let named = (!config.platform.architecture.is_empty()).then(|| config.platform.to_string());
-                (named, Some(manifest.layers.iter().map(|layer| layer.size).sum()), None)
+                let named = Some(config.platform).filter(|platform| !platform.architecture.is_empty());
+                let size = manifest.layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+                (named, Some(size), None)
             }
             Some(Err(error)) if is_there => (None, None, Some(error.to_string())),
             _ => (None, None, None),
@@ -85,23 +87,30 @@ impl Seen {
     fn state(&self) -> String {
         match &self.problem {
             _ if !self.is_there => style("missing").red().bold().to_string(),
-            Some(problem) => problem.clone(),
+            Some(problem) => one_line(problem, super::LONGEST_PROBLEM),
             None => "there".into(),
         }
+    }
+
+    /// Index and config name different architectures.
+    fn is_contradictory(&self) -> bool {
+        let named = |platform: &Platform| (platform.normalized().os, platform.normalized().architecture);
+        let declared = self.entry.platform.as_ref().filter(|platform| !platform.is_unknown());
+        declared.zip(self.config.as_ref()).is_some_and(|(declared, config)| named(declared) != named(config))
     }
 }
 
 fn as_text(image: &Image, seen: &[Seen], coverage: &[Row]) -> String {
     let root = &image.root;
-    let mut text =
-        format!("{}\n  {}\n  {}\n\n", style(image.reference.familiar()).bold(), root.digest, root.media_type);
+    let media_type = without_controls(root.media_type.as_str());
+    let mut text = format!("{}\n  {}\n  {}\n\n", style(image.reference.familiar()).bold(), root.digest, media_type);
     let mut table = report::table();
     table.set_header(["ENTRY", "PLATFORM", "CONFIG SAYS", "LAYERS", "DIGEST", ""]);
     for (at, seen) in seen.iter().enumerate() {
         table.add_row([
             at.to_string(),
             declared(&seen.entry),
-            seen.config.clone().unwrap_or_else(|| "-".into()),
+            seen.config.as_ref().map_or_else(|| "-".into(), platform_text),
             seen.size.map_or("-".into(), report::bytes),
             seen.entry.digest.to_string(),
             seen.state(),
@@ -111,6 +120,16 @@ fn as_text(image: &Image, seen: &[Seen], coverage: &[Row]) -> String {
     if root.media_type.is_index() {
         text.push('\n');
         text.push_str(&coverage_text(coverage));
+    }
+    let contradictory: Vec<String> =
+        (0..seen.len()).filter(|at| seen[*at].is_contradictory()).map(|at| at.to_string()).collect();
+    if !contradictory.is_empty() {
+        text.push_str(&noted(&format!(
+            "index and config name different platforms for entry {}; lighterman diagnose --all-platforms {} looks at the \
+             programs, which say which of the two holds",
+            contradictory.join(", "),
+            image.reference.familiar()
+        )));
     }
     text
 }
@@ -126,7 +145,7 @@ fn as_json(image: &Image, seen: &[Seen], coverage: &[Row]) -> Value {
                 "platform": seen.entry.platform.as_ref().map(ToString::to_string),
                 "attestation": seen.entry.is_attestation(),
                 "present": seen.is_there,
-                "config": seen.config,
+                "config": seen.config.as_ref().map(ToString::to_string),
                 "layersSize": seen.size,
                 "problem": seen.problem,
             })

@@ -6,9 +6,10 @@ use similar::{ChangeTag, TextDiff};
 
 use crate::core::descriptor::Descriptor;
 use crate::core::draft::Draft;
+use crate::core::platform::Platform;
 use crate::core::predict::Client;
 use crate::core::reference::Reference;
-use crate::core::text::one_line;
+use crate::core::text::{one_line, without_controls};
 use crate::publish::coverage::Row;
 use crate::publish::{Publication, Pushed, advice, coverage};
 
@@ -16,6 +17,16 @@ use super::super::report;
 
 /// Lines around a change that are shown with it.
 const CONTEXT: usize = 3;
+/// Bytes of a remark; what it quotes may have any length.
+const LONGEST_NOTE: usize = 1000;
+/// What the words behind a platform mean, for those that occur.
+const LEGEND: [(&str, &str); 5] = [
+    ("(32-bit)", "runs in the CPU's 32-bit mode"),
+    ("(emulated)", "runs under an emulator"),
+    ("(FAILS)", "is pulled, and does not run"),
+    ("(refused)", "is fetched, and then not found"),
+    ("(?)", "whether it runs there depends on the CPU; lighterman diagnose --host NODE knows more"),
+];
 
 /// All there is to see of a draft.
 pub(super) struct Shown<'a> {
@@ -27,7 +38,8 @@ pub(super) struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    pub(super) fn as_text(&self) -> String {
+    /// For a person, with the commands of other tools where nothing was decided yet.
+    pub(super) fn as_text(&self, with_others: bool) -> String {
         let Publication { reference, draft, replaces, .. } = self.publication;
         let before = replaces.as_ref().map_or("nothing: the tag is new".into(), ToString::to_string);
         let mut text = format!("{}\n", style(reference.familiar()).bold());
@@ -37,20 +49,19 @@ impl Shown<'_> {
             text.push_str(&format!("  to be brought  {}\n", source.familiar()));
         }
         text.push_str(&format!("\n{}\n", self.coloured_difference()));
-        text.push_str(&coverage_text(&coverage::of(draft.media_type(), &draft.entries())));
+        text.push_str(&coverage_text(&self.coverage()));
         for note in self.notes {
-            text.push_str(&format!("{} {note}\n", style("note:").cyan().bold()));
-        }
-        text.push_str("\nthe same with other tools:\n");
-        for other in advice::equivalents(self.publication) {
-            let caution = other.caution.map(|caution| format!(" ({caution})")).unwrap_or_default();
-            text.push_str(&format!("  {}{caution}\n", style(other.tool).bold()));
-            for command in other.commands {
-                text.push_str(&format!("    {command}\n"));
-            }
+            text.push_str(&noted(note));
         }
         text.push('\n');
+        if with_others {
+            text.push_str(&others(self.publication));
+        }
         text
+    }
+
+    fn coverage(&self) -> Vec<Row> {
+        coverage::of(&self.publication.draft.descriptor(), &self.publication.draft.entries())
     }
 
     pub(super) fn as_json(&self) -> Value {
@@ -62,11 +73,11 @@ impl Shown<'_> {
             "mediaType": draft.media_type(),
             "document": draft.json(),
             "difference": self.difference(),
-            "coverage": coverage::of(draft.media_type(), &draft.entries()),
+            "coverage": self.coverage(),
             "toBeBrought": self.elsewhere.iter().map(Reference::to_string).collect::<Vec<_>>(),
             "notes": self.notes,
             "commands": advice::equivalents(self.publication),
-            "goBack": replaces.as_ref().map(|before| advice::go_back(reference, before)),
+            "goBack": replaces.as_ref().map(|before| advice::go_back(reference, before, &draft.digest())),
         })
     }
 
@@ -86,7 +97,7 @@ impl Shown<'_> {
             .iter_hunks()
             .map(|hunk| {
                 let lines = hunk.iter_changes().map(|change| {
-                    let line = format!("{}{}", change.tag(), change.value().trim_end_matches('\n'));
+                    let line = format!("{}{}", change.tag(), without_controls(change.value()));
                     match change.tag() {
                         ChangeTag::Delete => style(line).red().to_string(),
                         ChangeTag::Insert => style(line).green().to_string(),
@@ -112,6 +123,25 @@ impl Shown<'_> {
     }
 }
 
+/// How other tools would make the same.
+fn others(publication: &Publication) -> String {
+    let mut text = String::from("the same with other tools:\n");
+    for other in advice::equivalents(publication) {
+        let caution = other.caution.map(|caution| format!(" ({caution})")).unwrap_or_default();
+        text.push_str(&format!("  {}{caution}\n", style(other.tool).bold()));
+        for command in other.commands {
+            text.push_str(&format!("    {command}\n"));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// A remark, on lines of its own. Images have a word in it.
+pub(super) fn noted(note: &str) -> String {
+    report::wrap(&format!("{} ", style("note:").cyan().bold()), &one_line(note, LONGEST_NOTE))
+}
+
 /// What clients take on which node.
 pub(super) fn coverage_text(rows: &[Row]) -> String {
     let mut table = report::table();
@@ -120,7 +150,10 @@ pub(super) fn coverage_text(rows: &[Row]) -> String {
     for row in rows {
         table.add_row([row.node.clone()].into_iter().chain(row.clients.iter().map(|taken| taken.text.clone())));
     }
-    report::lines(&table)
+    let lines = report::lines(&table);
+    let words = LEGEND.iter().filter(|(word, _)| lines.contains(word));
+    let legend: String = words.map(|(word, meaning)| format!(" {word}: {meaning}\n")).collect();
+    lines + &legend
 }
 
 fn short(client: Client) -> &'static str {
@@ -149,8 +182,11 @@ pub(super) fn pushed(reference: &Reference, pushed: &Pushed) -> String {
             child.digest, child.from, child.mounted
         ));
     }
-    let before = pushed.replaced.as_ref().map_or("nothing".into(), ToString::to_string);
-    text.push_str(&format!("pushed {name}: {} in the place of {before}", pushed.digest));
+    text.push_str(&format!("pushed {name}: {}", pushed.digest));
+    match &pushed.replaced {
+        Some(before) => text.push_str(&format!(" in the place of {before}")),
+        None => text.push_str(", and the tag is new"),
+    }
     text
 }
 
@@ -158,7 +194,12 @@ pub(super) fn pushed(reference: &Reference, pushed: &Pushed) -> String {
 pub(super) fn declared(entry: &Descriptor) -> String {
     match &entry.platform {
         _ if entry.is_attestation() => "attestation".into(),
-        Some(platform) => one_line(&platform.to_string(), super::LONGEST_NAME),
+        Some(platform) => platform_text(platform),
         None => "-".into(),
     }
+}
+
+/// A platform in a table; whoever wrote the document may have named it anything.
+pub(super) fn platform_text(platform: &Platform) -> String {
+    one_line(&platform.to_string(), super::LONGEST_NAME)
 }

@@ -71,7 +71,10 @@ impl Classify for DraftError {
                 Some("make an index of it with: lighterman manifest create REF CHILD[=PLATFORM]...".into())
             }
             Self::NoEntry { .. } => Some("lighterman manifest inspect REF shows the entries, counted from 0".into()),
-            Self::Listed { .. } | Self::Malformed { .. } => None,
+            Self::Listed { .. } => Some("once is enough: leave the other one out".into()),
+            Self::Malformed { .. } => {
+                Some("it has the fields os and architecture, and maybe variant, os.version and os.features".into())
+            }
             Self::Incomplete { .. } => Some("name both with --os and --arch, or clear both".into()),
             Self::Wrong { right: Some(right), .. } => Some(format!("the right name is {right}")),
             Self::Wrong { right: None, .. } => None,

@@ -1,6 +1,8 @@
 use super::*;
 use crate::core::descriptor::MediaType;
+use crate::core::elf;
 use crate::diagnose::samples::{Sample, platform};
+use crate::diagnose::testing::image::image;
 
 const ARM: Option<&str> = Some("arm");
 const AMD64: Option<&str> = Some("amd64");
@@ -128,4 +130,29 @@ fn labels_that_some_clients_do_not_find_are_remarked() {
     assert!(notes(&["arm64", "arm/v6"])[0].contains("--also linux/arm/v7"));
     assert!(notes(&["arm64", "arm"]).is_empty());
     assert!(notes(&["amd64", "arm/v7"])[0].contains("arm64 nodes"));
+}
+
+#[test]
+fn the_least_variant_is_the_one_that_a_diagnosis_knows() {
+    let arm = || elf::sample::Sample::of("arm");
+    let go = |program: elf::sample::Sample, setting: (&str, &str)| program.go("go1.23.1", &[setting]);
+    // Tag_CPU_arch 10 is ARMv7.
+    let cases = [
+        ("arm", arm(), "linux/arm"),
+        ("arm", go(arm(), ("GOARM", "6")), "linux/arm/v6"),
+        ("arm", arm().arm_attributes(&[(6, 10)]), "linux/arm/v7"),
+        ("arm", go(arm().arm_attributes(&[(6, 10)]), ("GOARM", "5")), "linux/arm/v7"),
+        ("amd64", go(elf::sample::Sample::of("amd64"), ("GOAMD64", "v3")), "linux/amd64"),
+    ];
+    for (claimed, program, expected) in cases {
+        let contents = image(claimed, &program);
+        match truth(&contents) {
+            Truth::Known { platform, .. } => assert_eq!(platform.to_string(), expected),
+            other => panic!("{expected}: {other:?}"),
+        }
+        if claimed == "arm" {
+            let needs = Needs::of(&contents).expect("a binary");
+            assert_eq!(needs.platform.to_string(), expected, "a diagnosis says something else");
+        }
+    }
 }

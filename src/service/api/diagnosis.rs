@@ -2,88 +2,22 @@
 //! told in fields as well.
 
 use super::convert::{self, Unintelligible};
+use super::request::{BadRequest, check_nodes, check_platforms};
 use super::v1;
-use crate::core::error::{Blame, Classify, Kind};
 use crate::core::limits::Limits;
-use crate::core::reference::{Reference, ReferenceError};
+use crate::core::reference::Reference;
 use crate::diagnose::finding::{Evidence, Finding, Remedy};
 use crate::diagnose::report::{NodeVerdict, Report};
 use crate::diagnose::rootfs::layers::Effort;
-use crate::host::{KnownError, Node};
+use crate::host::Node;
 use crate::pulls::{Doubt, Place};
 
-/// Nodes that one request may name.
-const MAX_NODES: usize = 256;
-
-/// Platforms that one request may name: more than there are.
-const MAX_PLATFORMS: usize = 64;
-
-/// A request that cannot be answered as it is.
-#[derive(Debug, thiserror::Error)]
-pub enum BadDoubt {
-    /// It is about no image.
-    #[error(transparent)]
-    Reference(#[from] ReferenceError),
-    /// A node's name stands for none.
-    #[error(transparent)]
-    Node(#[from] KnownError),
-    /// Some platforms and all of them.
-    #[error("all_platforms and platforms contradict each other")]
-    Platforms,
-    /// More than anybody has to ask about at a time.
-    #[error("{0} platforms are more than {MAX_PLATFORMS}")]
-    TooManyPlatforms(usize),
-    #[error("{0} nodes are more than {MAX_NODES}")]
-    TooManyNodes(usize),
-    /// The report that came with a node is none.
-    #[error("the report of node {name:?} cannot be read: {why}")]
-    Report {
-        /// What the caller calls it.
-        name: String,
-        /// What is wrong.
-        why: String,
-    },
-}
-
-impl Classify for BadDoubt {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Reference(error) => error.kind(),
-            Self::Node(error) => error.kind(),
-            Self::Platforms | Self::TooManyNodes(_) | Self::TooManyPlatforms(_) | Self::Report { .. } => {
-                Kind::InvalidArgument
-            }
-        }
-    }
-
-    fn blame(&self) -> Blame {
-        Blame::Caller
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Reference(error) => error.hint(),
-            Self::Node(error) => error.hint(),
-            Self::Platforms => Some("leave one of them out".into()),
-            Self::TooManyNodes(_) | Self::TooManyPlatforms(_) => Some("ask about some of them at a time".into()),
-            Self::Report { .. } => Some("it has to be what `lighterman host --json` writes there".into()),
-        }
-    }
-}
-
 impl TryFrom<v1::DiagnoseRequest> for Doubt {
-    type Error = BadDoubt;
+    type Error = BadRequest;
 
-    fn try_from(request: v1::DiagnoseRequest) -> Result<Self, BadDoubt> {
-        if request.all_platforms && !request.platforms.is_empty() {
-            return Err(BadDoubt::Platforms);
-        }
-        if request.platforms.len() > MAX_PLATFORMS {
-            return Err(BadDoubt::TooManyPlatforms(request.platforms.len()));
-        }
-        if request.nodes.len() > MAX_NODES {
-            return Err(BadDoubt::TooManyNodes(request.nodes.len()));
-        }
+    fn try_from(request: v1::DiagnoseRequest) -> Result<Self, BadRequest> {
+        check_platforms(request.all_platforms, &request.platforms)?;
+        check_nodes(request.nodes.len())?;
         let reference: Reference = request.reference.parse()?;
         Ok(Self {
             reference,
@@ -103,12 +37,12 @@ impl TryFrom<v1::DiagnoseRequest> for Doubt {
 }
 
 /// A name is never taken for a file: callers do not read the daemon's.
-fn node(node: v1::Node) -> Result<Node, BadDoubt> {
+fn node(node: v1::Node) -> Result<Node, BadRequest> {
     if node.report_json.is_empty() {
         return Ok(Node::known(&node.name)?);
     }
     let report = Node::reported(&node.name, node.report_json.as_bytes());
-    report.map_err(|why| BadDoubt::Report { name: node.name, why })
+    report.map_err(|why| BadRequest::Report { name: node.name, why })
 }
 
 impl From<&Node> for v1::Node {

@@ -11,9 +11,9 @@ use tracing::Instrument as _;
 
 use super::events::Telling;
 use super::failure::{message_of, status};
+use super::request::{BadRequest, check_platforms};
 use super::v1::lighterman_server::{Lighterman, LightermanServer};
 use super::{convert, v1};
-use crate::core::error::{Blame, Classify, Kind};
 use crate::core::mismatch::{Action, Asked};
 use crate::core::reference::{Reference, ReferenceError};
 use crate::core::trace::TraceContext;
@@ -35,40 +35,7 @@ struct Api {
     pulls: Pulls,
 }
 
-/// A request that cannot be served as it is.
-#[derive(Debug, thiserror::Error)]
-enum Malformed {
-    #[error(transparent)]
-    Reference(#[from] ReferenceError),
-    #[error("all_platforms and platforms contradict each other")]
-    Platforms,
-    #[error("there is no pull {0}, or no longer")]
-    NoSuchPull(u64),
-}
-
-impl Classify for Malformed {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Reference(error) => error.kind(),
-            Self::Platforms => Kind::InvalidArgument,
-            Self::NoSuchPull(_) => Kind::NotFound,
-        }
-    }
-
-    fn blame(&self) -> Blame {
-        Blame::Caller
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Reference(error) => error.hint(),
-            Self::Platforms => Some("leave one of them out".into()),
-            Self::NoSuchPull(_) => Some("`lighterman pulls` shows those that are under way".into()),
-        }
-    }
-}
-
-fn refused(error: impl Into<Malformed>) -> Status {
+fn refused(error: impl Into<BadRequest>) -> Status {
     status(&error.into())
 }
 
@@ -96,9 +63,7 @@ fn trace(metadata: &MetadataMap) -> Option<TraceContext> {
 fn order(request: Request<v1::PullRequest>) -> Result<Order, Status> {
     let trace = trace(request.metadata());
     let request = request.into_inner();
-    if request.all_platforms && !request.platforms.is_empty() {
-        return Err(refused(Malformed::Platforms));
-    }
+    check_platforms(request.all_platforms, &request.platforms).map_err(refused)?;
     Ok(Order {
         reference: reference(&request.reference)?,
         platforms: request.platforms,
@@ -147,7 +112,7 @@ impl Lighterman for Api {
     }
 
     async fn diagnose(&self, request: Request<v1::DiagnoseRequest>) -> Result<Response<v1::DiagnoseResponse>, Status> {
-        let doubt = Doubt::try_from(request.into_inner()).map_err(|error| status(&error))?;
+        let doubt = Doubt::try_from(request.into_inner()).map_err(refused)?;
         let report = Box::pin(self.pulls.diagnose(doubt)).await.map_err(|error| status(&error))?;
         Ok(Response::new((&report).into()))
     }
@@ -191,7 +156,7 @@ impl Lighterman for Api {
         let id = request.into_inner().id;
         match self.pulls.cancel(id) {
             true => Ok(Response::new(v1::CancelPullResponse {})),
-            false => Err(refused(Malformed::NoSuchPull(id))),
+            false => Err(refused(BadRequest::NoSuchPull(id))),
         }
     }
 }

@@ -7,9 +7,9 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
-use super::diagnosis::BadDoubt;
 use super::events::{Telling, retell};
 use super::failure::{RemoteFailure, message_of, status};
+use super::request::BadRequest;
 use super::{convert, v1};
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
@@ -260,6 +260,6 @@ fn nodes_travel_by_their_reports_and_bad_reports_are_refused() {
         let mut message = v1::Node::from(&pi);
         assert!(message.report_json.contains(was), "{}", message.report_json);
         message.report_json = message.report_json.replace(was, is);
-        assert!(matches!(ask(message), Err(BadDoubt::Report { .. })), "{what}");
+        assert!(matches!(ask(message), Err(BadRequest::Report { .. })), "{what}");
     }
 }

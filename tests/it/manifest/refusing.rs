@@ -1,26 +1,12 @@
 //! What is not pushed, and what is said instead.
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
-use super::{image, mislabelled, stored};
+use super::{drafted, image, mislabelled, stored};
 use crate::support::fixture::{Flavour, Image};
 use crate::support::lighterman::{Lighterman, exit};
 use crate::support::registry::Registry;
 use crate::support::token::{Policy, TokenServer};
-
-/// An index at a registry, and a draft in a file that corrects it.
-fn drafted() -> (Registry, Lighterman<'static>, Image, PathBuf) {
-    let registry = Registry::plain();
-    let index = mislabelled(Flavour::Oci);
-    let reference = registry.push(&index, "app:1");
-    let user = Lighterman::new();
-    let file = user.path("draft.json");
-    let name = file.to_str().expect("UTF-8");
-    user.run(&["manifest", "annotate", &reference, "--entry", "1", "--arch", "arm", "--out", name]).succeeds();
-    (registry, user, index, file)
-}
 
 #[test]
 fn a_tag_that_was_moved_meanwhile_stays_as_it_is() {

@@ -44,7 +44,7 @@ impl Flavour {
         }
     }
 
-    fn config(self) -> &'static str {
+    pub(crate) fn config(self) -> &'static str {
         match self {
             Self::Oci => "application/vnd.oci.image.config.v1+json",
             Self::Docker => "application/vnd.docker.container.image.v1+json",
