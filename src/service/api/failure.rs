@@ -112,7 +112,23 @@ impl RemoteFailure {
         }
     }
 
+    /// The connection to the daemon ended in the middle of a call.
+    fn broken_off(source: &dyn std::error::Error) -> Self {
+        let kind = Kind::StoreUnavailable;
+        Self {
+            kind,
+            blame: kind.blame(),
+            message: format!("the lighterman daemon went away while it was asked: {source}"),
+            hint: Some("ask again: what was downloaded is kept; its log says why it ended".into()),
+            attempts: Vec::new(),
+        }
+    }
+
     fn bare(status: &Status) -> Self {
+        // Of what came from the daemon itself, nobody knows a source.
+        if let Some(source) = std::error::Error::source(status) {
+            return Self::broken_off(source);
+        }
         let kind = kind_of_grpc(status.code());
         let message = match (status.code(), status.message()) {
             (Code::Unavailable, text) => format!("the lighterman daemon does not answer: {text}"),
