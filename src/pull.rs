@@ -4,7 +4,8 @@
 //! of it or nothing that anyone can see. Between the two the caller may tell a person what
 //! is going to happen, and [`tell`] lets the log know how it ended. The name comes last, so an
 //! image that is visible is whole. Between unpacking and naming it is looked at what the image starts
-//! (`mismatch`); what was there already is not looked at again, and neither is what is not unpacked.
+//! (`mismatch`). What was there already is looked at only for whoever would refuse it, and what is not
+//! unpacked for nobody.
 
 mod error;
 mod mismatch;
@@ -35,7 +36,7 @@ use crate::store::{Belongs, Lease, Role, Store, StoreError};
 use crate::unpack::{LayerUnpacked, Unpack, Unpackable};
 
 pub use error::PullError;
-pub use mismatch::Refused;
+pub use mismatch::{Refused, Since};
 pub use outcome::{Layers, Planned, Pulled, Traffic};
 pub use plan::{Part, Plan, Platforms, PullRequest};
 pub use told::{Brought, Caller, tell};
@@ -70,21 +71,29 @@ impl Puller<'_> {
     /// # Errors
     /// [`PullError`]; no name was set.
     pub async fn land(&self, plan: &Plan, cancel: &CancellationToken) -> Result<Pulled, PullError> {
-        match self.standing(plan, cancel).await? {
+        match self.standing(plan, Since::Before, cancel).await? {
             Some(standing) => Ok(standing),
             None => self.bring(plan, cancel).await,
         }
     }
 
     /// What a pull would bring of an image that is whole, named and unpacked already: nothing, and
-    /// without a lease or any other write. `None` where there is something to do.
+    /// without a lease. Nothing is written either, unless it has to be judged. `None` where there is
+    /// something to do.
     ///
     /// # Errors
-    /// [`PullError`] where the store cannot tell, or nobody waits for it any more.
-    pub async fn standing(&self, plan: &Plan, cancel: &CancellationToken) -> Result<Option<Pulled>, PullError> {
+    /// [`PullError`] where the store cannot tell, nobody waits for it any more, or the stance of this
+    /// pull refuses the image; it stays as it is.
+    pub async fn standing(
+        &self,
+        plan: &Plan,
+        since: Since,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Pulled>, PullError> {
         let started = Instant::now();
         let looked = async {
-            let Some(standing) = self.nothing_to_do(plan).await? else { return Ok(None) };
+            let Some(mut standing) = self.nothing_to_do(plan).await? else { return Ok(None) };
+            standing.warnings.extend(self.judge_standing(plan, since).await?);
             Ok::<_, PullError>(Some(self.told_by_name(plan, standing).await?))
         };
         let standing = cancel.run_until_cancelled(looked).await.ok_or(PullError::Cancelled)??;

@@ -58,8 +58,8 @@ fn summary(report: &HostReport) -> Vec<[String; 2]> {
         Some(_) => format!("matches images with {matching} (it says so itself)"),
         None => format!("not asked; one built like this program matches images with {matching}"),
     };
-    let kernel =
-        format!("{}, Linux {}, memory pages of {}", kernel.platform, kernel.release, page_size(report.page_size));
+    let pages = report.page_size.map_or_else(|| "a size that is not known".into(), page_size);
+    let kernel = format!("{}, Linux {}, memory pages of {pages}", kernel.platform, kernel.release);
     let row = |name: &str, text: String| [name.to_owned(), text];
     vec![row("kernel", kernel), row("CPU", level), row("containerd", matches)]
 }

@@ -7,6 +7,7 @@ use toml::Value;
 
 use super::setting::Setting;
 use super::units;
+use crate::core::mismatch::Scope;
 use crate::core::reference::Reference;
 
 /// Bytes that the address of a Unix socket may have; the kernel's `sun_path` has 108, with the zero.
@@ -77,6 +78,12 @@ impl Accepts {
                     .into()
             }
         }
+    }
+
+    /// What is wrong with a value that is not taken, where there is more to say than what is.
+    pub(super) fn objection(self, value: &Value) -> Option<String> {
+        let texts = Vec::<String>::read(value).filter(|_| self == Self::Scopes)?;
+        texts.iter().find_map(|text| Scope::parse(text).err()).map(|error| error.to_string())
     }
 
     /// Whether a value of the right type may be taken.

@@ -73,10 +73,12 @@ impl Reader<'_> {
             return self.wrong(name.1, format!("there is no key {}", path(section, name.0)), hint);
         };
         self.seen.push((key, name.1));
-        let fits = plain(value.0).is_some_and(|value| key.set(&mut self.config, &value));
+        let plain = plain(value.0);
+        let fits = plain.as_ref().is_some_and(|value| key.set(&mut self.config, value));
         if !fits {
             let found = self.text.get(value.1.clone()).unwrap_or_default();
-            let message = format!("{} cannot be {}", key.path(), shortened(found));
+            let why = plain.and_then(|value| key.accepts.objection(&value)).map(|why| format!(": {why}"));
+            let message = format!("{} cannot be {}{}", key.path(), shortened(found), why.unwrap_or_default());
             let hint = format!("it has to be {}, as in {} = {}", key.accepts.words(), key.name, key.example);
             self.wrong(value.1, message, Some(hint));
         }

@@ -141,7 +141,7 @@ impl Setting for Action {
 
 impl Setting for Scope {
     fn read(value: &Value) -> Option<Self> {
-        Self::parse(value.as_str()?)
+        Self::parse(value.as_str()?).ok()
     }
 
     fn write(&self) -> Value {

@@ -116,9 +116,12 @@ fn doors() -> (&'static str, FileConfig) {
         verify_on_error: Some(OnError::Refuse),
         metrics_listen: Some(vec![([127, 0, 0, 1], 9465).into()]),
         mismatch_default: Some(Action::Refuse),
-        mismatch_refuse: Scope::parse("quay.io/prod").map(|scope| vec![scope]),
+        mismatch_refuse: Scope::parse("quay.io/prod").ok().map(|scope| vec![scope]),
         mismatch_warn: Some(vec![]),
-        mismatch_allow: ["docker.io/library/foo", "localhost:5000"].iter().map(|text| Scope::parse(text)).collect(),
+        mismatch_allow: ["docker.io/library/foo", "localhost:5000"]
+            .iter()
+            .map(|text| Scope::parse(text).ok())
+            .collect(),
         mismatch_pods: Some(true),
         ..FileConfig::default()
     };
@@ -166,11 +169,16 @@ fn an_image_is_in_one_list_only_and_scopes_are_spelt_in_full() {
     let text = "arch-mismatch = \"warn\"\n";
     assert!(mistakes(text)[0].hint.as_deref().unwrap_or_default().contains("[arch-mismatch]"), "{:?}", mistakes(text));
     let text = "[arch-mismatch]\ndefault = \"deny\"\nrefuse = [\"quay.io\", \"docker.io/a\"]\nwarn = \"busybox\"\n\
-                allow = [\"docker.io/a\"]\n";
+                allow = [\"Docker.io:443/a\"]\n";
     let found = mistakes(text);
     let expected = [
         (2, "arch-mismatch.default cannot be \"deny\"", "refuse, warn, allow"),
-        (4, "arch-mismatch.warn cannot be \"busybox\"", "docker.io/library/busybox"),
+        (
+            4,
+            "arch-mismatch.warn cannot be \"busybox\": \"busybox\" does not say at which registry; spelt in full, it is \
+             docker.io/library/busybox",
+            "docker.io/library/busybox",
+        ),
         (5, "docker.io/a is in arch-mismatch.refuse as well as in arch-mismatch.allow", "out of one"),
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");

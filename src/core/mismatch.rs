@@ -13,8 +13,9 @@
 
 use std::fmt;
 
+use super::error::{Classify, Kind};
 use super::platform::Platform;
-use super::reference::Reference;
+use super::reference::{Reference, ReferenceError};
 
 /// What is done with an image that is not for this node. A later one is stricter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,19 +109,57 @@ impl Stance {
     }
 }
 
-/// Images that a rule is about: those of a registry, or of one repository and all below it.
+/// Images that a rule is about: those of a registry, or of one repository and all below it. The
+/// registry is compared as [`Reference::canonical_name`] has it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scope(String);
 
+/// Why a text is no [`Scope`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// It is a name that people shorten.
+    #[error("{text:?} does not say at which registry; spelt in full, it is {full}")]
+    Short {
+        /// The text.
+        text: String,
+        /// The same in full.
+        full: String,
+    },
+    /// It stands for some images of a repository, and not for all.
+    #[error("{0:?} has a tag or a digest, and whole repositories are meant")]
+    Tagged(String),
+    /// No reference begins so.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+}
+
+impl Classify for ScopeError {
+    fn kind(&self) -> Kind {
+        Kind::InvalidConfiguration
+    }
+}
+
 impl Scope {
     /// Reads `HOST`, `HOST/PATH` and the like, spelt in full: `docker.io/library/busybox`, and not
-    /// `busybox`. `None` for a text that no reference begins with, and for tags and digests.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        // Two more parts, since a single one would be docker.io's own.
-        let below = format!("{text}/a/b");
-        let is_whole = below.parse::<Reference>().is_ok_and(|reference| reference.name() == below);
-        is_whole.then(|| Self(text.to_owned()))
+    /// `busybox`.
+    ///
+    /// # Errors
+    /// [`ScopeError`] for a text that no reference begins with, and for tags and digests.
+    pub fn parse(text: &str) -> Result<Self, ScopeError> {
+        let has_tag = text.rsplit_once('/').is_some_and(|(_, last)| last.contains(':'));
+        if text.contains('@') || has_tag && !text.contains("://") {
+            return Err(ScopeError::Tagged(text.into()));
+        }
+        // Two more parts, since a single one would be docker.io's own. A mistake is told of the text
+        // itself, where it is one there as well.
+        let below = || format!("{text}/a/b").parse::<Reference>();
+        let below = below().map_err(|error| text.parse::<Reference>().err().unwrap_or(error))?;
+        if below.repository().starts_with(&format!("{text}/")) {
+            let full = text.parse::<Reference>()?.name();
+            return Err(ScopeError::Short { text: text.into(), full });
+        }
+        let name = below.canonical_name();
+        Ok(Self(name.strip_suffix("/a/b").unwrap_or(&name).to_owned()))
     }
 
     fn covers(&self, name: &str) -> bool {
@@ -173,7 +212,7 @@ impl Policy {
     }
 
     fn word(&self, reference: &Reference) -> Option<Action> {
-        let name = reference.name();
+        let name = reference.canonical_name();
         let about = self.rules.iter().filter(|(scope, _)| scope.covers(&name));
         about.max_by_key(|(scope, _)| scope.0.len()).map(|(_, action)| *action).or(self.default)
     }

@@ -13,6 +13,9 @@ const MAX_NAME: usize = 255;
 /// Longest tag.
 const MAX_TAG: usize = 128;
 
+/// What people call Docker's registry.
+const DOCKER: &str = "docker.io";
+
 /// A normalised reference to an image.
 ///
 /// ```
@@ -121,6 +124,15 @@ impl Reference {
         format!("{}/{}", self.registry, self.repository)
     }
 
+    /// [`Reference::name`] as it is compared with others: people spell a host in capitals, or with the
+    /// port that HTTPS has anyway, and mean the same. Reading this leads back to it.
+    #[must_use]
+    pub fn canonical_name(&self) -> String {
+        let registry = canonical_registry(&self.registry);
+        let official = registry == DOCKER && !self.repository.contains('/');
+        format!("{registry}/{}{}", if official { "library/" } else { "" }, self.repository)
+    }
+
     /// The same repository, pinned to `digest`, without tag.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
@@ -203,7 +215,7 @@ impl FromStr for Reference {
             return Err(invalid("repository", repository));
         }
         let repository = match (registry, repository.contains('/')) {
-            ("docker.io", false) => format!("library/{repository}"),
+            (DOCKER, false) => format!("library/{repository}"),
             _ => repository.into(),
         };
         let length = registry.len() + 1 + repository.len();
@@ -236,11 +248,25 @@ impl fmt::Display for Reference {
 fn split_registry(name: &str) -> (&str, &str) {
     match name.split_once('/') {
         Some((first, rest)) if looks_like_registry(first) => {
-            let registry =
-                if matches!(first, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { first };
+            let registry = if is_docker(first) { DOCKER } else { first };
             (registry, rest)
         }
-        _ => ("docker.io", name),
+        _ => (DOCKER, name),
+    }
+}
+
+fn is_docker(registry: &str) -> bool {
+    matches!(registry, DOCKER | "index.docker.io" | "registry-1.docker.io")
+}
+
+/// In lower case, and without the port of HTTPS where it is a registry without.
+fn canonical_registry(registry: &str) -> String {
+    let lower = registry.to_ascii_lowercase();
+    let host = lower.strip_suffix(":443").unwrap_or(&lower);
+    match host {
+        docker if is_docker(docker) => DOCKER.into(),
+        host if looks_like_registry(host) => host.into(),
+        name => format!("{name}:443"),
     }
 }
 
@@ -319,6 +345,30 @@ mod tests {
             let reference: Reference = text.parse().expect(text);
             assert_eq!(reference.to_string(), expected);
             assert_eq!(expected.parse::<Reference>().as_ref(), Ok(&reference), "round trip of {text}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_compared_however_they_are_spelt() {
+        let cases = [
+            ("busybox", "docker.io/library/busybox"),
+            ("Docker.IO/busybox:1", "docker.io/library/busybox"),
+            ("docker.io:443/someone/app", "docker.io/someone/app"),
+            ("INDEX.docker.io/library/busybox", "docker.io/library/busybox"),
+            ("Quay.IO:443/org/app", "quay.io/org/app"),
+            ("quay.io:80/org/app", "quay.io:80/org/app"),
+            ("quay.io:8443/app", "quay.io:8443/app"),
+            ("LOCALHOST/app", "localhost/app"),
+            ("localhost:443/app", "localhost/app"),
+            ("Registry/app", "registry:443/app"),
+            ("registry:443/app", "registry:443/app"),
+            ("registry:5000/app", "registry:5000/app"),
+            ("[FE80::1]:443/app", "[fe80::1]/app"),
+        ];
+        for (text, expected) in cases {
+            let canonical = text.parse::<Reference>().expect(text).canonical_name();
+            assert_eq!(canonical, expected, "{text}");
+            assert_eq!(canonical.parse::<Reference>().expect(text).canonical_name(), canonical, "{text}");
         }
     }
 

@@ -16,12 +16,34 @@ pub use crate::host::Node;
 pub struct Obstacle {
     /// What kind of thing.
     pub kind: ObstacleKind,
-    /// It will not run. Otherwise it may not, or nobody can tell.
-    pub certain: bool,
+    /// What it comes to.
+    pub weight: Weight,
     /// What is wrong, as a part of a sentence.
     pub reason: String,
     /// What shows it.
     pub evidence: Vec<Evidence>,
+}
+
+/// What an obstacle comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// The program will not run.
+    Certain,
+    /// It may not run: what speaks of the need may have come in by accident.
+    Hinted,
+    /// Nobody can tell: what is known of the node does not say whether it has what is needed.
+    Unknown,
+}
+
+impl Weight {
+    /// Of something that a program needs and a node does not have, as far as that is known.
+    fn of(is_known: bool, certainty: Certainty) -> Self {
+        match (is_known, certainty > Certainty::Hinted) {
+            (false, _) => Self::Unknown,
+            (true, true) => Self::Certain,
+            (true, false) => Self::Hinted,
+        }
+    }
 }
 
 /// Kinds of obstacles.
@@ -29,8 +51,6 @@ pub struct Obstacle {
 pub enum ObstacleKind {
     /// The CPU is below the level that the program needs.
     Level,
-    /// The level of the CPU is not known, and the program needs one.
-    LevelUnknown,
     /// The CPU lacks a feature.
     Feature,
     /// The CPU has no such floating-point unit.
@@ -56,8 +76,8 @@ pub fn on(contents: &Contents, host: &HostReport) -> Execution {
     };
     let execution = host.execution_of(&lowest(platform));
     let obstacles = obstacles(contents, host);
-    match obstacles.iter().find(|obstacle| obstacle.certain).or(obstacles.first()) {
-        Some(Obstacle { certain: true, reason, .. }) => Execution::No { reason: reason.clone() },
+    match obstacles.iter().find(|obstacle| obstacle.weight == Weight::Certain).or(obstacles.first()) {
+        Some(Obstacle { weight: Weight::Certain, reason, .. }) => Execution::No { reason: reason.clone() },
         Some(Obstacle { reason, .. }) => Execution::Unknown { reason: reason.clone() },
         None => execution,
     }
@@ -82,7 +102,7 @@ pub fn obstacles(contents: &Contents, host: &HostReport) -> Vec<Obstacle> {
     if found.is_empty() {
         found.extend(cpu.features(file, &needs));
     }
-    found.extend(page_size(file, binary, host.page_size));
+    found.extend(page_size(file, binary, host.page_sizes()));
     found
 }
 
@@ -109,12 +129,11 @@ impl Cpu<'_> {
         for (need, level) in levels {
             match self.host.execution_of(&Platform::linux(self.architecture, level)) {
                 Execution::No { .. } => above.push((need, level)),
-                Execution::Unknown { .. } if need.certainty > Certainty::Hinted => unknown.push((need, level)),
+                Execution::Unknown { .. } => unknown.push((need, level)),
                 _ => {}
             }
         }
-        let (kind, wanting) =
-            if above.is_empty() { (ObstacleKind::LevelUnknown, unknown) } else { (ObstacleKind::Level, above) };
+        let (is_known, wanting) = if above.is_empty() { (false, unknown) } else { (true, above) };
         let (first, level) = wanting.iter().max_by_key(|(need, _)| need.certainty)?;
         let reason = format!(
             "{} needs {}/{level} ({}), and this CPU is {}",
@@ -124,33 +143,35 @@ impl Cpu<'_> {
             self.name()
         );
         Some(Obstacle {
-            kind,
-            certain: kind == ObstacleKind::Level && first.certainty > Certainty::Hinted,
+            kind: ObstacleKind::Level,
+            weight: Weight::of(is_known, first.certainty),
             reason,
             evidence: wanting.iter().map(|(need, _)| need.evidence.clone()).collect(),
         })
     }
 
-    /// Features are only compared where the kernel lists any for this architecture.
+    /// Nothing lists the features that a 32-bit program finds on a 64-bit CPU.
     fn features(&self, file: &File, needs: &Needs) -> Option<Obstacle> {
         let isa = &self.host.isa;
-        if isa.architecture != self.architecture || isa.features.is_empty() {
+        if isa.architecture != self.architecture {
             return None;
         }
-        let lacking = |need: &Need| match &need.demand {
+        let wanting = |need: &Need| match &need.demand {
             Demand::Features(wanted) => {
-                wanted.iter().find(|wanted| !isa.features.iter().any(|feature| feature == *wanted)).copied()
+                let that = |answer| wanted.iter().find(|feature| isa.has(feature) == answer).copied();
+                that(Some(false)).map(|feature| (true, feature)).or_else(|| that(None).map(|feature| (false, feature)))
             }
             Demand::Level(_) => None,
         };
-        let missing = needs.because.iter().filter_map(|need| Some((need, lacking(need)?)));
+        let missing = needs.because.iter().filter_map(|need| Some((need, wanting(need)?)));
         // The last of equals is taken, and the first to be found is the program's own word.
-        let (need, feature) = missing.rev().max_by_key(|(need, _)| need.certainty)?;
+        let (need, (is_known, feature)) = missing.rev().max_by_key(|(need, (known, _))| (*known, need.certainty))?;
+        let but = if is_known { "this CPU does not have" } else { "this CPU may not have: that is not known" };
         let float = self.architecture == "arm" && feature.starts_with("vfp");
         Some(Obstacle {
             kind: if float { ObstacleKind::Float } else { ObstacleKind::Feature },
-            certain: need.certainty > Certainty::Hinted,
-            reason: format!("{} needs {feature} ({}), which this CPU does not have", name(file), need.evidence.what),
+            weight: Weight::of(is_known, need.certainty),
+            reason: format!("{} needs {feature} ({}), which {but}", name(file), need.evidence.what),
             evidence: vec![need.evidence.clone()],
         })
     }
@@ -169,14 +190,21 @@ fn old_abi(file: &File, binary: &Binary, cpu: &Cpu<'_>) -> Option<Obstacle> {
     let old = binary.arm_abi().is_some_and(|abi| abi.eabi == 0) && cpu.compat;
     old.then(|| Obstacle {
         kind: ObstacleKind::OldAbi,
-        certain: true,
+        weight: Weight::Certain,
         reason: format!("{} is of ARM's old ABI, which a 64-bit kernel does not take", name(file)),
         evidence: vec![flags(file, binary)],
     })
 }
 
-fn page_size(file: &File, binary: &Binary, page: u64) -> Option<Obstacle> {
-    let misfit = binary.misfit(page)?;
+/// `sizes` are those that the node's pages may have, the smallest first. What does not fit a small page
+/// fits no larger one.
+fn page_size(file: &File, binary: &Binary, sizes: &[u64]) -> Option<Obstacle> {
+    let misfits = |(at, page): (usize, &u64)| Some((at, *page, binary.misfit(*page)?));
+    let (at, page, misfit) = sizes.iter().enumerate().find_map(misfits)?;
+    let (weight, but) = match at {
+        0 => (Weight::Certain, ""),
+        _ => (Weight::Unknown, ", and how large those of this node are is not known"),
+    };
     let (what, load) = match misfit {
         Misfit::Shifted(load) => ("does not lie in its page as in the file", load),
         Misfit::Shared(_, load) => ("begins in the page in which the one before it ends", load),
@@ -187,8 +215,8 @@ fn page_size(file: &File, binary: &Binary, page: u64) -> Option<Obstacle> {
     );
     Some(Obstacle {
         kind: ObstacleKind::PageSize,
-        certain: true,
-        reason: format!("{} cannot be mapped with pages of {} KiB", name(file), page / 1024),
+        weight,
+        reason: format!("{} cannot be mapped with pages of {} KiB{but}", name(file), page / 1024),
         evidence: vec![of_file(file, shown)],
     })
 }

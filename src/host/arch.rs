@@ -67,6 +67,16 @@ pub(super) fn compat_of(kernel: &str) -> Option<&'static str> {
     }
 }
 
+/// Sizes of memory pages that Linux can be built with for an architecture, in bytes, the smallest
+/// first: the choices of its Kconfig. Of those that are not listed, the usual ones.
+pub(super) const fn page_sizes(architecture: &str) -> &'static [u64] {
+    match architecture.as_bytes() {
+        b"amd64" | b"386" | b"arm" | b"armbe" | b"riscv64" | b"s390x" => &[4096],
+        b"ppc64le" | b"ppc64" => &[4096, 65536],
+        _ => &[4096, 16384, 65536],
+    }
+}
+
 /// Architectures whose CPUs are one family: a kernel of one can be the host of a process of another.
 pub(super) fn family(architecture: &str) -> &str {
     match architecture {

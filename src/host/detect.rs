@@ -88,7 +88,7 @@ fn quick(source: &dyn Source, signals: &Signals) -> HostReport {
         process: Process { platform, emulated: kernel.emulated, linux32: signals.linux32 },
         isa,
         containerd: None,
-        page_size: signals.auxv.page_size,
+        page_size: Some(signals.auxv.page_size).filter(|size| *size > 0),
         runs: runs::known(&signals.process, &kernel),
         binfmt: Binfmt::NotRead,
         emulators: Vec::new(),

@@ -16,7 +16,7 @@ use std::path::Path;
 
 pub use error::KnownError;
 
-use super::HostReport;
+use super::{HostReport, level};
 use crate::core::platform::{self, Platform};
 use crate::core::text;
 
@@ -138,5 +138,14 @@ fn as_platform(text: &str) -> Result<Option<Platform>, KnownError> {
         let right = problem.right.map(|variant| Platform { variant, ..platform.clone() }.to_string());
         return Err(KnownError::Platform { text: text.into(), why: problem.why, right });
     }
-    Ok(Some(platform))
+    Ok(Some(with_least(platform, &specifier)))
+}
+
+/// Names the lowest level again where it was named: images go without, and of a node it says something.
+fn with_least(platform: Platform, specifier: &str) -> Platform {
+    let named = specifier.rsplit('/').next().unwrap_or_default();
+    match level::least(&platform.architecture) {
+        Some(least) if named.eq_ignore_ascii_case(least) => Platform { variant: least.into(), ..platform },
+        _ => platform,
+    }
 }

@@ -11,13 +11,32 @@ pub enum Fit {
     Unknown,
 }
 
-/// Whether a CPU of `level` runs code for `variant`; an empty variant is the lowest one.
+/// Whether a CPU of `level` runs code for `variant`; an empty variant is the lowest one, and every CPU
+/// runs that.
 #[must_use]
 pub fn fit(architecture: &str, level: Option<&str>, variant: &str) -> Fit {
     if variant.is_empty() {
         return Fit::Within;
     }
-    let Some(level) = level else { return Fit::Unknown };
+    let Some(level) = level else {
+        let least = least(architecture).is_some_and(|least| compare(architecture, least, variant) == Fit::Within);
+        return if least { Fit::Within } else { Fit::Unknown };
+    };
+    compare(architecture, level, variant)
+}
+
+/// What every CPU of an architecture has that Linux distributions run on.
+pub(super) fn least(architecture: &str) -> Option<&'static str> {
+    Some(match architecture {
+        "amd64" => "v1",
+        "arm64" => "v8.0",
+        "ppc64le" => "power8",
+        "riscv64" => "rva20u64",
+        _ => return None,
+    })
+}
+
+fn compare(architecture: &str, level: &str, variant: &str) -> Fit {
     if architecture == "arm64" {
         return fit_arm64(level, variant);
     }

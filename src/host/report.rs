@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::binfmt::Emulator;
 use super::execution::Execution;
 use super::finding::{Evidence, Finding, FindingKind};
+use super::{arch, isa};
 use crate::core::platform::Platform;
 
 /// What one node can run. Its JSON is stable: another node's report can be read back.
@@ -20,8 +21,9 @@ pub struct HostReport {
     /// What containerd says it matches with; `None` where it was not asked.
     #[serde(default)]
     pub containerd: Option<Platform>,
-    /// Size of a memory page in bytes.
-    pub page_size: u64,
+    /// Size of a memory page in bytes; `None` where nobody looked, and the kernel may have one of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_size: Option<u64>,
     /// Architectures that were looked at, the kernel's own first.
     pub runs: Vec<Runs>,
     /// Whether emulators can be seen.
@@ -67,8 +69,21 @@ pub struct Isa {
     /// `v3` of amd64, `v8.2` of arm64, `v7` of arm, `power9`, `z14`, `rva22u64`; at least this one.
     #[serde(default)]
     pub level: Option<String>,
-    /// Names of features, spelt as `/proc/cpuinfo` spells them.
+    /// Names of features, spelt as `/proc/cpuinfo` spells them; empty where they are not known.
     pub features: Vec<String>,
+}
+
+impl Isa {
+    /// Whether the CPU has a feature; `None` where that is not known. Where no features are listed,
+    /// those count that its level is made of.
+    #[must_use]
+    pub fn has(&self, feature: &str) -> Option<bool> {
+        if !self.features.is_empty() {
+            return Some(self.features.iter().any(|has| has == feature));
+        }
+        let implied = isa::implied(&self.architecture, self.level.as_deref()?);
+        implied.iter().any(|has| has == feature).then_some(true)
+    }
 }
 
 /// Whether and how programs of one architecture run.
@@ -145,6 +160,22 @@ impl HostReport {
         }
         self.containerd = Some(platform);
         self
+    }
+
+    /// The sizes in bytes that its memory pages may have, the smallest first: a single one where it
+    /// is known.
+    #[must_use]
+    pub fn page_sizes(&self) -> &[u64] {
+        match &self.page_size {
+            Some(known) => std::slice::from_ref(known),
+            None => arch::page_sizes(&self.kernel.platform.architecture),
+        }
+    }
+
+    /// It was put together from a name, and nobody looked at the machine: every kernel has a release.
+    #[must_use]
+    pub fn is_assumed(&self) -> bool {
+        self.kernel.release.is_empty()
     }
 
     /// Whether a finding of this kind was made.

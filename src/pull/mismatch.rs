@@ -5,6 +5,10 @@
 //! The look at an unpacked image costs some system calls and at the most a few hundred
 //! kilobytes of reading, all of which was just written. An image that cannot be looked at, because its
 //! snapshots are nothing that we know how to read, is taken at its word.
+//!
+//! Of an image that stands already, containerd has to be asked where its files are, and answers by
+//! two writes to its database. That is for who would refuse it ([`Since`]): everybody else's pull of
+//! what is here stays as cheap as it is.
 
 use std::time::Instant;
 
@@ -31,6 +35,26 @@ pub struct Refused {
     pub mismatch: Mismatch,
     /// What can be done about it.
     pub advice: Option<String>,
+}
+
+/// Since when an image stands, as a pull finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// It was there before. It is looked at where the stance refuses what its program shows.
+    Before,
+    /// Another pull brought it while this one waited for it. It is looked at as if this one had
+    /// brought it: what the other was told, and what was done about it, was by another's stance.
+    Meanwhile,
+}
+
+impl Since {
+    /// Whether an image is looked at, for whoever does this about what its program shows.
+    fn is_looked_at(self, action: Action) -> bool {
+        match self {
+            Self::Before => action == Action::Refuse,
+            Self::Meanwhile => action > Action::Allow,
+        }
+    }
 }
 
 impl Puller<'_> {
@@ -74,6 +98,22 @@ impl Puller<'_> {
         let Mismatch { id, action, image, platform, node, message } = mismatch;
         tracing::debug!(%image, id, %action, %platform, node, message, "the image is not for this node");
         self.observer.notify(Event::Mismatch(mismatch));
+    }
+
+    /// Holds the programs of an image that stands against this node, where somebody wants to know.
+    ///
+    /// # Errors
+    /// [`PullError::Mismatch`] where one is refused, and those of the store.
+    pub(super) async fn judge_standing(&self, plan: &Plan, since: Since) -> Result<Vec<String>, PullError> {
+        let wanted = plan.judged.is_some_and(|stance| since.is_looked_at(stance.on(Shown::Program)));
+        let Some(unpacker) = self.unpacker.filter(|_| wanted) else { return Ok(Vec::new()) };
+        let mut warnings = Vec::new();
+        for part in plan.runnable() {
+            let config = self.config_of(part).await?;
+            let stack = unpacker.stack(&part.manifest, &config).await?;
+            warnings.extend(self.judge(plan, part, (&config, stack)).await?);
+        }
+        Ok(warnings)
     }
 
     /// Holds the program that an unpacked image starts against this node: what the user should know.
@@ -128,12 +168,14 @@ impl Puller<'_> {
         Ok(warnings)
     }
 
-    /// What is known of this node, as far as it takes to judge: test programs are only started for a
-    /// program that is not the kernel's own.
+    /// What is known of this node, as far as it takes to judge: test programs are only started, and
+    /// waited for, where a program is not the kernel's own.
     fn report_for(&self, contents: &Contents) -> &HostReport {
         let quick = self.host.report();
         match runs::on(contents, quick) {
-            Execution::Unknown { .. } if quick.binfmt == Binfmt::NotRead => self.host.complete(),
+            Execution::Unknown { .. } if quick.binfmt == Binfmt::NotRead => {
+                tokio::task::block_in_place(|| self.host.complete())
+            }
             _ => quick,
         }
     }

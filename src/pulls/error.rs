@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::error::{Attempt, Blame, Classify, Kind};
+use crate::core::mismatch::Mismatch;
 use crate::core::platform::PlatformError;
 use crate::diagnose::DiagnosisError;
 use crate::pull::PullError;
@@ -58,6 +59,17 @@ impl PullsError {
         match self {
             Self::Pull(error) if !matches!(**error, PullError::Cancelled) => Some(Self::Pull(Arc::clone(error))),
             Self::NoProgress { after } => Some(Self::NoProgress { after: *after }),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with an image that was refused for the program that it starts.
+    pub(super) fn mismatch(&self) -> Option<&Mismatch> {
+        match self {
+            Self::Pull(error) => match &**error {
+                PullError::Mismatch(refused) => Some(&refused.mismatch),
+                _ => None,
+            },
             _ => None,
         }
     }

@@ -5,8 +5,13 @@
 //! other, and who comes after that starts afresh. Where it was cancelled, the next in line goes
 //! on where it stopped. A failure that another caller need not have in common, since he asks for
 //! himself with other rights, is not his: he tries.
+//!
+//! What is done about an image that does not run here is each caller's own affair. Who lands it is
+//! judged by his stance, and so is everybody who waited, on finding it there: what is told of a
+//! mismatch goes to him alone.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::OwnedMutexGuard;
@@ -17,6 +22,7 @@ use crate::core::digest::Digest;
 use crate::core::error::{Classify as _, Kind};
 use crate::core::mismatch::Stance;
 use crate::fetch::progress::{Event, Observer};
+use crate::pull::Since;
 
 /// What is the same landing: the same manifests in the same place, from the same registry. One
 /// that is slow, or means ill, keeps nobody waiting who comes by another.
@@ -48,6 +54,8 @@ pub(super) struct Landings(Arc<Mutex<HashMap<Key, Arc<Landing>>>>);
 struct Landing {
     turn: Arc<tokio::sync::Mutex<()>>,
     audience: Arc<Audience>,
+    /// Somebody found that not all of it was here.
+    begun: AtomicBool,
     failure: OnceLock<Failure>,
 }
 
@@ -71,6 +79,13 @@ pub(super) struct Part {
     observer: Arc<dyn Observer>,
     landing: Arc<Landing>,
     turn: Option<OwnedMutexGuard<()>>,
+}
+
+/// Whoever lands an image tells all who want it how it goes on, and himself what he finds wrong.
+#[derive(Debug)]
+struct Stage {
+    audience: Arc<Audience>,
+    own: Arc<dyn Observer>,
 }
 
 impl Landings {
@@ -127,6 +142,9 @@ impl Part {
                 None => self.turn = Some(turn),
                 Some(failure) => {
                     if let Some(error) = failure.of(&self.way) {
+                        if let Some(mismatch) = error.mismatch() {
+                            self.observer.notify(Event::Mismatch(mismatch));
+                        }
                         return Err(error);
                     }
                     self.landing = self.landings.landing(&self.key, &self.observer);
@@ -136,9 +154,19 @@ impl Part {
         Ok(())
     }
 
+    /// Since when the image stands, where all of it is here once it is our turn.
+    pub(super) fn since(&self) -> Since {
+        if self.landing.begun.load(Ordering::Relaxed) { Since::Meanwhile } else { Since::Before }
+    }
+
+    /// Not all of it is here: whoever comes next finds what we brought.
+    pub(super) fn begins(&self) {
+        self.landing.begun.store(true, Ordering::Relaxed);
+    }
+
     /// Tells everybody who wants the image.
     pub(super) fn audience(&self) -> Arc<dyn Observer> {
-        Arc::<Audience>::clone(&self.landing.audience)
+        Arc::new(Stage { audience: Arc::clone(&self.landing.audience), own: Arc::clone(&self.observer) })
     }
 
     /// Ends the landing for everybody who waits, unless it was only cancelled. Gives the error back.
@@ -177,6 +205,15 @@ impl Failure {
 impl Audience {
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<dyn Observer>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Stage {
+    fn notify(&self, event: Event<'_>) {
+        match event {
+            Event::Mismatch(_) => self.own.notify(event),
+            _ => self.audience.notify(event),
+        }
     }
 }
 

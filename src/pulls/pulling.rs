@@ -132,9 +132,10 @@ impl Pulling<'_> {
         let (audience, cancel) = (part.audience(), self.entry.token());
         let fetcher = puller.fetcher.with_observer(Arc::clone(&audience));
         let puller = Puller { fetcher: &fetcher, observer: audience.as_ref(), ..*puller };
-        if let Some(standing) = puller.standing(plan, &cancel).await? {
+        if let Some(standing) = puller.standing(plan, part.since(), &cancel).await? {
             return Ok(standing);
         }
+        part.begins();
         let _turn = unless(&cancel, self.pulls.0.landing.at(self.order.reference.registry())).await?;
         self.entry.landing();
         let bringing = Box::pin(puller.bring(plan, &cancel));

@@ -19,7 +19,7 @@ use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::fetch::FetchError;
 use crate::fetch::progress::{Event, Observer, Silent};
-use crate::pull::{Planned, PullError, Refused};
+use crate::pull::{Planned, PullError, Refused, Since};
 use crate::registry::RegistryError;
 use crate::resolve::ResolveError;
 use crate::unpack::UnpackError;
@@ -149,6 +149,47 @@ fn who_waited_for_one_that_was_cancelled_takes_over() {
         assert_taken(&mut waits);
     }
     assert!(landings.is_empty());
+}
+
+#[test]
+fn what_is_wrong_with_an_image_is_told_to_whom_it_concerns() {
+    let landings = Landings::default();
+    let observers: [Arc<Counting>; 3] = Default::default();
+    let [first, second, third] =
+        observers.each_ref().map(|observer| Arc::<Counting>::clone(observer) as Arc<dyn Observer>);
+    let heard = || observers.each_ref().map(|observer| observer.heard());
+    let lax = Way { stance: Action::Warn.into(), ..way(None) };
+    let mut lands = landings.join(key("a"), way(None), &first);
+    let mut same = landings.join(key("a"), way(None), &second);
+    let mut other = landings.join(key("a"), lax, &third);
+    assert_taken(&mut lands);
+    let error = refused();
+    lands.audience().notify(Event::Mismatch(error.mismatch().expect("a mismatch")));
+    assert_eq!(heard(), [1, 0, 0], "it is by his stance, and not theirs");
+    lands.failed(error);
+    drop(lands);
+    assert!(taken(&mut same).is_some_and(|told| told.is_err()));
+    assert_eq!(heard(), [1, 1, 0], "who fails for it is told why");
+    assert_taken(&mut other);
+    assert_eq!(heard(), [1, 1, 0]);
+}
+
+#[test]
+fn who_waited_for_one_that_had_to_bring_it_knows_so() {
+    let landings = Landings::default();
+    let join = || landings.join(key("a"), way(None), &silent());
+    let [mut first, mut second, mut third] = [join(), join(), join()];
+    assert_taken(&mut first);
+    assert_eq!(first.since(), Since::Before);
+    drop(first);
+    assert_taken(&mut second);
+    assert_eq!(second.since(), Since::Before, "all of it was here");
+    second.begins();
+    drop(second);
+    assert_taken(&mut third);
+    assert_eq!(third.since(), Since::Meanwhile);
+    drop(third);
+    assert_eq!(join().since(), Since::Before);
 }
 
 /// Of an image whose program does not run here.

@@ -25,7 +25,8 @@
 //! | `lighterman.dev/allow-mismatch` | `true`, `false` | `true` is `allow` in the one above, which wins |
 //! | `lighterman.dev/isa-level` | `true`, `false` | choose what is built for exactly this CPU, such as amd64/v3 |
 //!
-//! Whether a pod may be laxer than the node, the node says ([`crate::core::mismatch`]).
+//! Whether a pod may be laxer than the node, the node says ([`crate::core::mismatch`]). One that refuses an
+//! image is refused it also where it is here already, which changes nothing for others.
 //!
 //! Specification: Kubernetes cri-api, runtime/v1; what kubelet makes of answers is its own code's.
 

@@ -25,7 +25,7 @@ use super::options::{Durability, Extractor, Options, Start};
 use super::plan::{Step, plan};
 use super::tree::Whiteouts;
 use super::workspace::Workspace;
-use super::{LayerUnpacked, Outcome, Unpack, UnpackError, Unpackable, Unpacked};
+use super::{LayerUnpacked, Outcome, Stack, Unpack, UnpackError, Unpackable, Unpacked};
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
 use crate::core::manifest::{ImageConfig, Manifest};
@@ -77,6 +77,12 @@ impl Unpack for Unpacker {
         Ok(tied && there)
     }
 
+    async fn stack(&self, manifest: &Manifest, config: &ImageConfig) -> Result<Option<Stack>, UnpackError> {
+        let steps = plan(manifest, config)?;
+        let Some(top) = steps.last() else { return Ok(None) };
+        Ok(snapshots::stack(&self.store, &top.chain_id).await)
+    }
+
     async fn unpack(
         &self,
         lease: &Lease,
@@ -112,7 +118,7 @@ impl Unpack for Unpacker {
         let config = &image.manifest.config.digest;
         if self.store.set_labels(config, labels::snapshot(self.store.snapshotter(), top)).await? {
             let stack = match stack {
-                None => snapshots.stack(top).await,
+                None => snapshots::stack(&self.store, top).await,
                 known => known,
             };
             return Ok(Some(Unpacked { chain_id: top.clone(), stack }));

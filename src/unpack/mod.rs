@@ -103,6 +103,9 @@ pub trait Unpack: fmt::Debug + Send + Sync {
     /// Whether an image is unpacked already, and will stay so for as long as its config does.
     async fn is_unpacked(&self, manifest: &Manifest, config: &ImageConfig) -> Result<bool, UnpackError>;
 
+    /// Where the files of an image are that is unpacked already; `None` where that cannot be told.
+    async fn stack(&self, manifest: &Manifest, config: &ImageConfig) -> Result<Option<Stack>, UnpackError>;
+
     /// Unpacks an image under `lease`, following its layers as they arrive. Comes back once all of
     /// them are in the store and unpacked; with nothing for an image without layers. Whoever lets them arrive ends this by dropping it: a layer that never
     /// comes is waited for.

@@ -3,6 +3,7 @@
 
 mod host;
 mod merged;
+mod standing;
 
 use std::path::Path;
 
@@ -105,9 +106,6 @@ fn what_only_the_program_shows_is_warned_of_and_the_image_is_there() {
     assert_eq!((&event["id"], &event["action"]), (&ID.into(), &"warn".into()), "{event}");
     assert_eq!((&event["image"], &event["platform"]), (&reference.as_str().into(), &host().platform.into()), "{event}");
     assert!(event["node"].as_str().is_some_and(|node| !node.is_empty()), "{event}");
-    // It stands, and is not looked at again.
-    let again = bed.pull(REFUSE, &reference, &["--json"]).succeeds();
-    assert_eq!((mismatches(&again).len(), &again.pulled()["bytesFetched"]), (0, &0.into()), "{again:?}");
 }
 
 #[test]

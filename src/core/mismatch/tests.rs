@@ -7,7 +7,7 @@ use super::*;
 const SHOWN: [Shown; 3] = [Shown::Claims, Shown::Request, Shown::Program];
 
 fn scope(text: &str) -> Scope {
-    Scope::parse(text).unwrap_or_else(|| panic!("{text} is no scope"))
+    Scope::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn reference(text: &str) -> Reference {
@@ -35,22 +35,58 @@ fn scopes_are_spelt_in_full() {
     for text in ["docker.io", "docker.io/library", "docker.io/library/busybox", "localhost", "r.example:5000/a/b/c"] {
         assert_eq!(scope(text).to_string(), text);
     }
+    let digest = format!("quay.io/app@{}", super::super::digest::Digest::of(b"x"));
     let others = [
-        "",
-        "/",
-        "busybox",
-        "library/busybox",
-        "docker.io/",
-        "docker.io//library",
-        "docker.io/library/",
-        "https://docker.io",
-        "docker.io/library/busybox:1",
-        "docker.io/library/Busybox",
-        "*.example.org",
-        "index.docker.io",
+        ("", "is empty"),
+        ("/", "\"/\" is not a valid repository"),
+        ("busybox", "at which registry; spelt in full, it is docker.io/library/busybox"),
+        ("library/busybox", "it is docker.io/library/busybox"),
+        ("docker.io/", "\"\" is not a valid repository in \"docker.io/\""),
+        ("docker.io//library", "\"/library\" is not a valid repository"),
+        ("docker.io/library/", "\"library/\" is not a valid repository"),
+        ("https://docker.io", "\"https://docker.io\" has a scheme"),
+        ("https://quay.io:8443", "has a scheme"),
+        ("docker.io/library/busybox:1", "has a tag"),
+        (&digest, "has a tag or a digest"),
+        ("docker.io/library/Busybox", "upper-case letters"),
+        ("*.example.org", "\"*.example.org\" is not a valid"),
+        ("quay.io:0", "is not a valid registry"),
+        ("quay.io:65536/prod", "\"quay.io:65536\" is not a valid registry in \"quay.io:65536/prod\""),
+        ("a b.example", "is not a valid"),
     ];
-    for text in others {
-        assert_eq!(Scope::parse(text), None, "{text:?}");
+    for (text, why) in others {
+        let error = Scope::parse(text).expect_err(text).to_string();
+        assert!(error.contains(why), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn registries_are_hosts_however_they_are_spelt() {
+    let rows: [(&str, &str, &[&str], &[&str]); 6] = [
+        (
+            "Quay.IO/prod",
+            "quay.io/prod",
+            &["quay.io/prod/app", "QUAY.io/prod/app:1", "quay.io:443/prod/app"],
+            &["quay.io:8443/prod/app", "quay.io/production/app", "quay.io.example/prod/app"],
+        ),
+        ("quay.io:443", "quay.io", &["quay.io/a", "Quay.io:443/a"], &["quay.io:80/a", "quay.io:4430/a"]),
+        ("REGISTRY.example:5000", "registry.example:5000", &["registry.example:5000/a"], &["registry.example/a"]),
+        (
+            "index.docker.io/library",
+            "docker.io/library",
+            &["busybox", "Docker.IO/busybox", "registry-1.docker.io/library/busybox"],
+            &["someone/busybox", "quay.io/library/busybox"],
+        ),
+        ("Registry", "registry:443", &["Registry/app", "registry:443/app"], &["docker.io/registry/app"]),
+        ("[FE80::1]:443/a", "[fe80::1]/a", &["[fe80::1]/a", "[Fe80::1]:443/a/b"], &["[fe80::1]:5000/a"]),
+    ];
+    for (text, told, covered, others) in rows {
+        assert_eq!(scope(text).to_string(), told);
+        assert_eq!(scope(told), scope(text), "reading it again");
+        let policy = Policy { rules: vec![(scope(text), Action::Refuse)], ..Policy::default() };
+        let is_covered = |image: &&str| policy.stance(&reference(image), Asked::Nobody) == Action::Refuse.into();
+        assert_eq!(covered.iter().find(|image| !is_covered(image)), None, "{text}");
+        assert_eq!(others.iter().find(|image| is_covered(image)), None, "{text}");
     }
 }
 

@@ -120,6 +120,19 @@ fn what_a_name_does_not_tell_is_unknown() {
 }
 
 #[test]
+fn a_level_that_nobody_named_is_in_no_cell() {
+    let hosts = ["linux/amd64", "linux/amd64/v1", "x86-64-v3"];
+    let fleet = fleet(&Sample::index().all(&["amd64", "amd64/v3"]).holding("amd64"), &hosts);
+    let outcomes = |row: usize| fleet.images[row].cells.iter().map(|cell| cell.outcome).collect::<Vec<_>>();
+    assert_eq!(outcomes(0), [Runs, Runs, Runs]);
+    assert_eq!(fleet.images[1].platform.as_deref(), Some("linux/amd64/v3"));
+    // The last one holds a program that says nothing of its own; its label is a hint.
+    assert_eq!(outcomes(1), [Unknown, Unknown, Runs]);
+    let unread = self::fleet(&Sample::index().all(&["amd64", "amd64/v3"]), &hosts);
+    assert_eq!(unread.images[1].cells.iter().map(|cell| cell.outcome).collect::<Vec<_>>(), [Unknown, Fails, Runs]);
+}
+
+#[test]
 fn every_selection_scenario_is_in_the_grid() {
     let tables: Value =
         serde_json::from_str(include_str!("../../../tests/data/platform-tables.json")).expect("the table is JSON");

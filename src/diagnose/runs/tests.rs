@@ -65,8 +65,74 @@ fn an_unknown_level_is_told_and_not_guessed() {
     let level = |program: &Sample| on(&image("amd64", program), &host);
     let Execution::Unknown { reason } = level(&go("amd64", "GOAMD64", "v2")) else { panic!("an unknown level") };
     assert!(reason.ends_with("this CPU is of a level that is not known"), "{reason}");
-    assert_eq!(kind(&level(&Sample::of("amd64").x86_note(0b111))), "native");
+    // As on a CPU that is known to be below, a hint keeps it from being promised.
+    assert_eq!(kind(&level(&Sample::of("amd64").x86_note(0b111))), "unknown");
+    assert_eq!(kind(&level(&go("amd64", "GOAMD64", "v1"))), "native");
     assert_eq!(kind(&level(&Sample::of("amd64"))), "native");
+}
+
+/// A node of which only the platform is named.
+fn named(platform: &str) -> HostReport {
+    Node::named(platform).expect(platform).report
+}
+
+#[test]
+fn what_a_platform_does_not_name_is_neither_promised_nor_denied() {
+    let based = |architecture: &str, id: &str, version: &str| {
+        let loader = match architecture {
+            "amd64" => "/lib64/ld-linux-x86-64.so.2",
+            "riscv64" => "/lib/ld-linux-riscv64-lp64d.so.1",
+            _ => "/lib64/ld64.so.2",
+        };
+        based_on(image(architecture, &Sample::of(architecture).interpreter(loader)), id, version)
+    };
+    let built = |architecture: &str, name: &str, value: &str| image(architecture, &go(architecture, name, value));
+    let level = |contents: Contents, node: &'static str| (contents, node, ObstacleKind::Level);
+    let rows = [
+        level(built("amd64", "GOAMD64", "v3"), "linux/amd64"),
+        level(image("amd64", &Sample::of("amd64").x86_note(0b11)), "linux/amd64"),
+        level(based("amd64", "rocky", "9.4"), "linux/amd64"),
+        level(image("amd64/v3", &Sample::of("amd64")), "linux/amd64"),
+        level(built("arm64", "GOARM64", "v8.2"), "linux/arm64"),
+        level(built("ppc64le", "GOPPC64", "power9"), "linux/ppc64le"),
+        level(based("ppc64le", "ubuntu", "22.04"), "linux/ppc64le"),
+        level(built("riscv64", "GORISCV64", "rva22u64"), "linux/riscv64"),
+        level(based("riscv64", "ubuntu", "25.10"), "linux/riscv64"),
+        level(based("s390x", "rhel", "9.0"), "linux/s390x"),
+        (built("arm64", "GOARM64", "v8.0,lse"), "linux/arm64", ObstacleKind::Feature),
+        (built("arm64", "GOARM64", "v8.1,crypto"), "arm64/v8.1", ObstacleKind::Feature),
+        (image("arm", &Sample::of("arm").flags(0x0500_0400)), "arm/v5", ObstacleKind::Float),
+        (
+            image("arm64", &Sample::of("arm64").load([0x2f00, 0x40_3f00, 0x100], 6, 0x1000)),
+            "linux/arm64",
+            ObstacleKind::PageSize,
+        ),
+    ];
+    for (contents, node, expected) in rows {
+        let Execution::Unknown { reason } = on(&contents, &named(node)) else { panic!("{expected:?} on {node}") };
+        assert!(reason.contains("not known"), "{reason}");
+        let found = obstacles(&contents, &named(node));
+        assert!(found.iter().all(|obstacle| obstacle.weight == Weight::Unknown), "{found:?} on {node}");
+        assert!(found.iter().any(|obstacle| obstacle.kind == expected), "{found:?} on {node}");
+    }
+    // What every such machine has.
+    let rows = [
+        (built("amd64", "GOAMD64", "v1"), "linux/amd64"),
+        (built("amd64", "GOAMD64", "v3"), "linux/amd64/v3"),
+        (built("arm64", "GOARM64", "v8.0"), "linux/arm64"),
+        (built("arm64", "GOARM64", "v8.1"), "arm64/v8.1"),
+        (built("ppc64le", "GOPPC64", "power8"), "linux/ppc64le"),
+        (built("riscv64", "GORISCV64", "rva20u64"), "linux/riscv64"),
+        (image("arm64", &Sample::of("arm64")), "linux/arm64"),
+        (image("s390x", &Sample::of("s390x")), "linux/s390x"),
+    ];
+    for (contents, node) in rows {
+        assert_eq!(kind(&on(&contents, &named(node))), "native", "{node}");
+        assert_eq!(obstacles(&contents, &named(node)), [], "{node}");
+    }
+    // Nothing has smaller pages.
+    let crooked = image("arm64", &Sample::of("arm64").load([0x2f80, 0x40_3f00, 0x100], 6, 0x1000));
+    assert_eq!(kind(&on(&crooked, &named("linux/arm64"))), "no");
 }
 
 #[test]

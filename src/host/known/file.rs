@@ -40,8 +40,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<HostReport, String> {
     if kernel.os.is_empty() || kernel.architecture.is_empty() {
         return Err("it does not say which platform the kernel is".into());
     }
-    if !report.page_size.is_power_of_two() || !PAGES.contains(&report.page_size) {
-        return Err(format!("pages of {} bytes are not of any Linux", report.page_size));
+    let odd = |size: &u64| !size.is_power_of_two() || !PAGES.contains(size);
+    if let Some(size) = report.page_size.filter(odd) {
+        return Err(format!("pages of {size} bytes are not of any Linux"));
     }
     if report.runs.len() > MOST_RUNS {
         return Err(format!("it speaks of {} architectures", report.runs.len()));

@@ -12,10 +12,11 @@ pub(super) struct Machine<'a> {
     pub(super) architecture: &'a str,
     /// Level of its CPU; empty where its architecture has none or it is not known.
     pub(super) level: &'a str,
-    /// Features as `/proc/cpuinfo` lists them; empty for those that its level implies.
+    /// Features as `/proc/cpuinfo` lists them; empty for those that its level implies, and of a
+    /// platform where nothing is known of them.
     pub(super) features: &'a str,
-    /// Size of a memory page in bytes.
-    pub(super) page_size: u64,
+    /// Size of a memory page in bytes, where its name says that.
+    pub(super) page_size: Option<u64>,
     /// Whether it runs the 32-bit architecture below its own.
     pub(super) compat: Compat,
     /// The userland, and so containerd, is of that 32-bit architecture.
@@ -70,18 +71,23 @@ pub(super) const MACHINES: [Machine<'static>; 27] = [
     Machine::new(&["sheevaplug"], "arm", "v5").has("swp half thumb fastmult edsp"),
     Machine::new(&["raspberry-pi-3", "raspberry-pi-zero-2", "raspberry-pi-4"], "arm64", "v8.0")
         .has(BROADCOM_V8)
-        .aarch32(),
+        .aarch32()
+        .pages(4 * KIB),
     // 32-bit Raspberry Pi OS, whose kernel is the 64-bit one on this board since 2023.
-    Machine::new(&["raspberry-pi-4-32bit"], "arm64", "v8.0").has(BROADCOM_V8).aarch32().under_32bit_userland(),
+    Machine::new(&["raspberry-pi-4-32bit"], "arm64", "v8.0")
+        .has(BROADCOM_V8)
+        .aarch32()
+        .under_32bit_userland()
+        .pages(4 * KIB),
     Machine::new(&["raspberry-pi-5"], "arm64", "v8.2").has(CORTEX_A76).aarch32().pages(16 * KIB),
-    Machine::new(&["graviton2", "ampere-altra"], "arm64", "v8.2").has(NEOVERSE_N1).aarch32(),
-    Machine::new(&["graviton3"], "arm64", "v8.4").has(NEOVERSE_V1),
-    Machine::new(&["graviton4"], "arm64", "v9.0").has(NEOVERSE_V2),
+    Machine::new(&["graviton2", "ampere-altra"], "arm64", "v8.2").has(NEOVERSE_N1).aarch32().pages(4 * KIB),
+    Machine::new(&["graviton3"], "arm64", "v8.4").has(NEOVERSE_V1).pages(4 * KIB),
+    Machine::new(&["graviton4"], "arm64", "v9.0").has(NEOVERSE_V2).pages(4 * KIB),
     Machine::new(&["apple-silicon", "apple-m1", "asahi"], "arm64", "v8.5")
         .has(APPLE_M1)
         .without_aarch32()
         .pages(16 * KIB),
-    Machine::new(&["apple-silicon-vm", "docker-desktop-mac"], "arm64", "v8.4").without_aarch32(),
+    Machine::new(&["apple-silicon-vm", "docker-desktop-mac"], "arm64", "v8.4").without_aarch32().pages(4 * KIB),
     Machine::new(&["x86-64-v1"], "amd64", "v1"),
     Machine::new(&["x86-64-v2"], "amd64", "v2"),
     Machine::new(&["x86-64-v3"], "amd64", "v3"),
@@ -100,11 +106,15 @@ pub(super) const MACHINES: [Machine<'static>; 27] = [
 ];
 
 impl<'a> Machine<'a> {
-    /// With pages of 4 KiB. x86-64 runs 32-bit programs wherever nobody switched that off; of
-    /// arm64 it is not known.
+    /// With the pages that all kernels of its architecture have, if they do. x86-64 runs 32-bit
+    /// programs wherever nobody switched that off; of arm64 it is not known.
     const fn new(names: &'a [&'a str], architecture: &'a str, level: &'a str) -> Self {
         let compat = if matches!(architecture.as_bytes(), b"amd64") { Compat::Runs } else { Compat::Unknown };
-        Self { names, architecture, level, features: "", page_size: 4 * KIB, compat, userland32: false }
+        let page_size = match arch::page_sizes(architecture) {
+            [only] => Some(*only),
+            _ => None,
+        };
+        Self { names, architecture, level, features: "", page_size, compat, userland32: false }
     }
 
     const fn has(self, features: &'a str) -> Self {
@@ -112,7 +122,7 @@ impl<'a> Machine<'a> {
     }
 
     const fn pages(self, page_size: u64) -> Self {
-        Self { page_size, ..self }
+        Self { page_size: Some(page_size), ..self }
     }
 
     const fn aarch32(self) -> Self {
@@ -127,8 +137,9 @@ impl<'a> Machine<'a> {
         Self { userland32: true, ..self }
     }
 
-    /// Whatever has this platform: the least of such machines. `None` for other systems than Linux,
-    /// and for architectures that nothing is known of.
+    /// Whatever has this platform. A level that it does not name is not known, and neither is a size
+    /// of pages that kernels can choose; a bare `arm` is v7 to every client. `None` for other systems
+    /// than Linux, and for architectures that nothing is known of.
     pub(super) fn of_platform(platform: &'a Platform) -> Option<Self> {
         let (architecture, _) = arch::elf_headers().find(|(name, _)| *name == platform.architecture)?;
         if platform.os != "linux" {
@@ -137,14 +148,11 @@ impl<'a> Machine<'a> {
         let machine = |architecture, level| Self::new(&[], architecture, level);
         Some(match (architecture, platform.variant.as_str()) {
             // No 32-bit kernel says so: containerd finds it in a 32-bit userland on a 64-bit kernel.
-            ("arm", "v8") => machine("arm64", "v8.0").aarch32().under_32bit_userland(),
+            ("arm", "v8") => machine("arm64", "").aarch32().under_32bit_userland(),
             ("arm", "") => machine("arm", "v7"),
-            ("arm64", "" | "v8") => machine("arm64", "v8.0"),
+            // What people write of any arm64; the lowest level is v8.0.
+            ("arm64", "v8") => machine("arm64", ""),
             ("arm64", "v9") => machine("arm64", "v9.0"),
-            ("amd64", "") => machine("amd64", "v1"),
-            ("ppc64le", level) => machine("ppc64le", if level.is_empty() { "power8" } else { level }).pages(64 * KIB),
-            ("riscv64", "") => machine("riscv64", "rva20u64"),
-            ("loong64", level) => machine("loong64", level).pages(16 * KIB),
             (architecture, level) => machine(architecture, level),
         })
     }

@@ -15,26 +15,35 @@ impl Machine<'_> {
         let variant = if self.architecture == "arm" { self.level } else { "" };
         let kernel = Platform::linux(self.architecture, variant).normalized();
         let process = if self.userland32 { Platform::linux("arm", "v8") } else { kernel.clone() };
+        let isa = self.isa();
+        let told = [
+            ("kernel", true),
+            ("matching", true),
+            ("ISA level", isa.level.is_some()),
+            ("page size", self.page_size.is_some()),
+        ];
         let evidence = |about: &str| Evidence { about: about.into(), signal: known_by.clone() };
         HostReport {
             kernel: Kernel { platform: kernel, machine: self.uname(), release: String::new() },
             process: Process { platform: process, emulated: false, linux32: false },
-            isa: self.isa(),
+            isa,
             containerd: None,
             page_size: self.page_size,
             runs: self.runs(&known_by),
             binfmt: Binfmt::Enabled,
             emulators: Vec::new(),
             findings: Vec::new(),
-            evidence: ["kernel", "matching", "ISA level", "page size"].map(evidence).into(),
+            evidence: told.iter().filter(|(_, told)| *told).map(|(about, _)| evidence(about)).collect(),
         }
     }
 
     fn isa(&self) -> Isa {
         let level = (!self.level.is_empty()).then(|| self.level.to_owned());
-        let features = match self.features {
-            "" => isa::implied(self.architecture, self.level),
-            listed => listed.split_whitespace().map(str::to_owned).collect(),
+        let features = match (self.features, self.names) {
+            // A platform may have more than its level is made of.
+            ("", []) => Vec::new(),
+            ("", _) => isa::implied(self.architecture, self.level),
+            (listed, _) => listed.split_whitespace().map(str::to_owned).collect(),
         };
         Isa { architecture: self.architecture.into(), level, features }
     }

@@ -73,20 +73,27 @@ fn levels_are_held_against_images() {
         ("raspberry-pi-5", &["arm64", "arm64/v8.2", "arm/v7", "arm/v5"], &["arm64/v8.3", "amd64"], &[]),
         ("apple-silicon", &["arm64/v8.5"], &["arm/v7", "arm64/v9"], &[]),
         ("raspberry-pi-4-32bit", &["arm/v7", "arm/v8", "arm64"], &["amd64"], &[]),
-        ("linux/arm/v8", &["arm/v7", "arm/v8", "arm64"], &["arm64/v8.1"], &[]),
-        ("linux/arm64", &["arm64"], &["arm64/v8.1", "amd64"], &["arm/v7"]),
+        ("linux/arm/v8", &["arm/v7", "arm/v8", "arm64"], &["amd64"], &["arm64/v8.1"]),
+        ("linux/arm64", &["arm64"], &["amd64"], &["arm64/v8.1", "arm64/v9", "arm/v7"]),
+        ("linux/arm64/v8", &["arm64"], &["amd64"], &["arm64/v8.1", "arm/v7"]),
+        ("linux/arm64/v8.0", &["arm64"], &["arm64/v8.1", "amd64"], &["arm/v7"]),
         ("arm64/v9", &["arm64/v8.5", "arm64/v9"], &["arm64/v9.1"], &["arm/v5"]),
         ("graviton4", &["arm64/v9"], &["arm64/v9.1"], &["arm/v7"]),
         ("linux/arm/v6", &["arm/v5", "arm/v6"], &["arm/v7"], &[]),
         ("arm", &["arm/v7"], &["arm/v8"], &[]),
-        ("amd64", &["amd64", "386"], &["amd64/v2", "arm64"], &[]),
+        ("amd64", &["amd64", "386"], &["arm64"], &["amd64/v2", "amd64/v4"]),
+        ("amd64/v1", &["amd64", "386"], &["amd64/v2", "arm64"], &[]),
+        ("x86-64-v1", &["amd64"], &["amd64/v2"], &[]),
         ("amd64/v3", &["amd64/v3", "386"], &["amd64/v4"], &[]),
         ("x86-64-v3", &["amd64/v2"], &["amd64/v4"], &[]),
+        ("ppc64le", &["ppc64le", "ppc64le/power8"], &["amd64"], &["ppc64le/power9"]),
+        ("ppc64le/power8", &["ppc64le"], &["ppc64le/power9"], &[]),
         ("power9", &["ppc64le", "ppc64le/power9"], &["ppc64le/power10"], &[]),
         ("z15", &["s390x", "s390x/z15"], &["s390x/z16"], &[]),
         ("s390x/z14", &["s390x"], &["s390x/z15"], &[]),
         ("s390x", &["s390x"], &["amd64"], &["s390x/z14"]),
-        ("riscv64", &["riscv64", "riscv64/rva20u64"], &["riscv64/rva22u64"], &[]),
+        ("riscv64", &["riscv64", "riscv64/rva20u64"], &["amd64"], &["riscv64/rva22u64"]),
+        ("linux/riscv64/rva20u64", &["riscv64"], &["riscv64/rva22u64"], &[]),
         ("spacemit-k1", &["riscv64/rva22u64"], &["riscv64/rva23u64"], &[]),
         ("loongson-3a5000", &["loong64"], &["mips64le"], &[]),
     ];
@@ -145,12 +152,67 @@ fn reports_survive_json() {
         let json = serde_json::to_vec(&node.report).expect("JSON");
         assert_eq!(file::parse(&json), Ok(node.report.clone()), "{name}");
         assert_eq!(node.report.binfmt, Binfmt::Enabled);
-        assert!(node.report.page_size.is_power_of_two());
-        assert!(
-            !node.report.isa.features.is_empty()
-                || ["386", "mips", "ppc64", "s390x", "loong", "i686"].iter().any(|bare| name.starts_with(bare)),
-            "{name}"
-        );
+        assert!(node.report.page_size.is_none_or(u64::is_power_of_two));
+        let tells = !node.report.isa.features.is_empty();
+        assert!(tells || specs.contains(&name) || ["loongson-3a5000", "i686"].contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn what_a_platform_does_not_name_is_not_known() {
+    let rows = [
+        ("linux/amd64", None, Some(4096)),
+        ("amd64/v1", Some("v1"), Some(4096)),
+        ("amd64/v3", Some("v3"), Some(4096)),
+        ("linux/arm64", None, None),
+        ("arm64/v8", None, None),
+        ("aarch64/v8.0", Some("v8.0"), None),
+        ("arm64/v8.2", Some("v8.2"), None),
+        ("arm64/v9", Some("v9.0"), None),
+        ("arm/v8", None, None),
+        ("arm", Some("v7"), Some(4096)),
+        ("linux/arm/v6", Some("v6"), Some(4096)),
+        ("ppc64le", None, None),
+        ("ppc64le/power9", Some("power9"), None),
+        ("riscv64", None, Some(4096)),
+        ("s390x", None, Some(4096)),
+        ("s390x/z14", Some("z14"), Some(4096)),
+        ("386", None, Some(4096)),
+        ("loong64", None, None),
+        ("mips64le", None, None),
+        ("power9", Some("power9"), Some(65536)),
+        ("graviton4", Some("v9.0"), Some(4096)),
+        ("raspberry-pi-5", Some("v8.2"), Some(16384)),
+    ];
+    for (name, level, pages) in rows {
+        let report = report(name);
+        assert_eq!((report.isa.level.as_deref(), report.page_size), (level, pages), "{name}");
+        assert!(report.is_assumed());
+        let about = |what: &str| report.evidence.iter().any(|evidence| evidence.about == what);
+        assert_eq!((about("ISA level"), about("page size")), (level.is_some(), pages.is_some()), "{name}");
+    }
+    assert_eq!(report("linux/arm64").page_sizes(), [4096, 16384, 65536]);
+    assert_eq!(report("raspberry-pi-5").page_sizes(), [16384]);
+    assert!(!detect(&boards::pi_4(), Depth::Quick).is_assumed());
+}
+
+#[test]
+fn features_are_those_that_are_listed_or_that_the_level_is_made_of() {
+    let rows = [
+        ("linux/arm64", "atomics", None),
+        ("arm64/v8.1", "atomics", Some(true)),
+        ("arm64/v8.1", "aes", None),
+        ("raspberry-pi-4", "atomics", Some(false)),
+        ("raspberry-pi-5", "aes", Some(true)),
+        ("linux/arm/v5", "vfp", None),
+        ("linux/arm/v6", "vfp", Some(true)),
+        ("sheevaplug", "vfp", Some(false)),
+        ("riscv64", "v", None),
+        ("visionfive2", "v", Some(false)),
+        ("i686", "sse2", None),
+    ];
+    for (name, feature, expected) in rows {
+        assert_eq!(report(name).isa.has(feature), expected, "{feature} on {name}");
     }
 }
 

@@ -62,7 +62,7 @@ fn compat_is_what_a_test_program_says() {
     let without = full(&boards::apple_m1().binfmt(&[]));
     assert_eq!(of(&without, "arm", "v7"), "no");
     assert!(without.has(FindingKind::NoCompat));
-    assert_eq!(without.page_size, 16384);
+    assert_eq!(without.page_size, Some(16384));
 
     let split = full(&boards::pi_4_armhf().binfmt(&[]));
     assert_eq!((of(&split, "arm64", ""), of(&split, "arm", "v7")), ("native", "compat"));

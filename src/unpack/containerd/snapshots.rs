@@ -94,31 +94,6 @@ impl Snapshots<'_> {
         }
     }
 
-    /// Where the files of a snapshot are that was there already, if that can be told. It is
-    /// asked for by a view of it, which nobody mounts.
-    pub(super) async fn stack(&self, chain_id: &Digest) -> Option<Stack> {
-        let key = format!("look-{}-{} {chain_id}", self.store.namespace(), unique::name());
-        let request = ViewSnapshotRequest {
-            snapshotter: self.store.snapshotter().into(),
-            key: key.clone(),
-            parent: chain_id.to_string(),
-            labels: HashMap::new(),
-        };
-        let viewed = match self.store.leased(self.lease, request) {
-            Ok(request) => self.client().view(request).await.map_err(|status| status.message().to_owned()),
-            Err(error) => Err(error.to_string()),
-        };
-        let stack = match viewed {
-            Ok(reply) => {
-                // What it shows belongs to the layers, and stays as long as they do.
-                self.remove(&key).await;
-                mounts::stack(&reply.into_inner().mounts)
-            }
-            Err(reason) => Err(reason),
-        };
-        stack.inspect_err(|reason| tracing::debug!(%chain_id, reason, "the image's files cannot be looked at")).ok()
-    }
-
     /// Keeps a snapshot that is there under the lease; `false` where there is none.
     pub(super) async fn hold(&self, chain_id: &Digest) -> Result<bool, StoreError> {
         if !exists(self.store, chain_id).await? {
@@ -131,10 +106,7 @@ impl Snapshots<'_> {
 
     /// Removes an active snapshot. One that stays is collected with the lease.
     pub(super) async fn remove(&self, key: &str) {
-        let request = RemoveSnapshotRequest { snapshotter: self.store.snapshotter().into(), key: key.into() };
-        if let Err(status) = self.client().remove(self.store.request(request)).await {
-            tracing::debug!(key, message = status.message(), "cannot remove an unfinished snapshot");
-        }
+        remove(self.store, key).await;
     }
 
     fn client(&self) -> SnapshotsClient<Channel> {
@@ -149,6 +121,34 @@ pub(super) async fn exists(store: &Containerd, chain_id: &Digest) -> Result<bool
         Ok(_) => Ok(true),
         Err(status) if status.code() == Code::NotFound => Ok(false),
         Err(status) => Err(store.failure("look a snapshot up", &status)),
+    }
+}
+
+/// Where the files of a snapshot are that is there, if that can be told. It is asked for by a view of
+/// it, which nobody mounts. No lease keeps the view: one that stays behind is collected.
+pub(super) async fn stack(store: &Containerd, chain_id: &Digest) -> Option<Stack> {
+    let key = format!("look-{}-{} {chain_id}", store.namespace(), unique::name());
+    let request = ViewSnapshotRequest {
+        snapshotter: store.snapshotter().into(),
+        key: key.clone(),
+        parent: chain_id.to_string(),
+        labels: HashMap::new(),
+    };
+    let stack = match SnapshotsClient::new(store.channel()).view(store.request(request)).await {
+        Ok(reply) => {
+            // What it shows belongs to the layers, and stays as long as they do.
+            remove(store, &key).await;
+            mounts::stack(&reply.into_inner().mounts)
+        }
+        Err(status) => Err(status.message().to_owned()),
+    };
+    stack.inspect_err(|reason| tracing::debug!(%chain_id, reason, "the image's files cannot be looked at")).ok()
+}
+
+async fn remove(store: &Containerd, key: &str) {
+    let request = RemoveSnapshotRequest { snapshotter: store.snapshotter().into(), key: key.into() };
+    if let Err(status) = SnapshotsClient::new(store.channel()).remove(store.request(request)).await {
+        tracing::debug!(key, message = status.message(), "cannot remove an unfinished snapshot");
     }
 }
 

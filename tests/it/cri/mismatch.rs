@@ -21,6 +21,40 @@ fn pod(reference: &str, action: &str) -> PullForPod {
     PullForPod { image: Some(spec(reference)), pod: Some(Pod { annotations }) }
 }
 
+/// kubelet asks for an image that is here where the pod's pull policy is Always.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_refuses_it_is_refused_an_image_that_is_here() {
+    let plain_node = Sandbox::without_emulators();
+    let registry = Registry::plain();
+    let image = lying();
+    let reference = push(&registry, &image, "app:1");
+    let mut node = Node::configured(Lighterman::inside(&plain_node), "").await;
+    let ours = node.ours().await;
+    let pull = async |action: &str| ours.call::<Text>("ImageService/PullImage", pod(&reference, action)).await;
+    let said = |node: &Node<'_>| node.daemon.log().matches("PLAT-004").count();
+
+    let pulled = pull("allow").await.expect("the pod takes it").text;
+    assert_eq!((pulled.as_str(), said(&node)), (image.manifests[0].config.digest.as_str(), 0));
+    let refused = pull("refuse").await.expect_err("the pod refuses it");
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+    for part in ["failed to pull and unpack image", "/bin/app", "PLAT-004", "to blame is the image"] {
+        assert!(refused.message().contains(part), "{refused} does not say {part}");
+    }
+    assert!(!node.daemon.log().contains("left to containerd"), "{}", node.daemon.log());
+    assert!(ours.image(&reference).await.is_some(), "it is gone, and others may use it");
+    // Nobody else is held up by what one pod thinks of it.
+    let before = said(&node);
+    for action in ["allow", "warn"] {
+        assert_eq!(pull(action).await.expect("the pod takes it").text, pulled);
+    }
+    assert_eq!(ours.pull(&reference).await.expect("the node takes it"), pulled);
+    assert_eq!(said(&node), before, "it was looked at for those who take it");
+
+    node.daemon.reload(&node.containerd.address(), "[arch-mismatch]\ndefault = \"refuse\"\n");
+    let refused = ours.pull(&reference).await.expect_err("the node refuses it");
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_may_be_stricter_and_laxer_only_where_the_node_lets_it() {
     let plain_node = Sandbox::without_emulators();

@@ -23,7 +23,7 @@ fn notes(program: &[u8]) -> String {
 }
 
 /// Nodes with each level of x86-64.
-const X86_64: [&str; 4] = ["linux/amd64", "linux/amd64/v2", "linux/amd64/v3", "linux/amd64/v4"];
+const X86_64: [&str; 4] = ["linux/amd64/v1", "linux/amd64/v2", "linux/amd64/v3", "linux/amd64/v4"];
 
 #[test]
 fn a_go_program_for_a_level_of_x86_64_does_not_run_below_it() {
@@ -51,6 +51,33 @@ fn a_level_in_the_note_of_a_program_is_held_against_every_node() {
         nodes.sort_unstable();
         assert_eq!(nodes, X86_64[..level], "{name}: {:?}", diagnosis.problems());
     }
+}
+
+/// A bare `linux/amd64` may be any of them.
+#[test]
+fn a_node_whose_level_nobody_named_is_asked_for_it() {
+    let surveyor = Surveyor::new();
+    for level in 1..=3usize {
+        let program = build::go("amd64", &format!("GOAMD64=v{level}"));
+        let diagnosis = surveyor.look(&image("amd64", "", &program), &["linux/amd64", "linux/amd64/v3"]);
+        let outcome = if level == 1 { "runs" } else { "unknown" };
+        assert_eq!(diagnosis.outcomes(), [format!("linux/amd64 {outcome}"), "linux/amd64/v3 runs".into()]);
+        let found: Vec<_> = diagnosis.with_id("ISA-001").collect();
+        assert_eq!(found.len(), usize::from(level > 1), "{found:#?}");
+        for finding in found {
+            assert_eq!((&finding["severity"], &finding["node"]), (&"warning".into(), &"linux/amd64".into()));
+            let said = finding.to_string();
+            for part in [&format!("--host linux/amd64/v{level}"), "lighterman host --json > node.json", "not known"] {
+                assert!(said.contains(part), "{finding:#} does not say {part}");
+            }
+        }
+    }
+    let program = build::go("ppc64le", "GOPPC64=power9");
+    let diagnosis = surveyor.look(&image("ppc64le", "", &program), &["linux/ppc64le"]);
+    diagnosis.finds(&["ISA-003 warning on linux/ppc64le"]);
+    let small = build::arm64_aligned_to(0x1000);
+    let diagnosis = surveyor.look(&image("arm64", "", &small), &["linux/arm64"]);
+    diagnosis.finds(&["PAGE-001 warning on linux/arm64"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::Subject;
 use crate::diagnose::finding::{Finding, Id, Severity};
-use crate::diagnose::runs::{Node, Obstacle, ObstacleKind, obstacles};
+use crate::diagnose::runs::{Node, Obstacle, ObstacleKind, Weight, obstacles};
 
 pub(super) fn check(subject: &Subject<'_>, node: &Node) -> Vec<Finding> {
     let found = obstacles(subject.contents, &node.report);
@@ -10,23 +10,24 @@ pub(super) fn check(subject: &Subject<'_>, node: &Node) -> Vec<Finding> {
 }
 
 fn finding(subject: &Subject<'_>, node: &Node, obstacle: Obstacle) -> Option<Finding> {
-    let id = id(obstacle.kind, subject.binary.architecture()?)?;
-    let severity = if obstacle.certain { Severity::Error } else { Severity::Warning };
+    let id = id(obstacle.kind, subject.binary.architecture()?);
+    let severity = if obstacle.weight == Weight::Certain { Severity::Error } else { Severity::Warning };
     let mut finding = Finding::new(id, severity, obstacle.reason).on(&node.name);
-    finding.remedies = subject.remedies().on_node(obstacle.kind, node.report.page_size);
+    finding.remedies = match obstacle.weight {
+        Weight::Unknown if node.report.is_assumed() => subject.remedies().ask(obstacle.kind),
+        _ => subject.remedies().on_node(obstacle.kind, node.report.page_size),
+    };
     finding.evidence = obstacle.evidence;
     Some(finding)
 }
 
-/// That the level of a CPU is not known is nothing that is wrong.
-fn id(kind: ObstacleKind, architecture: &str) -> Option<Id> {
-    Some(match (kind, architecture) {
-        (ObstacleKind::LevelUnknown, _) => return None,
+fn id(kind: ObstacleKind, architecture: &str) -> Id {
+    match (kind, architecture) {
         (ObstacleKind::PageSize, _) => Id::PageAlignment,
         (ObstacleKind::OldAbi | ObstacleKind::Float, _) => Id::ArmFloatAbi,
         (ObstacleKind::Level | ObstacleKind::Feature, "arm") => Id::VariantTooHigh,
         (ObstacleKind::Level | ObstacleKind::Feature, "amd64") => Id::X86Level,
         (ObstacleKind::Level | ObstacleKind::Feature, "arm64") => Id::Arm64Level,
         (ObstacleKind::Level | ObstacleKind::Feature, _) => Id::CpuGeneration,
-    })
+    }
 }

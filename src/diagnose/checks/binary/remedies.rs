@@ -30,6 +30,8 @@ pub(super) struct Remedies<'a> {
     right: Option<Platform>,
     /// Behind what is proposed.
     hedge: &'static str,
+    /// The level that the program needs, where more than a hint says so.
+    level: Option<&'a str>,
 }
 
 impl<'a> Remedies<'a> {
@@ -50,6 +52,7 @@ impl<'a> Remedies<'a> {
             configured: &subject.contents.config.platform,
             right,
             hedge,
+            level: Some(known).filter(|level| !level.is_empty()),
         }
     }
 
@@ -119,8 +122,25 @@ impl<'a> Remedies<'a> {
             .command(format!("lighterman manifest inspect {image}"))
     }
 
+    /// The node was only named, and its name does not say whether it has what the program needs.
+    pub(super) fn ask(&self, kind: ObstacleKind) -> Vec<Remedy> {
+        let image = self.reference.familiar();
+        let mut remedies = vec![
+            Remedy::new("let the node say what it has: write its report there, and hold the image against that")
+                .command("lighterman host --json > node.json")
+                .command(format!("lighterman diagnose {image} --host node.json")),
+        ];
+        if let (ObstacleKind::Level, Some(level)) = (kind, self.level) {
+            remedies.push(
+                Remedy::new("or name the level that its CPU has; with the one that the program needs, that is")
+                    .command(format!("lighterman diagnose {image} --host linux/{}/{level}", self.architecture)),
+            );
+        }
+        remedies
+    }
+
     /// A node cannot give what the program needs.
-    pub(super) fn on_node(&self, kind: ObstacleKind, page: u64) -> Vec<Remedy> {
+    pub(super) fn on_node(&self, kind: ObstacleKind, page: Option<u64>) -> Vec<Remedy> {
         match (kind, self.architecture) {
             (ObstacleKind::Level, "arm") => vec![self.build(
                 "build it for the older ARM as well (Go: GOARM=6; C: a base of Raspbian or Alpine, -march=armv6)",
@@ -134,7 +154,7 @@ impl<'a> Remedies<'a> {
                     "where the node is a virtual machine, give it a CPU model that has these instructions, `host` for one, in the place of qemu64 or kvm64",
                 ),
             ],
-            (ObstacleKind::Level | ObstacleKind::LevelUnknown, _) => vec![
+            (ObstacleKind::Level, _) => vec![
                 Remedy::new("use an older version of the image or of its base, or one that is built for this CPU"),
                 Remedy::new("keep it to nodes that have the level, with a node selector or a label of the nodes"),
             ],
@@ -151,7 +171,7 @@ impl<'a> Remedies<'a> {
             (ObstacleKind::PageSize, _) => {
                 let relink = Remedy::new("link it for pages of up to 64 KiB, and build the image again");
                 let mut remedies = vec![relink.command("export LDFLAGS='-Wl,-z,max-page-size=65536'")];
-                if page == 16 * 1024 {
+                if page == Some(16 * 1024) {
                     remedies.push(
                         Remedy::new("on a Raspberry Pi 5, take the kernel with pages of 4 KiB, and restart it")
                             .command("echo kernel=kernel8.img | sudo tee -a /boot/firmware/config.txt"),
