@@ -130,6 +130,7 @@ impl Diagnoser {
         looked?;
         let subject = fleet::Image { root: &image.root, entries: image.entries(), contents: &contents };
         let mut findings = checks::all(&question.reference, subject, &question.nodes);
+        findings.extend(checks::index::missing(&question.reference, subject, &spoilt));
         if let Some((registry, mirrors)) = places {
             findings.extend(checks::places::compare(&question.reference, &registry, &mirrors));
         }

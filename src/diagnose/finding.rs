@@ -220,6 +220,10 @@ catalogue! {
     ArchSuffixName = "PLAT-021";
     /// The index was corrected, and the config was not.
     AnnotateOnly = "PLAT-022";
+    /// The index lists no image at all.
+    EmptyIndex = "PLAT-023";
+    /// An image that the index lists cannot be had.
+    ImageMissing = "PLAT-024";
     /// The program needs a higher x86-64 level than the node's CPU.
     X86Level = "ISA-001";
     /// The program needs extensions of ARMv8 that the node's CPU does not have.
