@@ -214,9 +214,9 @@ impl Diagnoser {
             if !deep {
                 return Ok(start);
             }
-            let binaries = others::all(&mut layers)?;
+            let binaries = others::all(&mut layers, &one.config)?;
             // Once more: by then every byte has come, and what was found before is verified.
-            Ok(others::add(binaries, start::examine(&mut layers, &one.config)?))
+            Ok(others::add(binaries, &one.config, start::examine(&mut layers, &one.config)?))
         });
         let start = examined.await.map_err(|error| StoreError::thread(&error))??;
         Ok((at, start))

@@ -23,7 +23,8 @@ fn id(kind: ObstacleKind, architecture: &str) -> Option<Id> {
     Some(match (kind, architecture) {
         (ObstacleKind::LevelUnknown, _) => return None,
         (ObstacleKind::PageSize, _) => Id::PageAlignment,
-        (ObstacleKind::OldAbi | ObstacleKind::Float, _) => Id::ArmFloatAbi,
+        (ObstacleKind::OtherAbi, "loong64") => Id::CpuGeneration,
+        (ObstacleKind::OtherAbi | ObstacleKind::Float, _) => Id::ArmFloatAbi,
         (ObstacleKind::Level | ObstacleKind::Feature, "arm") => Id::VariantTooHigh,
         (ObstacleKind::Level | ObstacleKind::Feature, "amd64") => Id::X86Level,
         (ObstacleKind::Level | ObstacleKind::Feature, "arm64") => Id::Arm64Level,

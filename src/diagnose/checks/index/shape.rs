@@ -35,6 +35,11 @@ fn nothing(reference: &Reference, image: Image<'_>) -> Option<Finding> {
         return None;
     }
     let all = select::flatten(image.entries);
+    // What is in an index that could not be read is not known: that is an error of its own.
+    let is_lost = |entry: &Entry| matches!(entry.inner, Inner::Unusable(_)) && entry.descriptor.media_type.is_index();
+    if all.iter().any(|(_, entry)| is_lost(entry)) {
+        return None;
+    }
     let (attestations, rest): (Vec<_>, Vec<_>) = all.iter().partition(|(_, entry)| entry.descriptor.is_attestation());
     let (id, message) = if !attestations.is_empty() && rest.is_empty() {
         let count = attestations.len();
