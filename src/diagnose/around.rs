@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use crate::core::limits::Limits;
-use crate::core::manifest::Document;
+use crate::core::manifest::{Document, ImageConfig};
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;
 use crate::core::select;
@@ -18,20 +20,32 @@ use super::checks::places::Place;
 pub(super) async fn places(fetcher: &Fetcher, reference: &Reference, limits: &Limits) -> Option<(Place, Vec<Place>)> {
     let told = fetcher.compare(reference).await;
     let (registry, mirrors): (Vec<&Told>, Vec<&Told>) = told.iter().partition(|told| told.is_upstream);
-    let registry = registry.first().and_then(|told| place(told, limits))?;
-    Some((registry, mirrors.into_iter().filter_map(|told| place(told, limits)).collect()))
+    let registry = *registry.first()?;
+    let differs = |told: &&&Told| told.document.content.digest() != registry.document.content.digest();
+    let mirrors: Vec<&Told> = mirrors.iter().filter(differs).copied().collect();
+    if mirrors.is_empty() {
+        return None;
+    }
+    let registry = place(registry, reference, limits).await?;
+    let mirrors = join_all(mirrors.into_iter().map(|told| place(told, reference, limits))).await;
+    Some((registry, mirrors.into_iter().flatten().collect()))
 }
 
-fn place(told: &Told, limits: &Limits) -> Option<Place> {
+async fn place(told: &Told, reference: &Reference, limits: &Limits) -> Option<Place> {
     let document = &told.document;
-    let platforms = match Document::parse(document.content.content(), document.media_type.as_ref(), limits).ok()? {
-        Document::Manifest(_) => Vec::new(),
+    let parsed = Document::parse(document.content.content(), document.media_type.as_ref(), limits).ok()?;
+    let (is_index, platforms) = match parsed {
+        Document::Manifest(manifest) => {
+            let config = told.blob(reference, &manifest.config).await?;
+            let platform = ImageConfig::parse(config.content(), limits).ok()?.platform;
+            (false, [platform.normalized()].into_iter().filter(|platform| !platform.architecture.is_empty()).collect())
+        }
         Document::Index(index) => {
             let images = index.manifests.iter().filter(|entry| !entry.is_attestation());
-            images.filter_map(|entry| entry.platform.as_ref()).map(Platform::normalized).collect()
+            (true, images.filter_map(|entry| entry.platform.as_ref()).map(Platform::normalized).collect())
         }
     };
-    Some(Place { host: told.host.clone(), root: document.content.digest().clone(), platforms })
+    Some(Place { host: told.host.clone(), root: document.content.digest().clone(), is_index, platforms })
 }
 
 /// What a store has under the name, without asking anybody else: the platforms of which not only

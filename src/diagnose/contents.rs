@@ -40,13 +40,18 @@ impl Contents {
         self.manifest.config.media_type.is_config() && matches!(self.claimed().os.as_str(), "" | "linux")
     }
 
-    /// The binary that the kernel loads in the end, where one was found.
+    /// The binaries that run for certain when the image is started, in their order, as far as they
+    /// were found: the first program's, and those that are started in its place.
+    pub fn binaries(&self) -> impl Iterator<Item = (&File, &Binary)> {
+        self.start.iter().flat_map(Start::certain).filter_map(Chain::binary)
+    }
+
+    /// The binary that the image is made for: the last of those that run for certain. One of another
+    /// architecture than the first's is out of place, and no measure of the image.
     #[must_use]
     pub fn binary(&self) -> Option<(&File, &Binary)> {
-        match self.start.as_ref()?.steps.last()? {
-            Step { file, what: What::Elf(binary) } => Some((file, binary)),
-            _ => None,
-        }
+        let (_, first) = self.binaries().next()?;
+        self.binaries().filter(|(_, binary)| binary.architecture() == first.architecture()).last()
     }
 }
 
@@ -55,17 +60,14 @@ impl Contents {
 pub struct Start {
     /// The program and its arguments.
     pub argv: Vec<String>,
-    /// The program, then the interpreters of scripts, in the order in which the kernel opens them.
-    pub steps: Vec<Step>,
-    /// Where the steps end before a binary is reached.
-    pub stopped: Option<Stopped>,
-    /// What that is going to start in turn, where it is `sh -c`, `env` or a small init.
-    pub shell: Option<Shell>,
-    /// The dynamic loader of the binary.
-    pub loader: Option<Loader>,
+    /// What the kernel makes of that.
+    pub first: Chain,
+    /// The programs that are started in its place, each by the one before: `exec "$@"` of a script,
+    /// `sh -c`, `env`, a small init.
+    pub next: Vec<Next>,
     /// Other binaries of the image that are not of the program's architecture, where all were
     /// looked at; by path, and as many as one reads.
-    pub others: Vec<(File, Box<Binary>)>,
+    pub others: Vec<Other>,
     /// `os-release` of the image.
     pub distribution: Option<Distribution>,
     /// What stands in the place of the working directory, where that is no directory. Runtimes make
@@ -73,6 +75,83 @@ pub struct Start {
     pub no_directory: Option<&'static str>,
     /// What the looking cost.
     pub cost: Cost,
+}
+
+impl Start {
+    /// What is started for certain.
+    pub fn certain(&self) -> impl Iterator<Item = &Chain> {
+        let next = self.next.iter().take_while(|next| next.certain).map(|next| &next.chain);
+        [&self.first].into_iter().chain(next)
+    }
+}
+
+/// What the kernel does to start one program.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    /// The program, then the interpreters of scripts, in the order in which the kernel opens them.
+    pub steps: Vec<Step>,
+    /// Where the steps end before a binary is reached.
+    pub stopped: Option<Stopped>,
+    /// The dynamic loader of the binary.
+    pub loader: Option<Loader>,
+}
+
+impl Chain {
+    /// The binary that the kernel loads in the end, where one was found.
+    #[must_use]
+    pub fn binary(&self) -> Option<(&File, &Binary)> {
+        match self.steps.last()? {
+            Step { file, what: What::Elf(binary) } => Some((file, binary)),
+            _ => None,
+        }
+    }
+
+    /// The kernel gets as far as to run it, on the right CPU and for all that is known.
+    #[must_use]
+    pub fn starts(&self) -> bool {
+        let found = self.loader.as_ref().map(|loader| &loader.found);
+        let is_loaded = !matches!(found, Some(LoaderFound::Absent { .. } | LoaderFound::Foreign(_)));
+        let is_allowed = self.steps.iter().all(|step| step.file.is_executable());
+        self.stopped.is_none() && is_allowed && is_loaded && self.binary().is_some()
+    }
+}
+
+/// A program that the one before it starts in its own place.
+#[derive(Debug, Clone)]
+pub struct Next {
+    /// Who starts it.
+    pub by: By,
+    /// How it was got to, from the program of the image on: `entrypoint.sh -> "$@" -> postgres`.
+    pub way: String,
+    /// It and its arguments, as far as they are known.
+    pub argv: Vec<String>,
+    /// It is started, whatever else happens on the way. Otherwise it may be.
+    pub certain: bool,
+    /// What is started may have another name than the one that was looked for, so that nothing is
+    /// wrong where there is no program of that name.
+    pub renamed: bool,
+    /// What the kernel makes of it.
+    pub chain: Chain,
+}
+
+/// Who starts another program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// A shell, which also runs text without `#!`.
+    Shell,
+    /// A program that is for starting others: `env`, `tini`, `gosu`.
+    Starter,
+}
+
+/// A binary beside those that are started.
+#[derive(Debug, Clone)]
+pub struct Other {
+    /// The file.
+    pub file: File,
+    /// What it is.
+    pub binary: Box<Binary>,
+    /// It lies where programs or libraries are looked for by their bare names.
+    pub in_the_way: bool,
 }
 
 /// A file that the kernel opens.
@@ -169,17 +248,6 @@ pub enum Stopped {
     },
 }
 
-/// What a shell, or another program that starts programs, is told to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shell {
-    /// The program, as it is written there.
-    pub word: String,
-    /// It is not in the image; all layers were looked through.
-    pub absent: bool,
-    /// What was found under it: the same as for a program. Best effort: a shell may do anything.
-    pub found: Option<(File, What)>,
-}
-
 /// The dynamic loader that a binary asks for.
 #[derive(Debug, Clone)]
 pub struct Loader {
@@ -199,10 +267,19 @@ pub enum LoaderFound {
     /// Nothing; all layers were looked through.
     Absent {
         /// Other loaders that are in the image, as far as they are among the known ones.
-        others: Vec<String>,
+        others: Vec<OtherLoader>,
     },
     /// It could not be found out.
     NotRead(NotRead),
+}
+
+/// A loader that no program was found to ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherLoader {
+    /// Its path.
+    pub path: String,
+    /// What it is built for, where that has a name.
+    pub architecture: Option<&'static str>,
 }
 
 /// What `os-release` says.

@@ -130,6 +130,7 @@ impl Diagnoser {
         looked?;
         let subject = fleet::Image { root: &image.root, entries: image.entries(), contents: &contents };
         let mut findings = checks::all(&question.reference, subject, &question.nodes);
+        findings.extend(checks::index::missing(&question.reference, subject, &spoilt));
         if let Some((registry, mirrors)) = places {
             findings.extend(checks::places::compare(&question.reference, &registry, &mirrors));
         }
@@ -213,9 +214,9 @@ impl Diagnoser {
             if !deep {
                 return Ok(start);
             }
-            let binaries = others::all(&mut layers)?;
+            let binaries = others::all(&mut layers, &one.config)?;
             // Once more: by then every byte has come, and what was found before is verified.
-            Ok(others::add(binaries, start::examine(&mut layers, &one.config)?))
+            Ok(others::add(binaries, &one.config, start::examine(&mut layers, &one.config)?))
         });
         let start = examined.await.map_err(|error| StoreError::thread(&error))??;
         Ok((at, start))

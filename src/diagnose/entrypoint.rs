@@ -8,7 +8,7 @@ use crate::core::manifest::ImageConfig;
 /// Where runtimes look when the image sets no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Directories of a PATH that are looked into. The longest in public images have about thirty.
-const DIRECTORIES: usize = 256;
+pub(super) const DIRECTORIES: usize = 256;
 
 /// The paths at which the image's program may lie, in the order in which a runtime tries
 /// them; empty where the image names no program.
@@ -26,11 +26,14 @@ pub fn candidates_of(program: &str, config: &ImageConfig) -> Vec<String> {
     if program.contains('/') {
         return vec![absolute(program, config)];
     }
+    directories(config).into_iter().map(|directory| format!("{directory}/{program}")).collect()
+}
+
+/// The directories of the image's PATH, or of the one that runtimes use in its place, in their order.
+#[must_use]
+pub fn directories(config: &ImageConfig) -> Vec<String> {
     let directories = search_path(config).unwrap_or(DEFAULT_PATH).split(':').take(DIRECTORIES);
-    let inside = |directory: &str| match directory {
-        "" => absolute(program, config),
-        directory => absolute(&format!("{directory}/{program}"), config),
-    };
+    let inside = |directory: &str| absolute(directory, config).trim_end_matches('/').to_owned();
     directories.map(inside).collect()
 }
 

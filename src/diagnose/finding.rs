@@ -168,10 +168,11 @@ macro_rules! catalogue {
 }
 
 impl Id {
-    /// It is about the image's files alone: where it is an error, the image runs nowhere.
+    /// It is about the image's files alone: where it is an error, the image runs nowhere. A program of
+    /// another architecture than the one that starts it runs where both do.
     #[must_use]
     pub fn is_of_files(self) -> bool {
-        self.code().starts_with("ELF-")
+        self.code().starts_with("ELF-") && self != Self::OtherBinaryArch
     }
 }
 
@@ -220,11 +221,15 @@ catalogue! {
     ArchSuffixName = "PLAT-021";
     /// The index was corrected, and the config was not.
     AnnotateOnly = "PLAT-022";
+    /// The index lists no image at all.
+    EmptyIndex = "PLAT-023";
+    /// An image that the index lists cannot be had.
+    ImageMissing = "PLAT-024";
     /// The program needs a higher x86-64 level than the node's CPU.
     X86Level = "ISA-001";
     /// The program needs extensions of ARMv8 that the node's CPU does not have.
     Arm64Level = "ISA-002";
-    /// The program needs a later generation of CPU.
+    /// The program needs a later generation of CPU, or the other ABI of LoongArch.
     CpuGeneration = "ISA-003";
     /// The program's floating-point ABI does not fit the node.
     ArmFloatAbi = "ISA-004";

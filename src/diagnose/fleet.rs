@@ -155,9 +155,10 @@ impl<'a> Image<'a> {
     /// Whether and how the image at this place runs on a node, whoever brings it there.
     #[must_use]
     pub fn execution(&self, path: &[usize], node: &Node) -> Execution {
-        match (self.contents_at(path), self.claimed(path)) {
+        let listed = select::at(self.entries, path).and_then(Entry::platform);
+        match (self.contents_at(path), listed) {
             (Some(contents), _) => runs::on(contents, &node.report),
-            (None, Some(claimed)) => node.report.execution_of(&claimed),
+            (None, Some(claim)) => runs::claimed(claim, &node.report),
             (None, None) => Execution::Unknown { reason: "nothing says which platform it is for".into() },
         }
     }

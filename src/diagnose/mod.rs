@@ -4,8 +4,8 @@
 //! [`diagnosis`] is the use case. The files of an image are looked at without unpacking it: [`layer`]
 //! walks the entries of one layer, [`tree`] merges the names of all layers as a runtime would,
 //! [`rootfs`] finds files in layers of which it reads as little as it can, [`entrypoint`] says
-//! where the program may lie, and [`start`] follows it to the binary that the kernel loads. What was
-//! found are [`contents`]; the [`checks`] make [findings](finding) of them without any I/O, and
+//! where the program may lie, and [`start`] follows it to the binary that the kernel loads, and on to
+//! what that starts in its place (`shell`). What was found are [`contents`]; the [`checks`] make [findings](finding) of them without any I/O, and
 //! [`fleet`] says what becomes of the image on every node and with every client. [`report`] is
 //! all of it in plain values. [`inspect`] verifies an image that was pulled.
 //!
@@ -24,6 +24,7 @@ pub mod finding;
 pub mod fleet;
 pub mod inspect;
 pub mod layer;
+mod loaders;
 pub mod needs;
 mod others;
 pub mod repair;

@@ -10,6 +10,8 @@ mod distribution;
 
 use super::contents::Contents;
 use super::finding::Evidence;
+use super::rootfs::File;
+use crate::core::elf::Binary;
 use crate::core::platform::Platform;
 use crate::core::text;
 use crate::host::{Fit, fit};
@@ -60,10 +62,29 @@ pub enum Certainty {
 
 impl Needs {
     /// What the image's program needs; `None` where no binary was found, or one of an
-    /// architecture that has no name.
+    /// architecture that has no name. Where several programs run one after the other, it is the one that
+    /// needs most, and among equals the last.
     #[must_use]
     pub fn of(contents: &Contents) -> Option<Self> {
-        let (file, binary) = contents.binary()?;
+        Some(Self::most(contents)?.2)
+    }
+
+    /// The same, and which program that is.
+    #[must_use]
+    pub fn most(contents: &Contents) -> Option<(&File, &Binary, Self)> {
+        let (_, measure) = contents.binary()?;
+        let each = contents.binaries().filter(|(_, binary)| binary.architecture() == measure.architecture());
+        let each = each.filter_map(|(file, binary)| Some((file, binary, Self::of_program(contents, file, binary)?)));
+        each.reduce(|one, other| {
+            let (has, needs) = (&one.2.platform, &other.2.platform);
+            let is_less = fit(&needs.architecture, Some(&needs.variant), &has.variant) == Fit::Above;
+            let is_less = !has.variant.is_empty() && (needs.variant.is_empty() || is_less);
+            if is_less { one } else { other }
+        })
+    }
+
+    /// What one program of the image needs.
+    pub(super) fn of_program(contents: &Contents, file: &File, binary: &Binary) -> Option<Self> {
         let platform = binary.platform()?;
         let mut because = built::needs(file, binary);
         because.extend(distribution::need(contents, binary));

@@ -1,8 +1,12 @@
 //! What a diagnosis came to: plain values, the same in memory, as JSON and over the daemon's API.
 
+mod start;
+
 use serde::{Deserialize, Serialize};
 
-use super::contents::{Contents, Stopped};
+pub use start::{OpenedFile, Start, Started};
+
+use super::contents::Contents;
 use super::finding::{Finding, Severity};
 use super::fleet::Fleet;
 use crate::core::descriptor::Descriptor;
@@ -65,48 +69,6 @@ pub struct Image {
     /// Why its manifest or config could not be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-}
-
-/// What an image starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Start {
-    /// The program and its arguments.
-    pub argv: Vec<String>,
-    /// The files that the kernel opens, in order: the program, interpreters of scripts.
-    pub files: Vec<OpenedFile>,
-    /// Why it ends before a binary, where it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<String>,
-    /// The dynamic loader that the binary asks for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loader: Option<String>,
-    /// The distribution, as it calls itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub distribution: Option<String>,
-    /// Bytes of layers that came over the network.
-    pub bytes_fetched: u64,
-    /// Bytes of layers that were read from this machine.
-    pub bytes_read: u64,
-}
-
-/// A file of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OpenedFile {
-    /// The path that was asked for.
-    pub path: String,
-    /// What it is, in words.
-    pub description: String,
-    /// What it is built for, as far as its header says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<String>,
-    /// The layer that has it.
-    pub layer: Digest,
-    /// The layer was read whole and its digest held.
-    pub verified: bool,
-    /// Nothing that was left unread can hide it.
-    pub certain: bool,
 }
 
 /// What becomes of the image on a node.
@@ -234,44 +196,5 @@ impl From<&Contents> for Image {
             start: contents.start.as_ref().map(Start::from),
             problem: None,
         }
-    }
-}
-
-impl From<&super::contents::Start> for Start {
-    fn from(start: &super::contents::Start) -> Self {
-        Self {
-            argv: start.argv.clone(),
-            files: start.steps.iter().map(OpenedFile::from).collect(),
-            stopped: start.stopped.as_ref().map(stopped_text),
-            loader: start.loader.as_ref().map(|loader| loader.asked.clone()),
-            distribution: start.distribution.as_ref().map(|distribution| distribution.name.clone()),
-            bytes_fetched: start.cost.fetched,
-            bytes_read: start.cost.read,
-        }
-    }
-}
-
-impl From<&super::contents::Step> for OpenedFile {
-    fn from(step: &super::contents::Step) -> Self {
-        let platform = step.what.binary().and_then(crate::core::elf::Binary::platform);
-        Self {
-            path: step.file.asked.clone(),
-            description: step.what.to_string(),
-            platform: platform.map(|platform| platform.to_string()),
-            layer: step.file.layer.clone(),
-            verified: step.file.verified,
-            certain: step.file.certain,
-        }
-    }
-}
-
-fn stopped_text(stopped: &Stopped) -> String {
-    match stopped {
-        Stopped::NoProgram => "the image names no program".into(),
-        Stopped::Absent { asked } => format!("not in the image: {}", asked.join(", ")),
-        Stopped::Other { asked, kind } => format!("{asked} is {kind}"),
-        Stopped::Loop { asked } => format!("{asked} is a symbolic link that leads to itself"),
-        Stopped::TooDeep => "interpreters of interpreters, deeper than Linux follows".into(),
-        Stopped::NotRead { why, .. } => format!("not found out: {why}"),
     }
 }

@@ -5,7 +5,7 @@ use super::evidence::{flags, name, of_file};
 use super::finding::Evidence;
 use super::needs::{Certainty, Demand, Need, Needs};
 use super::rootfs::File;
-use crate::core::elf::{Binary, Misfit};
+use crate::core::elf::{Binary, Interpreter, LoongArchWorld, Misfit};
 use crate::core::platform::Platform;
 use crate::host::{Execution, HostReport};
 
@@ -55,8 +55,9 @@ pub enum ObstacleKind {
     Feature,
     /// The CPU has no such floating-point unit.
     Float,
-    /// The old ABI of ARM, which a 64-bit kernel does not have.
-    OldAbi,
+    /// An ABI of the architecture that the kernel does not have: the old one of ARM, or the other one of
+    /// LoongArch.
+    OtherAbi,
     /// The kernel's pages are too large for the program's segments.
     PageSize,
 }
@@ -65,7 +66,25 @@ pub enum ObstacleKind {
 /// claims counts.
 #[must_use]
 pub fn on(contents: &Contents, host: &HostReport) -> Execution {
-    let Some((file, binary)) = contents.binary() else { return host.execution_of(&contents.claimed()) };
+    let each = contents.binaries().map(|(file, binary)| of_program(contents, (file, binary), host));
+    // All of them have to run; the first that hinders is the one to be told about.
+    let worst = each.reduce(|one, other| if hindrance(&other) > hindrance(&one) { other } else { one });
+    worst.unwrap_or_else(|| claimed(contents.descriptor.platform.as_ref().unwrap_or(&contents.config.platform), host))
+}
+
+/// How little of a program runs that is executed like this.
+fn hindrance(execution: &Execution) -> u8 {
+    match execution {
+        Execution::Native => 0,
+        Execution::Compat => 1,
+        Execution::Emulated { usable_in_containers: true, .. } => 2,
+        Execution::Unknown { .. } => 3,
+        Execution::Emulated { usable_in_containers: false, .. } => 4,
+        Execution::No { .. } => 5,
+    }
+}
+
+fn of_program(contents: &Contents, (file, binary): (&File, &Binary), host: &HostReport) -> Execution {
     if let Some(what) = binary.no_program() {
         return Execution::No { reason: format!("{} is {what}", name(file)) };
     }
@@ -75,7 +94,7 @@ pub fn on(contents: &Contents, host: &HostReport) -> Execution {
         };
     };
     let execution = host.execution_of(&lowest(platform));
-    let obstacles = obstacles(contents, host);
+    let obstacles = of_one(contents, (file, binary), host);
     match obstacles.iter().find(|obstacle| obstacle.weight == Weight::Certain).or(obstacles.first()) {
         Some(Obstacle { weight: Weight::Certain, reason, .. }) => Execution::No { reason: reason.clone() },
         Some(Obstacle { reason, .. }) => Execution::Unknown { reason: reason.clone() },
@@ -83,12 +102,38 @@ pub fn on(contents: &Contents, host: &HostReport) -> Execution {
     }
 }
 
+/// Whether an image that claims this runs on a host, where its program is not known. Clients take a
+/// bare `arm` for v7, which is no word of the publisher's: any ARM may do.
+#[must_use]
+pub fn claimed(claim: &Platform, host: &HostReport) -> Execution {
+    let execution = host.execution_of(claim);
+    let is_bare = claim.architecture == "arm" && claim.variant.is_empty();
+    let least = || host.execution_of(&lowest(claim.clone()));
+    match execution {
+        Execution::No { .. } if is_bare && !matches!(least(), Execution::No { .. }) => Execution::Unknown {
+            reason: "its program was not looked into, and arm without a variant may need any of them".into(),
+        },
+        execution => execution,
+    }
+}
+
 /// What keeps the image's program from running on a host whose kernel and CPU are of its
 /// architecture; nothing where they are not, or where an emulator has the last word.
 #[must_use]
 pub fn obstacles(contents: &Contents, host: &HostReport) -> Vec<Obstacle> {
-    let Some((file, binary)) = contents.binary() else { return Vec::new() };
-    let Some(needs) = Needs::of(contents) else { return Vec::new() };
+    let mut found: Vec<Obstacle> = Vec::new();
+    for program in contents.binaries() {
+        // Several programs that lack the same are one thing that is wrong.
+        let own = of_one(contents, program, host);
+        let is_new = |one: &Obstacle| found.iter().all(|other| other.kind != one.kind);
+        let own: Vec<Obstacle> = own.into_iter().filter(is_new).collect();
+        found.extend(own);
+    }
+    found
+}
+
+fn of_one(contents: &Contents, (file, binary): (&File, &Binary), host: &HostReport) -> Vec<Obstacle> {
+    let Some(needs) = Needs::of_program(contents, file, binary) else { return Vec::new() };
     let lowest = lowest(needs.platform.clone());
     let execution = host.execution_of(&lowest);
     if !matches!(execution, Execution::Native | Execution::Compat) {
@@ -96,7 +141,7 @@ pub fn obstacles(contents: &Contents, host: &HostReport) -> Vec<Obstacle> {
     }
     let cpu = Cpu { host, architecture: &lowest.architecture, compat: execution == Execution::Compat };
     let mut found = Vec::new();
-    found.extend(old_abi(file, binary, &cpu));
+    found.extend(other_abi(file, binary, &cpu));
     found.extend(cpu.level(file, &needs));
     // A CPU of a lower level lacks features as well, which is no second thing that is wrong.
     if found.is_empty() {
@@ -185,15 +230,33 @@ impl Cpu<'_> {
     }
 }
 
-/// `compat_elf_check_arch` of 64-bit kernels wants a version of the embedded ABI.
-fn old_abi(file: &File, binary: &Binary, cpu: &Cpu<'_>) -> Option<Obstacle> {
-    let old = binary.arm_abi().is_some_and(|abi| abi.eabi == 0) && cpu.compat;
-    old.then(|| Obstacle {
-        kind: ObstacleKind::OldAbi,
-        weight: Weight::Certain,
-        reason: format!("{} is of ARM's old ABI, which a 64-bit kernel does not take", name(file)),
-        evidence: vec![flags(file, binary)],
-    })
+/// `compat_elf_check_arch` of 64-bit kernels wants a version of the embedded ABI. The kernels of
+/// LoongArch's two worlds differ in system calls and in the size of signal sets; which of them a
+/// static program is of cannot be told, since Go's linker left out the flag that others set.
+fn other_abi(file: &File, binary: &Binary, cpu: &Cpu<'_>) -> Option<Obstacle> {
+    let old_arm = binary.arm_abi().is_some_and(|abi| abi.eabi == 0) && cpu.compat;
+    let world = binary.loongarch_world().filter(|_| matches!(binary.interpreter, Interpreter::Path(_)));
+    let what = match (world, is_old_world(&cpu.host.kernel.release)) {
+        _ if old_arm => "of ARM's old ABI, which a 64-bit kernel does not take",
+        (Some(LoongArchWorld::Old), false) => "of LoongArch's old world, for vendors' kernels before 5.19",
+        (Some(LoongArchWorld::New), true) => "of LoongArch's new world, which begins with Linux 5.19",
+        _ => return None,
+    };
+    let mut evidence = vec![flags(file, binary)];
+    if let (Interpreter::Path(path), false) = (&binary.interpreter, old_arm) {
+        evidence.push(of_file(file, format!("PT_INTERP: {path}")));
+    }
+    let reason = format!("{} is {what}", name(file));
+    Some(Obstacle { kind: ObstacleKind::OtherAbi, weight: Weight::Certain, reason, evidence })
+}
+
+/// A LoongArch kernel from before the architecture was upstream. Nobody simulates one.
+fn is_old_world(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse::<u32>());
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (5, 19),
+        _ => false,
+    }
 }
 
 /// `sizes` are those that the node's pages may have, the smallest first. What does not fit a small page

@@ -1,19 +1,20 @@
 //! What happens when an image is started, followed step by step as the runtime and the kernel
-//! would: the program along PATH, the interpreters of scripts, the dynamic loader.
+//! would: the program along PATH, the interpreters of scripts, the dynamic loader; then the same
+//! for the programs that are started in its place, as far as scripts and arguments tell.
 //!
 //! Facts only; what they mean is for the [`checks`](super::checks). Specification: OCI
 //! image-spec, config.md; Linux `fs/exec.c` and `fs/binfmt_script.c`; runc looks a bare name up
 //! along PATH as Go's `exec.LookPath` does, which passes over what is no executable file.
 
-use crate::core::elf::{Interpreter, Program};
+use crate::core::elf::{Binary, Interpreter, Program};
 use crate::core::extract::Extract;
 use crate::core::manifest::ImageConfig;
 
 use super::DiagnoseError;
-use super::contents::{Distribution, Loader, LoaderFound, Start, Step, Stopped, What};
-use super::entrypoint;
+use super::contents::{Chain, Distribution, Loader, LoaderFound, Next, OtherLoader, Start, Step, Stopped, What};
 use super::rootfs::{A_DIRECTORY, File, Look, RootFs};
-use super::shell;
+use super::shell::{self, Handed};
+use super::{entrypoint, loaders};
 
 /// Interpreters of interpreters that the kernel follows (`exec_binprm`), and then gives up.
 const INTERPRETERS: usize = 5;
@@ -23,17 +24,10 @@ const SCRIPT_LINE: usize = 256;
 const OS_RELEASE: usize = 4096;
 /// Where an image says which distribution it is (os-release(5)).
 const OS_RELEASES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
-/// Dynamic loaders of other C libraries, which explain why the wanted one is missing.
-const LOADERS: [&str; 8] = [
-    "/lib64/ld-linux-x86-64.so.2",
-    "/lib/ld-linux-aarch64.so.1",
-    "/lib/ld-linux-armhf.so.3",
-    "/lib/ld-linux.so.3",
-    "/lib/ld-musl-x86_64.so.1",
-    "/lib/ld-musl-aarch64.so.1",
-    "/lib/ld-musl-armhf.so.1",
-    "/lib/ld-musl-arm.so.1",
-];
+/// Programs that start one another, followed behind the first. Nobody needs as many.
+const HANDED_ON: usize = 5;
+/// Words of a command that are looked at: what is started is among the first.
+pub(super) const WORDS: usize = 64;
 
 /// Follows the start of an image as far as its files can be read. Blocks.
 ///
@@ -41,7 +35,22 @@ const LOADERS: [&str; 8] = [
 /// [`DiagnoseError`] where a layer cannot be read at all.
 pub fn examine(rootfs: &mut dyn RootFs, config: &ImageConfig) -> Result<Start, DiagnoseError> {
     let argv = config.argv();
-    let (steps, stopped) = follow(rootfs, entrypoint::candidates(config), config)?;
+    let first = chain(rootfs, entrypoint::candidates(config), config)?;
+    // A static program brings along what it needs of its distribution.
+    let mut distribution = if first.loader.is_some() || rootfs.is_cheap() { distribution_of(rootfs)? } else { None };
+    let next = behind(rootfs, &argv, &first, config)?;
+    if distribution.is_none() && next.iter().any(|next| next.chain.loader.is_some()) {
+        distribution = distribution_of(rootfs)?;
+    }
+    // To know that of layers that have to be fetched would take all of them.
+    let no_directory = if rootfs.is_cheap() { no_directory(rootfs, config)? } else { None };
+    let (others, cost) = (Vec::new(), rootfs.cost());
+    Ok(Start { argv, first, next, others, distribution, no_directory, cost })
+}
+
+/// What the kernel does with the first of `paths` that can be executed.
+fn chain(rootfs: &mut dyn RootFs, paths: Vec<String>, config: &ImageConfig) -> Result<Chain, DiagnoseError> {
+    let (steps, stopped) = follow(rootfs, paths, config)?;
     let loader = match steps.last() {
         Some(Step { what: What::Elf(binary), .. }) => match &binary.interpreter {
             Interpreter::Path(path) => Some(loader(rootfs, path)?),
@@ -49,25 +58,35 @@ pub fn examine(rootfs: &mut dyn RootFs, config: &ImageConfig) -> Result<Start, D
         },
         _ => None,
     };
-    let handed_on = match stopped {
-        None => shell::handed_on(&argv, &steps).map(|word| shell::look(rootfs, word, config)).transpose()?,
-        Some(_) => None,
-    };
-    // A static program brings along what it needs of its distribution.
-    let distribution = if loader.is_some() || rootfs.is_cheap() { distribution(rootfs)? } else { None };
-    // To know that of layers that have to be fetched would take all of them.
-    let no_directory = if rootfs.is_cheap() { no_directory(rootfs, config)? } else { None };
-    Ok(Start {
-        no_directory,
-        argv,
-        steps,
-        stopped,
-        shell: handed_on,
-        loader,
-        others: Vec::new(),
-        distribution,
-        cost: rootfs.cost(),
-    })
+    Ok(Chain { steps, stopped, loader })
+}
+
+/// The programs that are started in the place of the first, one by the other.
+fn behind(
+    rootfs: &mut dyn RootFs,
+    argv: &[String],
+    first: &Chain,
+    config: &ImageConfig,
+) -> Result<Vec<Next>, DiagnoseError> {
+    let mut found: Vec<Next> = Vec::new();
+    let mut way = shell::named(argv.first().map_or("", String::as_str));
+    let mut waiting = shell::handed_on(&argv[..argv.len().min(WORDS)], first);
+    while let Some(Handed { by, through, mut argv, certain, renamed }) = waiting.pop_front() {
+        argv.truncate(WORDS);
+        let (Some(program), true) = (argv.first(), found.len() < HANDED_ON) else { break };
+        let through = through.map(|through| format!(" -> {through}")).unwrap_or_default();
+        way = format!("{way}{through} -> {}", shell::named(program));
+        let chain = chain(rootfs, entrypoint::candidates_of(program, config), config)?;
+        if !chain.starts() {
+            waiting.clear();
+        } else if waiting.is_empty() {
+            // What a script starts is known already where env starts its shell.
+            waiting = shell::handed_on(&argv, &chain);
+        }
+        let certain = certain && found.last().is_none_or(|before| before.certain);
+        found.push(Next { by, way: way.clone(), argv, certain, renamed, chain });
+    }
+    Ok(found)
 }
 
 /// From the first of `paths` that can be executed to the binary that the kernel loads.
@@ -193,17 +212,18 @@ fn loader(rootfs: &mut dyn RootFs, path: &str) -> Result<Loader, DiagnoseError> 
 }
 
 /// Loaders that are there in place of the wanted one.
-fn others(rootfs: &mut dyn RootFs, wanted: &str) -> Result<Vec<String>, DiagnoseError> {
+fn others(rootfs: &mut dyn RootFs, wanted: &str) -> Result<Vec<OtherLoader>, DiagnoseError> {
     let mut others = Vec::new();
-    for path in LOADERS.iter().filter(|path| **path != wanted) {
-        if let Look::File(file) = rootfs.look(&[(*path).to_owned()])? {
-            others.push(file.asked);
+    for path in loaders::paths().filter(|path| *path != wanted) {
+        if let Look::File(file) = rootfs.look(&[path.to_owned()])? {
+            let architecture = classify(&file.content).binary().and_then(Binary::architecture);
+            others.push(OtherLoader { path: file.asked, architecture });
         }
     }
     Ok(others)
 }
 
-fn distribution(rootfs: &mut dyn RootFs) -> Result<Option<Distribution>, DiagnoseError> {
+fn distribution_of(rootfs: &mut dyn RootFs) -> Result<Option<Distribution>, DiagnoseError> {
     let Look::File(file) = rootfs.look(&OS_RELEASES.map(String::from))? else { return Ok(None) };
     let prefix = file.content.prefix();
     let text = String::from_utf8_lossy(&prefix[..prefix.len().min(OS_RELEASE)]);

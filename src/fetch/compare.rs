@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::{Document, Fetcher};
+use super::{Document, Endpoint, FetchError, Fetcher};
+use crate::core::descriptor::Descriptor;
+use crate::core::digest::Verified;
 use crate::core::error::Classify as _;
 use crate::core::reference::Reference;
 use crate::core::retry::Policy;
@@ -25,6 +28,15 @@ pub struct Told {
     pub is_upstream: bool,
     /// What it says that the reference stands for.
     pub document: Document,
+    /// Asks this host and no other.
+    alone: Fetcher,
+}
+
+impl Told {
+    /// A small blob behind its answer, as this host has it; `None` where it does not give it.
+    pub async fn blob(&self, reference: &Reference, blob: &Descriptor) -> Option<Verified<Bytes>> {
+        in_time(&self.host, self.alone.document(reference, blob, Endpoint::Blobs)).await
+    }
 }
 
 impl Fetcher {
@@ -41,17 +53,23 @@ impl Fetcher {
     async fn told_by(&self, host: &Host, reference: &Reference) -> Option<Told> {
         let policy = Policy { rounds: 1, ..self.policy };
         let alone = Self { hosts: [host.clone()].into(), ..self.clone() }.with_policy(policy);
-        let answer = match tokio::time::timeout(PATIENCE, alone.root(reference)).await {
-            Ok(Ok(document)) => document,
-            Ok(Err(error)) => {
-                tracing::info!(%host, kind = ?error.kind(), "the host is left out of the comparison: {error}");
-                return None;
-            }
-            Err(_) => {
-                tracing::info!(%host, "the host is left out of the comparison: it does not answer");
-                return None;
-            }
-        };
-        Some(Told { host: host.to_string(), is_upstream: host.is_upstream(), document: answer })
+        let (host, is_upstream) = (host.to_string(), host.is_upstream());
+        let document = in_time(&host, alone.root(reference)).await?;
+        Some(Told { host, is_upstream, document, alone })
+    }
+}
+
+/// An answer, if it comes in time.
+async fn in_time<T>(host: &str, answer: impl Future<Output = Result<T, FetchError>>) -> Option<T> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(Ok(answer)) => Some(answer),
+        Ok(Err(error)) => {
+            tracing::info!(host, kind = ?error.kind(), "the host is left out of the comparison: {error}");
+            None
+        }
+        Err(_) => {
+            tracing::info!(host, "the host is left out of the comparison: it does not answer");
+            None
+        }
     }
 }

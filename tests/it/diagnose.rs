@@ -7,7 +7,9 @@ mod labels;
 mod levels;
 mod ordinary;
 mod places;
+mod starts;
 mod story;
+mod unfinished;
 
 use serde_json::{Value, json};
 

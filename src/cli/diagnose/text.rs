@@ -11,7 +11,7 @@ use crate::cli::report::{self, WIDTH, bytes, lines, wrap};
 use crate::core::error::{Blame, Classify, Kind};
 use crate::core::text::{one_line, without_controls};
 use crate::diagnose::finding::{Evidence, Finding, Remedy, Severity};
-use crate::diagnose::report::{Image, NodeVerdict, Outcome, Report, Start};
+use crate::diagnose::report::{Image, NodeVerdict, OpenedFile, Outcome, Report, Start};
 
 /// What findings begin with: a severity and an identifier.
 const INDENT: usize = 19;
@@ -87,10 +87,20 @@ fn starts(image: &Image) -> String {
 
 /// What is opened when an image is started, a line for each file.
 pub(in crate::cli) fn started(start: &Start) -> Vec<String> {
-    let files = start.files.iter().map(|file| format!("{}: {}", file.path, file.description));
-    let loader = start.loader.iter().map(|loader| format!("loaded by {loader}"));
-    let end = start.stopped.iter().cloned();
-    files.chain(end).chain(loader).map(|line| one_line(&line, LONGEST)).collect()
+    let mut lines = opened(&start.files, start.stopped.as_ref(), start.loader.as_ref());
+    for then in &start.then {
+        let may = if then.certain { "" } else { "may start " };
+        lines.push(format!("{may}{}", then.way));
+        lines.extend(opened(&then.files, then.stopped.as_ref(), then.loader.as_ref()));
+    }
+    lines.iter().map(|line| one_line(line, LONGEST)).collect()
+}
+
+/// The files of one program.
+fn opened(files: &[OpenedFile], stopped: Option<&String>, loader: Option<&String>) -> Vec<String> {
+    let files = files.iter().map(|file| format!("{}: {}", file.path, file.description));
+    let loader = loader.map(|loader| format!("loaded by {loader}"));
+    files.chain(stopped.cloned()).chain(loader).collect()
 }
 
 /// A finding with what shows it, and what to do about it.

@@ -24,13 +24,16 @@ const SECTIONS: u64 = 64 * 1024;
 const BEHIND: u64 = 4096;
 /// The end of a file: the last sections of a stripped one.
 const TAIL: u64 = 32 * 1024;
+/// Scripts say at their end what they start. The longest that official images begin with have 20 KiB.
+const SCRIPT: u64 = 64 * 1024;
 
 /// Where a file has more to say about what it needs than in its `prefix`, which is all that is
 /// known of it; `size` is that of the whole file.
 ///
 /// At most 4 ranges of 512 KiB together, in the order of the file, none inside of the prefix.
 /// Only for what can decide something: Go's settings where the architecture has levels, build
-/// attributes of 32-bit ARM and RISC-V, notes of x86-64, and headers that lie elsewhere. They are
+/// attributes of 32-bit ARM and RISC-V, notes of x86-64, headers that lie elsewhere, and the rest of
+/// a script. They are
 /// worth keeping while a file streams by. Whoever pays for every byte can leave them out: what
 /// they say is then unknown, and the machine is known all the same.
 #[must_use]
@@ -38,6 +41,9 @@ pub fn further(prefix: &[u8], size: u64) -> Vec<Range<u64>> {
     let have = prefix.len() as u64;
     if have >= size {
         return Vec::new();
+    }
+    if prefix.starts_with(b"#!") {
+        return affordable(vec![part(0, SCRIPT, SCRIPT)], have..size);
     }
     let Ok(Some(layout)) = Layout::of(prefix) else { return Vec::new() };
     let file = Extract::new(size, prefix.to_vec());

@@ -257,15 +257,12 @@ fn asks_for_what_decides_and_nothing_else() {
     ] {
         assert_eq!(further(&far(sample).bytes()[..4096], 1 << 30), [], "{what}");
     }
-    assert_eq!(
-        further(
-            b"#!/bin/sh
-",
-            1 << 20
-        ),
-        []
-    );
     assert_eq!(further(b"\x7fELF", 1 << 20), []);
+    // Of a script the rest, as far as scripts go; not of other text.
+    let script = [b"#!/bin/sh\n".as_slice(), &[b'x'; 90]].concat();
+    assert_eq!(further(&script, 1 << 20), std::slice::from_ref(&(100..64 * 1024)));
+    assert_eq!(further(b"#!/bin/sh\n", 20), std::slice::from_ref(&(10..20)));
+    assert_eq!(further(b"text", 1 << 20), []);
     let whole = Sample::of("arm").arm_attributes(&[(6, 6)]).bytes();
     assert_eq!(further(&whole, whole.len() as u64), []);
 

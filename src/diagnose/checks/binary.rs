@@ -4,6 +4,7 @@
 //! the config is the cause (an index is made from configs), and that is what is reported.
 
 mod claims;
+mod mixed;
 mod node;
 mod remedies;
 
@@ -36,16 +37,22 @@ impl Subject<'_> {
 /// Checks the binary that the image starts. `nodes` are those that would take this image: the
 /// other images of an index have nodes of their own.
 ///
-/// PLAT-003, PLAT-004, PLAT-006, PLAT-008, ISA-001 to ISA-004, PAGE-001 and ELF-006. Nothing is
-/// said about an image whose program was not found.
+/// PLAT-003, PLAT-004, PLAT-006, PLAT-008, ISA-001 to ISA-004, PAGE-001, ELF-006, and ELF-007 of what
+/// is started. Nothing is said about an image whose program was not found.
 #[must_use]
 pub fn check(reference: &Reference, contents: &Contents, nodes: &[&Node]) -> Vec<Finding> {
-    let Some((file, binary)) = contents.binary() else { return Vec::new() };
-    let subject = Subject { reference, contents, file, binary, needs: Needs::of(contents) };
-    let findings = match binary.no_program() {
-        Some(what) => vec![wrong_type(&subject, what)],
+    let most = Needs::most(contents).map(|(file, binary, needs)| (file, binary, Some(needs)));
+    let measure = || contents.binary().map(|(file, binary)| (file, binary, None));
+    let Some((file, binary, needs)) = most.or_else(measure) else { return Vec::new() };
+    let subject = Subject { reference, contents, file, binary, needs };
+    let no_program = |(file, binary)| Some(wrong_type(file, binary, Binary::no_program(binary)?));
+    let findings = match contents.binaries().find_map(no_program) {
+        Some(finding) => vec![finding],
         None => {
-            let mut findings = claims::check(&subject);
+            let mut findings = mixed::check(contents);
+            if !mixed::is_half_right(contents) {
+                findings.extend(claims::check(&subject));
+            }
             findings.extend(nodes.iter().flat_map(|node| node::check(&subject, node)));
             findings
         }
@@ -54,10 +61,10 @@ pub fn check(reference: &Reference, contents: &Contents, nodes: &[&Node]) -> Vec
 }
 
 /// ELF-006.
-fn wrong_type(subject: &Subject<'_>, what: &str) -> Finding {
-    let message = format!("the image starts {}, which is {what}", name(subject.file));
+fn wrong_type(file: &File, binary: &Binary, what: &str) -> Finding {
+    let message = format!("the image starts {}, which is {what}", name(file));
     let mut finding = Finding::new(Id::WrongObjectType, Severity::Error, message);
-    finding.evidence = header(subject.file, subject.binary);
+    finding.evidence = header(file, binary);
     finding.mended_by(Remedy::new(
         "let ENTRYPOINT or CMD name the program itself; an object file or a library has to be linked into one first",
     ))

@@ -1,11 +1,14 @@
 //! What an image starts, held against the files that are in it: the ways in which a program
-//! cannot even be loaded, whatever the CPU.
+//! cannot even be loaded, whatever the CPU. The same for the programs that are started in its place:
+//! what is started for certain counts as much, what may be started is worth a warning.
+
+mod loader;
+mod others;
 
 use serde_json::json;
 
-use crate::core::elf::Binary;
 use crate::core::text::{one_line, shell_word};
-use crate::diagnose::contents::{Contents, Loader, LoaderFound, Shell, Start, Step, Stopped, What};
+use crate::diagnose::contents::{By, Chain, Contents, Next, Step, Stopped, What};
 use crate::diagnose::entrypoint;
 use crate::diagnose::evidence::{in_file, of_file};
 use crate::diagnose::finding::{Evidence, Finding, Id, Remedy, Severity};
@@ -13,24 +16,62 @@ use crate::diagnose::rootfs::File;
 
 /// Bytes of a file that are shown as evidence: the ELF identification and what it begins with.
 const SHOWN: usize = 20;
-/// Files that one finding names.
-const NAMED: usize = 5;
-/// Bytes of their names; an image may have any.
+/// Bytes of names; an image may have any.
 const NAMES: usize = 400;
 
 /// The findings of one image.
 #[must_use]
 pub fn check(contents: &Contents) -> Vec<Finding> {
     let Some(start) = &contents.start else { return Vec::new() };
-    let mut findings: Vec<Finding> = start.steps.iter().filter_map(of_step).collect();
-    findings.extend(start.stopped.as_ref().and_then(|stopped| of_end(stopped, start, contents)));
-    if let (Some(loader), Some((file, binary))) = (&start.loader, contents.binary()) {
-        findings.extend(of_loader(loader, file, binary));
-    }
+    let mut findings = of_chain(&start.first, contents);
     findings.extend(start.no_directory.map(|kind| of_directory(kind, contents)));
-    findings.extend(of_others(start, contents));
-    findings.extend(start.shell.as_ref().and_then(|shell| of_shell(shell, contents)));
+    findings.extend(others::check(start, contents));
+    findings.extend(start.next.iter().flat_map(|next| of_next(next, contents)));
     findings.into_iter().map(|finding| finding.at(&contents.path)).collect()
+}
+
+/// What is wrong with a program and with what it takes to load it.
+fn of_chain(chain: &Chain, contents: &Contents) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = chain.steps.iter().filter_map(of_step).collect();
+    findings.extend(chain.stopped.as_ref().and_then(|stopped| of_end(stopped, &chain.steps, contents)));
+    if let (Some(loader), Some((file, binary))) = (&chain.loader, chain.binary()) {
+        findings.extend(loader::check(loader, file, binary));
+    }
+    findings
+}
+
+/// The same of a program that another one starts.
+fn of_next(next: &Next, contents: &Contents) -> Vec<Finding> {
+    let first = next.chain.steps.first();
+    // A shell runs text itself that the kernel refuses.
+    let is_run = next.by == By::Shell
+        && first.is_some_and(|step| {
+            step.file.is_executable() && matches!(step.what, What::Foreign { is_text: true } | What::Empty)
+        });
+    // A script that knows names of its own takes other programs for them.
+    let is_other = next.renamed && !first.is_some_and(|step| step.file.is_executable());
+    if is_run || is_other {
+        return Vec::new();
+    }
+    let mut findings = match (&next.chain.stopped, first) {
+        (Some(Stopped::Absent { .. }), None) => vec![missing_next(next, contents)],
+        _ => of_chain(&next.chain, contents),
+    };
+    for finding in &mut findings {
+        finding.message.push_str(&format!(" (started by way of {})", next.way));
+        if !next.certain {
+            finding.severity = finding.severity.min(Severity::Warning);
+        }
+    }
+    findings
+}
+
+fn missing_next(next: &Next, contents: &Contents) -> Finding {
+    let program = next.argv.first().map_or("", String::as_str);
+    let message = format!("the image starts {program:?}, which is not in it");
+    error(Id::EntryNotFound, message)
+        .shown_by(of_config(contents))
+        .mended_by(Remedy::new("install it in the image, or correct ENTRYPOINT, CMD or the script that names it"))
 }
 
 fn error(id: Id, message: String) -> Finding {
@@ -132,8 +173,8 @@ fn of_script(step: &Step, interpreter: &str, cut: bool, argument: Option<&str>) 
 }
 
 /// What was looked for last and could not be opened.
-fn of_end(stopped: &Stopped, start: &Start, contents: &Contents) -> Option<Finding> {
-    let script = start.steps.last();
+fn of_end(stopped: &Stopped, steps: &[Step], contents: &Contents) -> Option<Finding> {
+    let script = steps.last();
     let crlf = |step: &Step| matches!(&step.what, What::Script { interpreter, .. } if interpreter.ends_with('\r'));
     match stopped {
         // That it ends in a carriage return is said already.
@@ -157,7 +198,7 @@ fn of_end(stopped: &Stopped, start: &Start, contents: &Contents) -> Option<Findi
         }
         Stopped::Absent { asked } => Some(match script {
             Some(step) => missing_interpreter(step, asked),
-            None => missing_program(asked, start, contents),
+            None => missing_program(asked, contents),
         }),
     }
 }
@@ -174,8 +215,9 @@ fn missing_interpreter(step: &Step, asked: &[String]) -> Finding {
     error(Id::Script, message).shown_by(beginning(&step.file, "the file begins with")).mended_by(remedy)
 }
 
-fn missing_program(asked: &[String], start: &Start, contents: &Contents) -> Finding {
-    let program = start.argv.first().map_or("", String::as_str);
+fn missing_program(asked: &[String], contents: &Contents) -> Finding {
+    let argv = contents.config.argv();
+    let program = argv.first().map_or("", String::as_str);
     let message = if asked.len() > 1 {
         format!("the image starts {program:?}, which is in no directory of its PATH ({} were looked into)", asked.len())
     } else if program.contains([' ', '\t']) {
@@ -196,86 +238,6 @@ fn missing_program(asked: &[String], start: &Start, contents: &Contents) -> Find
     error(Id::EntryNotFound, message).shown_by(of_config(contents)).mended_by(remedy)
 }
 
-fn of_loader(loader: &Loader, file: &File, binary: &Binary) -> Option<Finding> {
-    let (program, asked) = (&file.asked, &loader.asked);
-    match &loader.found {
-        LoaderFound::NotRead(_) => None,
-        LoaderFound::Elf(found, its) => {
-            let same = (its.machine, its.class, its.endianness) == (binary.machine, binary.class, binary.endianness);
-            (!same).then(|| {
-                error(Id::LoaderArch, format!("{program} is {binary}, and its loader {asked} is {its}"))
-                    .shown_by(beginning(file, format!("{program} begins with")))
-                    .shown_by(beginning(found, format!("{asked} begins with")))
-                    .mended_by(
-                        Remedy::new(
-                            "program and base image are for different architectures: build both for one platform",
-                        )
-                        .command("docker buildx build --platform linux/amd64,linux/arm64 -t IMAGE --push ."),
-                    )
-            })
-        }
-        LoaderFound::Foreign(found) => Some(
-            error(Id::LoaderMissing, format!("{program} needs the loader {asked}, which is there and no binary"))
-                .shown_by(beginning(found, format!("{asked} begins with"))),
-        ),
-        LoaderFound::Absent { others } => Some(missing_loader(program, asked, others, file)),
-    }
-}
-
-fn missing_loader(program: &str, asked: &str, others: &[String], file: &File) -> Finding {
-    let mut message = format!(
-        "{program} needs the loader {asked}, which is not in the image: starting it ends in \"no such file or directory\""
-    );
-    let (wants_musl, has_musl) = (is_musl(asked), others.iter().any(|other| is_musl(other)));
-    let static_build =
-        Remedy::new("or link it statically, so that it needs no loader").command("CGO_ENABLED=0 go build");
-    let remedy = match (wants_musl, others.is_empty()) {
-        (_, true) => {
-            Remedy::new("there is no C library in the image: start FROM one that has it, as debian:stable-slim")
-        }
-        (false, false) if has_musl => {
-            message.push_str("; it was built against glibc, and the image has musl (Alpine)");
-            Remedy::new("build it inside the same base image, or start FROM one with glibc, as debian:stable-slim")
-        }
-        (true, false) if !has_musl => {
-            message.push_str("; it was built against musl (Alpine), and the image has glibc");
-            Remedy::new("build it inside the same base image, or start FROM alpine")
-        }
-        _ => {
-            message.push_str(&format!("; the image has {}", others.join(", ")));
-            Remedy::new("program and base image are for different architectures: build both for one platform")
-        }
-    };
-    let evidence = of_file(file, format!("PT_INTERP of {program}: {asked}"));
-    error(Id::LoaderMissing, message).shown_by(evidence).mended_by(remedy).mended_by(static_build)
-}
-
-fn is_musl(loader: &str) -> bool {
-    name(loader).starts_with("ld-musl-")
-}
-
-fn of_shell(shell: &Shell, contents: &Contents) -> Option<Finding> {
-    let warning = |id, message| Finding::new(id, Severity::Warning, message);
-    match &shell.found {
-        None if shell.absent => {
-            let message = format!("the image starts {:?}, which is not in it", shell.word);
-            Some(warning(Id::EntryNotFound, message).shown_by(of_config(contents)))
-        }
-        None => None,
-        Some((file, What::Elf(binary))) => {
-            let (_, first) = contents.binary()?;
-            (binary.architecture() != first.architecture()).then(|| {
-                let message = format!("{} is {binary}, and what starts it is {first}", file.asked);
-                warning(Id::OtherBinaryArch, message).shown_by(beginning(file, format!("{} begins with", file.asked)))
-            })
-        }
-        Some((file, what)) => {
-            let step = Step { file: file.clone(), what: what.clone() };
-            of_step(&step).map(|finding| Finding { severity: Severity::Warning, ..finding })
-        }
-    }
-}
-
 /// The working directory is something else.
 fn of_directory(kind: &str, contents: &Contents) -> Finding {
     let directory = contents.config.config.working_dir.as_deref().unwrap_or_default();
@@ -284,29 +246,6 @@ fn of_directory(kind: &str, contents: &Contents) -> Finding {
     error(Id::NotExecutable, message)
         .shown_by(of_config(contents))
         .mended_by(Remedy::new("correct WORKDIR in the Dockerfile, or what COPY puts in its place"))
-}
-
-/// Binaries beside the program: of them all in one finding, since they have one cause.
-fn of_others(start: &Start, contents: &Contents) -> Option<Finding> {
-    let (first, binary) = contents.binary()?;
-    let named: Vec<_> = start.others.iter().take(NAMED).collect();
-    let names: Vec<&str> = named.iter().map(|(file, _)| file.path.as_str()).collect();
-    let names = one_line(&names.join(", "), NAMES);
-    let more = match start.others.len() - named.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let are = if start.others.len() == 1 { "is" } else { "are" };
-    let message = format!(
-        "{names}{more} {are} not for the architecture of {}, which is {binary}: what starts or loads such a file fails",
-        first.asked
-    );
-    let finding =
-        named.iter().fold(Finding::new(Id::OtherBinaryArch, Severity::Warning, message), |finding, (file, its)| {
-            finding.shown_by(beginning(file, format!("{} is {its}, and begins with", one_line(&file.path, NAMES))))
-        });
-    let remedy = Remedy::new("fetch or build these for the image's own platform (ARG TARGETARCH in the Dockerfile)");
-    (!named.is_empty()).then(|| finding.mended_by(remedy))
 }
 
 fn name(path: &str) -> &str {

@@ -11,6 +11,8 @@ mod tests;
 
 use serde_json::json;
 
+pub(in crate::diagnose) use shape::missing;
+
 use super::shown;
 use crate::core::platform::Platform;
 use crate::core::reference::Reference;

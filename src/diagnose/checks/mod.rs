@@ -3,7 +3,7 @@
 //! One cause makes one finding that says so; what cannot be known is not guessed, and no check
 //! speaks where only a part of what it needs was read.
 
-use super::finding::{Finding, Id};
+use super::finding::Finding;
 use super::fleet::Image;
 use super::runs::Node;
 use crate::core::platform::Platform;
@@ -11,6 +11,7 @@ use crate::core::reference::Reference;
 use crate::core::text;
 
 pub mod binary;
+mod echoes;
 pub mod files;
 pub mod index;
 pub mod node;
@@ -25,28 +26,11 @@ pub fn all(reference: &Reference, image: Image<'_>, nodes: &[Node]) -> Vec<Findi
     for contents in image.contents {
         let takes = |node: &&Node| image.taken(node).as_ref() == Some(&contents.path);
         let takers: Vec<&Node> = nodes.iter().filter(takes).collect();
-        findings.extend(binary::check(reference, contents, &takers));
-        findings.extend(files::check(contents));
+        let mut own = binary::check(reference, contents, &takers);
+        own.extend(files::check(contents));
+        findings.extend(echoes::folded(contents, own));
     }
-    without_echoes(findings)
-}
-
-/// Drops what another finding says better: where the program itself was looked at, what index and
-/// config say of each other is a part of that.
-fn without_echoes(findings: Vec<Finding>) -> Vec<Finding> {
-    let better = |id| match id {
-        Id::LabelVsConfig => [Id::LabelVsElf, Id::ConfigVsElf].as_slice(),
-        Id::AnnotateOnly => &[Id::ConfigVsElf],
-        Id::VariantMissing => &[Id::VariantMissing, Id::LabelVsElf],
-        _ => &[],
-    };
-    let is_echo = |one: &Finding| {
-        let others = findings.iter().filter(|other| !std::ptr::eq(*other, one) && other.entry == one.entry);
-        let mut better = others.filter(|other| better(one.id).contains(&other.id));
-        better.any(|other| other.severity > one.severity || other.id != one.id)
-    };
-    let echoes: Vec<bool> = findings.iter().map(is_echo).collect();
-    findings.into_iter().zip(echoes).filter(|(_, is_echo)| !is_echo).map(|(finding, _)| finding).collect()
+    echoes::dropped(findings)
 }
 
 /// Bytes of a platform in a message; what documents name is not bounded otherwise.

@@ -16,6 +16,8 @@ pub struct Place {
     pub host: String,
     /// The root document there.
     pub root: Digest,
+    /// That is an index, and no lone manifest.
+    pub is_index: bool,
     /// The platforms that it offers, attestations left out; of a lone manifest its config's.
     pub platforms: Vec<Platform>,
 }
@@ -43,7 +45,17 @@ fn differs(reference: &Reference, registry: &Place, mirror: &Place) -> Finding {
                 .command(format!("lighterman pull {pinned}")),
         )
     } else {
-        let message = format!("at {} {image} lacks {}, which {} has", mirror.host, missing.join(", "), registry.host);
+        let message = if registry.is_index && !mirror.is_index {
+            let one = mirror.platforms.iter().map(shown).next().unwrap_or_else(|| "one platform".into());
+            format!(
+                "{} has {image} for {one} alone, without the index that {} has: it lacks {}",
+                mirror.host,
+                registry.host,
+                missing.join(", ")
+            )
+        } else {
+            format!("at {} {image} lacks {}, which {} has", mirror.host, missing.join(", "), registry.host)
+        };
         let accept = "the mirror has to ask for indexes (Accept: application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json) and to keep all that they list";
         Finding::new(Id::MirrorStripped, Severity::Warning, message).mended_by(Remedy::new(accept).command(format!(
             "skopeo copy --all docker://{} docker://{}/{}",
@@ -108,7 +120,11 @@ mod tests {
 
     fn place(host: &str, root: &str, platforms: &[&str]) -> Place {
         let platforms = platforms.iter().map(|text| platform(text)).collect();
-        Place { host: host.into(), root: Digest::of(root.as_bytes()), platforms }
+        Place { host: host.into(), root: Digest::of(root.as_bytes()), is_index: true, platforms }
+    }
+
+    fn lone(host: &str, root: &str, platform: &str) -> Place {
+        Place { is_index: false, ..place(host, root, &[platform]) }
     }
 
     fn reference() -> Reference {
@@ -130,6 +146,14 @@ mod tests {
                 place("c.example", "one", &["amd64"]),
                 Some((Id::MirrorStripped, "lacks linux/arm64, linux/arm/v7")),
             ),
+            (
+                "flattened",
+                lone("e.example", "two", "arm64"),
+                Some((
+                    Id::MirrorStripped,
+                    "for linux/arm64 alone, without the index that registry.example has: it lacks linux/amd64, linux/arm/v7",
+                )),
+            ),
             ("more", place("d.example", "two", &["amd64", "arm64", "arm/v7", "s390x"]), Some((Id::TagRace, "tag"))),
         ];
         for (name, mirror, expected) in rows {
@@ -142,6 +166,15 @@ mod tests {
                 assert_eq!(findings[0].remedies.len(), 1);
             }
         }
+    }
+
+    #[test]
+    fn a_lone_manifest_is_compared_by_its_config() {
+        let registry = lone("registry.example", "new", "amd64");
+        let found = |mirror: Place| compare(&reference(), &registry, &[mirror]).remove(0).id;
+        assert_eq!(found(lone("a.example", "old", "amd64")), Id::TagRace);
+        assert_eq!(found(lone("a.example", "old", "arm64")), Id::MirrorStripped);
+        assert_eq!(found(place("a.example", "old", &["amd64", "arm64"])), Id::TagRace);
     }
 
     #[test]

@@ -16,6 +16,8 @@ const NAME: usize = 80;
 const ENTERPRISE: &[&str] = &["rhel", "centos", "almalinux", "rocky", "ol"];
 const UBUNTU: &[&str] = &["ubuntu"];
 const AMAZON: &[&str] = &["amzn"];
+/// What SUSE builds from one code base.
+const SUSE: &[&str] = &["sles", "opensuse-leap"];
 
 /// What a distribution is built for from some version on.
 struct Base {
@@ -42,8 +44,9 @@ const fn base(
 ///   others are at least what 9 has.
 /// - Ubuntu: Ubuntu project documentation, "Supported architectures", "Architecture baselines".
 /// - Amazon Linux 2023: User Guide, "System requirements": `-march=x86-64-v2`, `-march=armv8.2-a+crypto`.
+/// - SUSE Linux Enterprise and openSUSE Leap 16: openSUSE, release announcement of Leap 16.0: x86-64-v2.
 /// - Wolfi and Chainguard: chainguard-images/images#1658.
-const BASES: [Base; 13] = [
+const BASES: [Base; 14] = [
     base(ENTERPRISE, (9, 0), "amd64", "v2"),
     base(ENTERPRISE, (9, 0), "ppc64le", "power9"),
     base(ENTERPRISE, (9, 0), "s390x", "z14"),
@@ -55,6 +58,7 @@ const BASES: [Base; 13] = [
     base(UBUNTU, (25, 10), "riscv64", "rva23u64"),
     base(AMAZON, (2023, 0), "amd64", "v2"),
     base(AMAZON, (2023, 0), "arm64", "v8.2"),
+    base(SUSE, (16, 0), "amd64", "v2"),
     base(&["wolfi"], (0, 0), "amd64", "v2"),
     base(&["chainguard"], (0, 0), "amd64", "v2"),
 ];

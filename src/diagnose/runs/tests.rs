@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::elf::sample::Sample;
-use crate::diagnose::testing::image::{host, image, on as based_on};
+use crate::diagnose::testing::image::{host, image, on as based_on, then};
 use crate::host::{Binfmt, Recorded, boards, kind};
 
 fn runs(claimed: &str, program: &Sample, board: &Recorded) -> &'static str {
@@ -184,4 +184,37 @@ fn an_emulator_has_the_last_word() {
 fn what_is_no_program_runs_nowhere() {
     assert_eq!(runs("amd64", &Sample::of("amd64").kind(1), &boards::skylake_server()), "no");
     assert_eq!(runs("amd64", &Sample::of("amd64").kind(4), &boards::skylake_server()), "no");
+}
+
+#[test]
+fn all_programs_that_are_started_have_to_run() {
+    let on = |first: &str, second: Sample, board: &Recorded| {
+        kind(&on(&then(image("arm64", &Sample::of(first)), "/second", &second), &host(board)))
+    };
+    assert_eq!(on("arm64", Sample::of("arm64"), &boards::pi_4()), "native");
+    assert_eq!(on("arm64", Sample::of("arm"), &boards::pi_4()), "compat");
+    assert_eq!(on("arm64", Sample::of("arm"), &boards::apple_m1()), "no");
+    assert_eq!(on("arm64", Sample::of("amd64"), &boards::pi_4()), "no");
+    assert_eq!(on("arm64", Sample::of("amd64"), &boards::westmere()), "no");
+    assert_eq!(on("arm64", go("arm64", "GOARM64", "v8.2"), &boards::pi_4()), "no");
+}
+
+#[test]
+fn a_bare_arm_that_nobody_looked_into_may_be_any() {
+    let unread = |claim: &str| {
+        let mut unread = image(claim, &Sample::of("arm"));
+        unread.start = None;
+        unread
+    };
+    for (claim, board, expected) in [
+        ("arm", boards::pi_zero(), "unknown"),
+        ("arm", boards::pi_2(), "native"),
+        ("arm", boards::pi_4(), "compat"),
+        ("arm", boards::apple_m1(), "no"),
+        ("arm", boards::westmere(), "no"),
+        // A word of the publisher's.
+        ("arm/v7", boards::pi_zero(), "no"),
+    ] {
+        assert_eq!(kind(&on(&unread(claim), &host(&board))), expected, "{claim}");
+    }
 }

@@ -41,7 +41,7 @@ fn config(json: &str) -> ImageConfig {
 }
 
 fn paths(start: &Start) -> Vec<&str> {
-    start.steps.iter().map(|step| step.file.path.as_str()).collect()
+    start.first.steps.iter().map(|step| step.file.path.as_str()).collect()
 }
 
 #[test]
@@ -53,8 +53,8 @@ fn scripts_lead_to_their_interpreters() {
     ]);
     let start = examine(&mut rootfs, &config(r#"{"Entrypoint":["/entry"]}"#)).expect("readable");
     assert_eq!(paths(&start), ["/entry", "/bin/run", "/bin/sh"]);
-    assert!(start.stopped.is_none());
-    assert!(matches!(start.steps[2].what, What::Damaged(_)));
+    assert!(start.first.stopped.is_none());
+    assert!(matches!(start.first.steps[2].what, What::Damaged(_)));
 }
 
 #[test]
@@ -65,13 +65,14 @@ fn what_is_not_executable_is_passed_over_along_path() {
     let mut only = files(&[("/a/app", 0o644, b"data")]);
     let start = examine(&mut only, &config(json)).expect("readable");
     assert_eq!(paths(&start), ["/a/app"]);
-    assert!(!start.steps[0].file.is_executable());
+    assert!(!start.first.steps[0].file.is_executable());
 }
 
 #[test]
 fn says_where_it_stopped() {
-    let stopped =
-        |all: &[(&'static str, u32, &[u8])], json| examine(&mut files(all), &config(json)).expect("readable").stopped;
+    let stopped = |all: &[(&'static str, u32, &[u8])], json| {
+        examine(&mut files(all), &config(json)).expect("readable").first.stopped
+    };
     assert_eq!(stopped(&[], "{}"), Some(Stopped::NoProgram));
     let absent = Some(Stopped::Absent { asked: vec!["/x".into()] });
     assert_eq!(stopped(&[], r#"{"Cmd":["/x"]}"#), absent);
@@ -94,20 +95,74 @@ fn reads_the_first_line_as_the_kernel_does() {
     assert!(script(&long).2);
 }
 
+/// How each program was got to, whether it is certain, and the files that the kernel opens for it.
+fn next(all: &[(&'static str, u32, &[u8])], json: &str) -> Vec<(String, bool, Vec<String>)> {
+    let start = examine(&mut files(all), &config(json)).expect("readable");
+    let next = start.next.into_iter().map(|next| {
+        let files = next.chain.steps.into_iter().map(|step| step.file.path);
+        (next.way, next.certain, files.collect())
+    });
+    next.collect()
+}
+
 #[test]
-fn what_the_shell_starts_is_looked_at_as_well() {
-    let mut rootfs = files(&[("/bin/sh", 0o755, b"\x7fELF"), ("/srv/run", 0o755, b"text")]);
-    let start = examine(&mut rootfs, &config(r#"{"Cmd":["/bin/sh","-c","./run -v"],"WorkingDir":"/srv"}"#));
-    let shell = start.expect("readable").shell.expect("a plain word");
-    assert_eq!(shell.word, "./run");
-    // The path is as it was asked for; real ones are canonical.
-    assert!(shell.found.is_none() && shell.absent);
+fn programs_that_are_started_by_others_are_followed() {
+    let elf = crate::core::elf::sample::Sample::of("arm64").bytes();
+    let elf = elf.as_slice();
+    let script: &[u8] = b"#!/usr/bin/env bash\nif [ \"$(id -u)\" = 0 ]; then\n  prepare\nfi\nexec \"$@\"\n";
+    let image = [
+        ("/usr/local/bin/entry.sh", 0o755, script),
+        ("/usr/bin/env", 0o755, elf),
+        ("/bin/bash", 0o755, elf),
+        ("/bin/sh", 0o755, elf),
+        ("/usr/bin/tini", 0o755, elf),
+        ("/usr/bin/gosu", 0o755, elf),
+        ("/usr/bin/serve", 0o755, b"#!/bin/sh\nexec gosu nobody \"$@\"\n".as_slice()),
+        ("/srv/run", 0o755, elf),
+    ];
+    let one = |way: &str, certain, file: &str| (way.to_owned(), certain, vec![file.to_owned()]);
+    assert_eq!(
+        next(&image, r#"{"Entrypoint":["entry.sh"],"Cmd":["/srv/run","-v"]}"#),
+        [
+            one("entry.sh -> bash", true, "/bin/bash"),
+            one("entry.sh -> bash -> exec \"$@\" -> /srv/run", true, "/srv/run"),
+        ]
+    );
+    assert_eq!(
+        next(&image, r#"{"Entrypoint":["tini","--","serve"],"Cmd":["/srv/run"]}"#),
+        [
+            ("tini -> serve".to_owned(), true, vec!["/usr/bin/serve".to_owned(), "/bin/sh".to_owned()]),
+            one("tini -> serve -> exec gosu nobody \"$@\" -> gosu", true, "/usr/bin/gosu"),
+            one("tini -> serve -> exec gosu nobody \"$@\" -> gosu -> /srv/run", true, "/srv/run"),
+        ]
+    );
+    let shell = |command: &str| next(&image, &format!(r#"{{"Cmd":["/bin/sh","-c","{command}"]}}"#));
+    assert_eq!(shell("/srv/run -v"), [one("/bin/sh -> /srv/run", false, "/srv/run")]);
+    assert_eq!(
+        shell("exec tini /srv/run"),
+        [one("/bin/sh -> tini", true, "/usr/bin/tini"), one("/bin/sh -> tini -> /srv/run", true, "/srv/run"),]
+    );
+    // What may be started starts nothing for certain.
+    assert_eq!(shell("tini /srv/run")[1], one("/bin/sh -> tini -> /srv/run", false, "/srv/run"));
+    assert_eq!(shell("cd /srv && ./run"), []);
+    assert_eq!(next(&image, r#"{"Entrypoint":["entry.sh"]}"#), [one("entry.sh -> bash", true, "/bin/bash")]);
+}
+
+#[test]
+fn programs_that_start_each_other_for_ever_are_not_followed_for_ever() {
+    let env = crate::core::elf::sample::Sample::of("arm64").bytes();
+    let image = [("/usr/bin/env", 0o755, env.as_slice())];
+    let words = ["env"; 40].map(|word| format!("{word:?}")).join(",");
+    assert_eq!(next(&image, &format!(r#"{{"Cmd":[{words}]}}"#)).len(), HANDED_ON);
+    let script = [("/s", 0o755, b"#!/s\nexec \"$@\"\n".as_slice())];
+    assert_eq!(next(&script, r#"{"Entrypoint":["/s"],"Cmd":["/s"]}"#), []);
 }
 
 #[test]
 fn the_distribution_is_read_from_os_release() {
     let release = b"ID=\"almalinux\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.4\"\nPRETTY_NAME='Alma'\n";
-    let found = distribution(&mut files(&[("/usr/lib/os-release", 0o644, release)])).expect("readable").expect("there");
+    let found =
+        distribution_of(&mut files(&[("/usr/lib/os-release", 0o644, release)])).expect("readable").expect("there");
     assert_eq!((found.id.as_str(), found.version.as_str(), found.name.as_str()), ("almalinux", "9.4", "Alma"));
     assert_eq!(found.like, ["rhel", "centos", "fedora"]);
 }

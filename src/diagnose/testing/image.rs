@@ -7,7 +7,7 @@ use crate::core::elf::sample::Sample;
 use crate::core::extract::Extract;
 use crate::core::manifest::{ImageConfig, Manifest};
 use crate::core::platform::Platform;
-use crate::diagnose::contents::{Contents, Distribution, Start, Step, What};
+use crate::diagnose::contents::{By, Chain, Contents, Distribution, Next, Start, Step, What};
 use crate::diagnose::rootfs::{Cost, File};
 use crate::host::{Depth, HostReport, Recorded, detect};
 
@@ -31,10 +31,8 @@ pub(crate) fn starting(asked: &str, path: &str, bytes: Vec<u8>) -> Start {
     };
     Start {
         argv: vec![asked.into()],
-        steps: vec![Step { file, what: What::Elf(Box::new(binary)) }],
-        stopped: None,
-        shell: None,
-        loader: None,
+        first: Chain { steps: vec![Step { file, what: What::Elf(Box::new(binary)) }], stopped: None, loader: None },
+        next: Vec::new(),
         others: Vec::new(),
         distribution: None,
         no_directory: None,
@@ -54,6 +52,15 @@ pub(in crate::diagnose) fn image(claimed: &str, program: &Sample) -> Contents {
         config: ImageConfig { platform: platform(claimed), ..ImageConfig::default() },
         start: Some(start),
     }
+}
+
+/// The same, where that program starts another one for certain.
+pub(in crate::diagnose) fn then(mut image: Contents, path: &str, program: &Sample) -> Contents {
+    let Start { argv, first: chain, .. } = starting(path, path, program.bytes());
+    let way = format!("app -> {path}");
+    let next = Next { by: By::Starter, way, argv, certain: true, renamed: false, chain };
+    image.start.as_mut().expect("an image with a program").next.push(next);
+    image
 }
 
 /// The same, with another word in the config.

@@ -76,7 +76,7 @@ fn what_runs_all_the_same_is_never_refused() {
 fn an_image_that_starts_nothing_that_was_found_is_taken_at_its_word() {
     let mut contents = contents("amd64", "arm64");
     if let Some(start) = &mut contents.start {
-        start.steps.clear();
+        start.first.steps.clear();
     }
     assert_eq!(actions(&contents, &boards::skylake_server(), Action::Refuse.into()), []);
 }

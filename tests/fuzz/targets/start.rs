@@ -30,17 +30,20 @@ fuzz_target!(|data: &[u8]| {
     }
     let start = heap::within((4 << 20) + 1200 * data.len(), || examine(&mut table, &config));
     let start = start.expect("no layer is unreadable here");
-    // The program, five interpreters, a loader and seven others, a command, os-release; each of
-    // the first may be tried at 256 places.
+    // A program and five more that are started in its place, each with five interpreters and a loader,
+    // one of them with the other loaders, os-release; each program may be tried at 256 places.
     assert!(table.looks <= 3000, "{} looks", table.looks);
-    assert!(start.steps.len() <= 6, "{} steps", start.steps.len());
-    for (position, step) in start.steps.iter().enumerate() {
-        match &step.what {
-            What::Script { interpreter, argument, .. } => {
-                assert!(interpreter.len() + argument.as_ref().map_or(0, String::len) <= 3 * 254);
-                assert!(!interpreter.contains([' ', '\t', '\n']));
+    assert!(start.next.len() <= 5, "{} programs", start.next.len());
+    for chain in [&start.first].into_iter().chain(start.next.iter().map(|next| &next.chain)) {
+        assert!(chain.steps.len() <= 6, "{} steps", chain.steps.len());
+        for (position, step) in chain.steps.iter().enumerate() {
+            match &step.what {
+                What::Script { interpreter, argument, .. } => {
+                    assert!(interpreter.len() + argument.as_ref().map_or(0, String::len) <= 3 * 254);
+                    assert!(!interpreter.contains([' ', '\t', '\n']));
+                }
+                _ => assert_eq!(position + 1, chain.steps.len(), "only scripts lead on"),
             }
-            _ => assert_eq!(position + 1, start.steps.len(), "only scripts lead on"),
         }
     }
     if let Some(distribution) = &start.distribution {

@@ -36,7 +36,12 @@ fn a_mirror_that_has_fewer_platforms_than_the_registry_is_named() {
     look(&same).finds(&[]);
     let found = look(&stripped);
     let finding = found.with_id("PLAT-015").next().unwrap_or_else(|| panic!("{:?}", found.problems()));
-    assert!(finding["message"].to_string().contains(&stripped.address().to_string()), "{finding:#}");
+    let message = finding["message"].as_str().unwrap_or_default();
+    assert!(message.contains(&stripped.address().to_string()), "{finding:#}");
+    // What it has is read out of its config, and only the other platform is missed.
+    let has = format!("for linux/{} alone", host().arch);
+    assert!(message.contains(&has), "{message}");
+    assert!(message.ends_with(&format!("it lacks linux/{}", foreign().arch)), "{message}");
 }
 
 #[test]
@@ -93,12 +98,20 @@ fn labels_are_corrected_where_the_index_is() {
 fn every_binary_is_looked_at_where_that_is_asked_for() {
     let (registry, user) = (Registry::plain(), Lighterman::new());
     let base = Tree::new().file("app", 0o755, &busybox_program(host())).layer();
-    let helper = Tree::new().dir("opt").file("opt/helper", 0o755, &busybox_program(foreign())).layer();
+    let helper = Tree::new()
+        .file("usr/local/bin/helper", 0o755, &busybox_program(foreign()))
+        .file("srv/node_modules/x/prebuilds/other/x.node", 0o644, &busybox_program(foreign()))
+        .layer();
     let name = registry.push(&image_of(host().arch, host().variant, &[base, helper], &exec("/app")), "app:1");
     Diagnosis::of(user.run(&["diagnose", &name, "--json"])).finds(&[]);
     let found = Diagnosis::of(user.run(&["diagnose", &name, "--json", "--deep"])).finds(&["ELF-007 warning"]);
-    let finding = found.with_id("ELF-007").next().expect("it is there");
-    assert!(finding["message"].to_string().contains("/opt/helper"), "{finding:#}");
+    let said: Vec<(String, String)> = found
+        .with_id("ELF-007")
+        .map(|finding| (finding["severity"].to_string(), finding["message"].to_string()))
+        .collect();
+    let [(_, warned), (note, noted)] = said.as_slice() else { panic!("{said:#?}") };
+    assert!(warned.contains("/usr/local/bin/helper") && !warned.contains("x.node"), "{warned}");
+    assert!(note.contains("note") && noted.contains("x.node"), "{noted}");
 }
 
 #[cfg(feature = "containerd")]

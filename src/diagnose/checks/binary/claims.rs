@@ -39,7 +39,7 @@ fn label(contents: &Contents) -> Option<&Platform> {
 }
 
 /// The kernels of this platform do not take this binary as their own.
-fn contradicts(claim: &Platform, binary: &Binary) -> bool {
+pub(super) fn contradicts(claim: &Platform, binary: &Binary) -> bool {
     let claim = claim.normalized();
     let other_system = binary.platform().is_some_and(|built_for| built_for.os != "linux" && built_for.os != claim.os);
     binary.architecture() != Some(&claim.architecture) || other_system

@@ -24,7 +24,8 @@ fn finding(subject: &Subject<'_>, node: &Node, obstacle: Obstacle) -> Option<Fin
 fn id(kind: ObstacleKind, architecture: &str) -> Id {
     match (kind, architecture) {
         (ObstacleKind::PageSize, _) => Id::PageAlignment,
-        (ObstacleKind::OldAbi | ObstacleKind::Float, _) => Id::ArmFloatAbi,
+        (ObstacleKind::OtherAbi, "loong64") => Id::CpuGeneration,
+        (ObstacleKind::OtherAbi | ObstacleKind::Float, _) => Id::ArmFloatAbi,
         (ObstacleKind::Level | ObstacleKind::Feature, "arm") => Id::VariantTooHigh,
         (ObstacleKind::Level | ObstacleKind::Feature, "amd64") => Id::X86Level,
         (ObstacleKind::Level | ObstacleKind::Feature, "arm64") => Id::Arm64Level,

@@ -164,7 +164,14 @@ impl<'a> Remedies<'a> {
             (ObstacleKind::Feature, _) => {
                 vec![Remedy::new("use a build that does without (Go: GOARM64=v8.0), or a node whose CPU has it")]
             }
-            (ObstacleKind::OldAbi, _) => vec![self.build(
+            (ObstacleKind::OtherAbi, "loong64") => vec![
+                self.build(
+                    "build it with the tool-chain of the other world: GCC 12 and glibc 2.36 are the first of the new one, and Debian's loong64 is of it",
+                    &["linux/loong64"],
+                ),
+                Remedy::new("or keep it to nodes of its own world: old-world systems have vendors' kernels, 4.19 mostly"),
+            ],
+            (ObstacleKind::OtherAbi, _) => vec![self.build(
                 "build it with a tool-chain of the embedded ABI (arm-linux-gnueabi, arm-linux-gnueabihf), or for arm64",
                 &["linux/arm/v7", "linux/arm64"],
             )],

@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::elf::sample::Sample;
-use crate::diagnose::testing::image::{alone, configured, host, image, on};
+use crate::diagnose::testing::image::{alone, configured, host, image, on, then};
 use crate::host::{Recorded, boards};
 
 fn node(name: &str, board: &Recorded) -> Node {
@@ -167,7 +167,7 @@ fn strangers_do_not_write_on_the_terminal() {
     let mut contents = configured(image("arm64", &Sample::of("arm")), "amd64");
     contents.descriptor.platform = Some(crate::core::platform::Platform::linux("arm64\u{1b}[2J\nx", "$(reboot)"));
     contents.config.platform.variant = "\r`id`".into();
-    if let Some(step) = contents.start.as_mut().and_then(|start| start.steps.last_mut()) {
+    if let Some(step) = contents.start.as_mut().and_then(|start| start.first.steps.last_mut()) {
         step.file.path = "/a\u{1b}[2J\nb".into();
     }
     let found = findings(&contents, &[]);
@@ -179,6 +179,69 @@ fn strangers_do_not_write_on_the_terminal() {
             // What strangers named is one word in quotes.
             let outside: String = command.split('\'').step_by(2).collect();
             assert!(!outside.contains(['`', '(', '$']) && !command.contains(char::is_control), "{command}");
+        }
+    }
+}
+
+#[test]
+fn a_program_that_another_one_starts_is_checked_like_the_first() {
+    use Severity::{Error, Note};
+    let (arm64, amd64) = (Sample::of("arm64"), Sample::of("amd64"));
+    for (claimed, first, second, expected) in [
+        ("arm64", arm64.clone(), arm64.clone(), [].as_slice()),
+        // The base is right, or the program is: one thing is wrong all the same.
+        ("arm64", arm64.clone(), amd64.clone(), &[("ELF-007", Error)]),
+        ("amd64", arm64.clone(), amd64.clone(), &[("ELF-007", Error)]),
+        ("s390x", arm64.clone(), arm64.clone(), &[("PLAT-004", Error)]),
+        ("s390x", arm64.clone(), amd64.clone(), &[("ELF-007", Error), ("PLAT-004", Error)]),
+        ("amd64", amd64.clone(), Sample::of("386"), &[("ELF-007", Note)]),
+        ("amd64", amd64.clone(), amd64.clone().kind(1), &[("ELF-006", Error)]),
+        ("arm/v6", go("arm", "GOARM", "6"), go("arm", "GOARM", "7"), &[("PLAT-003", Error)]),
+        ("arm/v6", go("arm", "GOARM", "7"), go("arm", "GOARM", "6"), &[("PLAT-003", Error)]),
+        ("arm", go("arm", "GOARM", "7"), go("arm", "GOARM", "6"), &[]),
+    ] {
+        let found = findings(&then(image(claimed, &first), "/srv/second", &second), &[]);
+        assert_eq!(ids(&found), expected, "{claimed} {first:?} {second:?}");
+    }
+    let mixed = findings(&then(image("arm64", &arm64), "/srv/second", &amd64), &[]).remove(0);
+    assert!(
+        mixed
+            .message
+            .starts_with("/srv/second is ELF 64-bit x86-64 (amd64), and what starts it (app -> /srv/second) is")
+    );
+    // Of several that lack the same the first is named.
+    let v3 = || go("amd64", "GOAMD64", "v3");
+    for contents in [then(image("amd64", &amd64), "/b", &v3()), then(image("amd64", &v3()), "/b", &v3())] {
+        let found = findings(&contents, &[node("there", &boards::westmere())]);
+        assert_eq!(ids(&found), [("ISA-001", Error)]);
+    }
+    // What only may be started is a warning.
+    let mut may = then(image("arm64", &arm64), "/srv/second", &amd64);
+    may.start.as_mut().expect("a program").next[0].certain = false;
+    assert_eq!(ids(&findings(&may, &[])), [("ELF-007", Severity::Warning)]);
+}
+
+#[test]
+fn the_worlds_of_loongarch_do_not_run_each_others_programs() {
+    let old = Sample::of("loong64").flags(0x3).interpreter("/lib64/ld.so.1");
+    let new = Sample::of("loong64").interpreter("/lib64/ld-linux-loongarch-lp64d.so.1");
+    let go = Sample::of("loong64").flags(0x3);
+    for (release, program, expected) in [
+        // Older Go wrote such flags for the new world.
+        ("", &go, [].as_slice()),
+        ("", &old, &[("ISA-003", Severity::Error)]),
+        ("6.12.9", &old, &[("ISA-003", Severity::Error)]),
+        ("4.19.0-19-loongson-3", &old, &[]),
+        ("4.19.0-19-loongson-3", &new, &[("ISA-003", Severity::Error)]),
+        ("6.12.9", &new, &[]),
+        ("", &new, &[]),
+    ] {
+        let mut node = Node::named("linux/loong64").expect("a node");
+        node.report.kernel.release = release.into();
+        let found = findings(&image("loong64", program), &[node]);
+        assert_eq!(ids(&found), expected, "{release} {program:?}");
+        for finding in &found {
+            assert!(finding.evidence.len() == 2 && !finding.remedies.is_empty(), "{finding:?}");
         }
     }
 }

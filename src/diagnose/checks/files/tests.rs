@@ -5,7 +5,8 @@ use crate::core::extract::Extract;
 use crate::core::limits::Limits;
 use crate::core::manifest::{ImageConfig, Manifest};
 use crate::diagnose::DiagnoseError;
-use crate::diagnose::rootfs::{Cost, Look, RootFs};
+use crate::diagnose::contents::Other;
+use crate::diagnose::rootfs::{Cost, File, Look, RootFs};
 use crate::diagnose::start::examine;
 
 /// A 64-bit little-endian header of a machine, and the loader that it asks for.
@@ -127,13 +128,97 @@ fn loaders_are_looked_for_and_compared() {
 }
 
 #[test]
-fn what_a_shell_starts_is_a_warning_at_most() {
-    let shell = ("/bin/sh", 0o755, elf(62, ""));
-    let (id, severity, _) = one(r#"{"Cmd":["/bin/sh","-c","/app"]}"#, std::slice::from_ref(&shell));
-    assert_eq!((id, severity), (Id::EntryNotFound, Severity::Warning));
-    let foreign = ("/app", 0o755, elf(183, ""));
-    let (id, severity, _) = one(r#"{"Cmd":["/bin/sh","-c","/app"]}"#, &[shell, foreign]);
-    assert_eq!((id, severity), (Id::OtherBinaryArch, Severity::Warning));
+fn loaders_of_another_architecture_are_named() {
+    let app = r#"{"Entrypoint":["/app"]}"#;
+    let glibc = "/lib64/ld-linux-x86-64.so.2";
+    for (path, machine) in [
+        ("/lib/ld64.so.1", 22),
+        ("/lib/ld-linux-riscv64-lp64d.so.1", 243),
+        ("/lib64/ld.so.1", 8),
+        ("/lib/ld-musl-aarch64.so.1", 183),
+    ] {
+        let mut other = elf(machine, "");
+        if machine == 22 {
+            other[5] = 2;
+        }
+        let (id, _, message) = one(app, &[("/app", 0o755, elf(62, glibc)), (path, 0o755, other)]);
+        assert!(id == Id::LoaderMissing && message.contains(&format!("the image has {path}")), "{message}");
+        assert!(!message.contains("built against"), "{message}");
+    }
+    let mut i386 = crate::core::elf::sample::Sample::of("386").interpreter("/lib/ld-linux.so.2").bytes();
+    i386.resize(4096, 0);
+    let found = findings(app, &[("/app", 0o755, i386), (glibc, 0o755, elf(62, ""))]);
+    assert_eq!(
+        found[0].remedies[0].commands,
+        ["RUN dpkg --add-architecture i386 && apt-get update && apt-get install -y libc6:i386"]
+    );
+    let found = findings(app, &[("/app", 0o755, elf(62, "/lib/ld-musl-x86_64.so.1"))]);
+    assert!(found[0].remedies[0].text.ends_with("as alpine"), "{found:?}");
+}
+
+/// Identifier and severity of each finding.
+fn told(run: &str, files: &[(&str, u32, Vec<u8>)]) -> Vec<(Id, Severity)> {
+    findings(run, files).into_iter().map(|finding| (finding.id, finding.severity)).collect()
+}
+
+#[test]
+fn what_may_be_started_is_a_warning_at_most() {
+    use Severity::Warning;
+    let shell = || ("/bin/sh", 0o755, elf(62, ""));
+    let run = r#"{"Cmd":["/bin/sh","-c","/app"]}"#;
+    assert_eq!(told(run, &[shell()]), [(Id::EntryNotFound, Warning)]);
+    let dynamic = ("/app", 0o755, elf(62, "/lib64/ld-linux-x86-64.so.2"));
+    assert_eq!(told(run, &[shell(), dynamic]), [(Id::LoaderMissing, Warning)]);
+    // A shell runs text without "#!" itself.
+    for text in ["echo hello\n", ""] {
+        assert_eq!(told(run, &[shell(), ("/app", 0o755, text.into())]), [], "{text:?}");
+    }
+    assert_eq!(told(run, &[shell(), ("/app", 0o644, b"echo hello\n".to_vec())]), [(Id::NotExecutable, Warning)]);
+}
+
+#[test]
+fn what_is_started_for_certain_counts_as_the_program() {
+    use Severity::Error;
+    let files = |app: Vec<u8>, mode| [("/sbin/tini", 0o755, elf(62, "")), ("/app", mode, app)];
+    let run = r#"{"Entrypoint":["tini","--"],"Cmd":["/app"]}"#;
+    for (app, mode, expected) in [
+        (elf(62, ""), 0o755, [].as_slice()),
+        (elf(62, ""), 0o644, &[(Id::NotExecutable, Error)]),
+        (elf(62, "/lib64/ld-linux-x86-64.so.2"), 0o755, &[(Id::LoaderMissing, Error)]),
+        (b"#!/bin/none\n".to_vec(), 0o755, &[(Id::Script, Error)]),
+        // The kernel refuses it, whatever the init does then.
+        (b"echo hello\n".to_vec(), 0o755, &[(Id::Script, Error)]),
+    ] {
+        assert_eq!(told(run, &files(app, mode)), expected);
+    }
+    let missing = &findings(run, &files(elf(62, ""), 0o755)[..1])[0];
+    assert_eq!((missing.id, missing.severity), (Id::EntryNotFound, Error));
+    assert_eq!(missing.message, "the image starts \"/app\", which is not in it (started by way of tini -> /app)");
+}
+
+#[test]
+fn entrypoint_scripts_lead_to_their_command() {
+    use Severity::{Error, Warning};
+    let run = r#"{"Entrypoint":["/entry.sh"],"Cmd":["app"]}"#;
+    let told = |script: &str, app: Option<(u32, Vec<u8>)>| {
+        let mut files = vec![("/entry.sh", 0o755, script.as_bytes().to_vec()), ("/bin/sh", 0o755, elf(62, ""))];
+        files.extend(app.map(|(mode, app)| ("/usr/bin/app", mode, app)));
+        told(run, &files)
+    };
+    let dynamic = || Some((0o755, elf(62, "/lib64/ld-linux-x86-64.so.2")));
+    let plain = "#!/bin/sh\nexec \"$@\"\n";
+    let knows_names = "#!/bin/sh\nif [ \"$1\" = app ]; then\n  set -- /srv/app\nfi\nexec \"$@\"\n";
+    let may = "#!/bin/sh\nif [ -f /x ]; then\n  exec \"$@\"\nfi\nsleep 1\n";
+    assert_eq!(told(plain, Some((0o755, elf(62, "")))), []);
+    assert_eq!(told(plain, dynamic()), [(Id::LoaderMissing, Error)]);
+    assert_eq!(told(plain, None), [(Id::EntryNotFound, Error)]);
+    assert_eq!(told(plain, Some((0o755, b"echo\n".to_vec()))), []);
+    assert_eq!(told(knows_names, dynamic()), [(Id::LoaderMissing, Error)]);
+    // The word may be a name of the script's own.
+    assert_eq!(told(knows_names, None), []);
+    assert_eq!(told(knows_names, Some((0o644, elf(62, "")))), []);
+    assert_eq!(told(may, dynamic()), [(Id::LoaderMissing, Warning)]);
+    assert_eq!(told(may, None), [(Id::EntryNotFound, Warning)]);
 }
 
 #[test]
@@ -148,15 +233,18 @@ fn a_working_directory_has_to_be_one() {
 #[test]
 fn binaries_of_other_architectures_are_one_finding() {
     let mut contents = contents(r#"{"Entrypoint":["/app"]}"#, &[("/app", 0o755, elf(62, ""))]);
-    let other = |path: &str| {
+    let other = |path: &str, in_the_way| {
         let file = file(path, 0o755, &elf(183, ""));
         let What::Elf(binary) = crate::diagnose::start::classify(&file.content) else { panic!("a binary") };
-        (file, binary)
+        Other { file, binary, in_the_way }
     };
     let start = contents.start.as_mut().expect("looked into");
-    start.others = (0..7).map(|at| other(&format!("/opt/{at}"))).collect();
+    start.others = (0..7).map(|at| other(&format!("/usr/bin/{at}"), true)).collect();
+    start.others.push(other("/srv/node_modules/x/prebuilds/linux-arm64/x.node", false));
     let found = check(&contents);
-    let [finding] = found.as_slice() else { panic!("{found:#?}") };
+    let [finding, note] = found.as_slice() else { panic!("{found:#?}") };
     assert_eq!((finding.id, finding.severity), (Id::OtherBinaryArch, Severity::Warning));
-    assert!(finding.message.contains("/opt/4 and 2 more are not for"), "{}", finding.message);
+    assert!(finding.message.contains("/usr/bin/4 and 2 more are not for"), "{}", finding.message);
+    assert_eq!((note.id, note.severity), (Id::OtherBinaryArch, Severity::Note));
+    assert!(note.message.contains("is usual of packages"), "{}", note.message);
 }

@@ -8,6 +8,7 @@ use crate::core::text::{self, shell_word};
 use crate::diagnose::checks::{remedies, shown};
 use crate::diagnose::finding::{Evidence, Finding, Id, Remedy, Severity};
 use crate::diagnose::fleet::Image;
+use crate::diagnose::needs::Needs;
 
 pub(super) fn check(reference: &Reference, image: Image<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -65,10 +66,13 @@ impl Label<'_> {
         })
     }
 
-    /// PLAT-006, as far as the documents tell. What the program says is for the check of binaries.
+    /// PLAT-006, as far as the documents tell. Where the program says which variant it needs, that is
+    /// for the check of binaries.
     fn without_variant(&self) -> Option<Finding> {
         let bare = self.platform.architecture == "arm" && self.platform.variant.is_empty();
-        if !bare || built_for(self.image, self.path).is_some() {
+        let needs = self.image.contents_at(self.path).and_then(Needs::of);
+        let is_told = needs.is_some_and(|needs| needs.platform.architecture != "arm" || needs.certainty().is_some());
+        if !bare || is_told {
             return None;
         }
         let config = self.config().filter(|config| config.architecture == "arm");

@@ -6,6 +6,7 @@ use super::*;
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
 use crate::diagnose::finding::{Id, Severity};
+use crate::diagnose::report;
 use crate::diagnose::samples::Sample;
 
 use Severity::{Error, Note, Warning};
@@ -182,6 +183,45 @@ fn labels_against_configs() {
 }
 
 #[test]
+fn a_bare_arm_is_told_unless_the_program_says_which_it_is() {
+    // A program without build attributes says nothing.
+    let bare = |config: &str| Sample::index().with(Some("arm"), config).holding("arm");
+    expect(&bare("arm"), &[], &[(Id::VariantMissing, Note, "0", "")]);
+    expect(&bare("arm/v6"), &[], &[(Id::VariantMissing, Warning, "0", "")]);
+    expect(&bare("arm/v7"), &[], &[]);
+    let mut told = bare("arm");
+    let go = crate::core::elf::sample::Sample::of("arm").go("go1.23.1", &[("GOARM", "7")]);
+    told.contents[0].start = Some(crate::diagnose::testing::image::starting("/app", "/app", go.bytes()));
+    expect(&told, &[], &[]);
+}
+
+#[test]
+fn images_that_cannot_be_had_are_one_finding() {
+    let sample = Sample::index().all(&["amd64", "arm64", "s390x"]);
+    let lost = |positions: &[usize]| {
+        let spoilt =
+            positions.iter().map(|at| report::Image::spoilt(&vec![*at], &sample.entries[*at].descriptor, "404".into()));
+        let reference = "org/app:1".parse().expect("a reference");
+        missing(&reference, sample.image(), &spoilt.collect::<Vec<_>>())
+    };
+    assert_eq!(lost(&[]), None);
+    let one = lost(&[1]).expect("a finding");
+    assert_eq!((one.id, one.severity, one.entry.as_deref()), (Id::ImageMissing, Error, Some("1")));
+    assert_eq!(one.message, "entry 1 (linux/arm64) is listed and cannot be had: 404");
+    assert_eq!(one.remedies[1].commands[0].matches("@sha256:").count(), 2);
+    let two = lost(&[0, 2]).expect("a finding");
+    assert_eq!((two.entry.as_deref(), two.evidence.len()), (None, 2));
+    assert_eq!(lost(&[0, 1, 2]).expect("a finding").remedies.len(), 1);
+    let mut nested = Sample::index().of("amd64").nested(&["arm64"]);
+    nested.entries[1].inner = crate::core::select::Inner::Unusable("404".into());
+    let reference = "org/app:1".parse().expect("a reference");
+    assert_eq!(missing(&reference, nested.image(), &[]).expect("a finding").entry.as_deref(), Some("1"));
+    // Nothing is left to choose from, and that is not known to be all.
+    nested.entries.remove(0);
+    expect(&nested, &["amd64"], &[(Id::NestedIndex, Warning, "0", "")]);
+}
+
+#[test]
 fn what_is_listed_twice() {
     let twice = Sample::index().all(&["arm64", "amd64", "arm64/v8"]);
     expect(&twice, &["amd64"], &[(Id::DuplicatePlatform, Warning, "2", "")]);
@@ -232,6 +272,12 @@ fn how_indexes_are_put_together() {
     // Nothing left to run: said once, and not for every node.
     let left = Sample::index().attested().attested();
     expect(&left, &["amd64", "arm64"], &[(Id::AttestationOnly, Error, "", "")]);
+    expect(&Sample::index(), &["amd64", "arm64"], &[(Id::EmptyIndex, Error, "", "")]);
+    expect(
+        &Sample::index().nested(&[]),
+        &["amd64"],
+        &[(Id::EmptyIndex, Error, "", ""), (Id::NestedIndex, Warning, "0", "")],
+    );
     let docker = Sample::index().of("amd64").attested();
     expect(&docker, &["amd64"], &[]);
 }

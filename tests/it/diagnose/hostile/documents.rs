@@ -65,6 +65,9 @@ fn an_index_that_names_itself_holds_nothing() {
     liar.always(When::asked(&format!("GET /v2/app/manifests/{digest}")), Reply::Status(200, headers, body));
     let reference = liar.reference("app:1");
     let outcome = Lighterman::new().run(&["diagnose", &reference, "--json"]).ends(exit::PLATFORM);
-    assert_eq!(outcome.json()["findings"][0]["id"], "PLAT-010", "{outcome:#?}");
+    let json = outcome.json();
+    let told: Vec<&str> =
+        json["findings"].as_array().into_iter().flatten().filter_map(|it| it["id"].as_str()).collect();
+    assert!(told.contains(&"PLAT-010"), "{outcome:#?}");
     assert_eq!(liar.requests_for(&digest).len(), 1, "it was followed further");
 }
