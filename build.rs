@@ -17,7 +17,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[cfg(feature = "containerd")]
 fn own_api() -> Result<(), Box<dyn std::error::Error>> {
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    // Passwords are not to be printed, nor what holds them.
+    let secret = ["Login", "Credentials", "ResolveRequest", "PullRequest", "DiagnoseRequest"];
     tonic_prost_build::configure()
+        .skip_debug(secret.map(|message| format!("lighterman.v1.{message}")))
         // Served by reflection.
         .file_descriptor_set_path(out.join("descriptors.bin"))
         .compile_protos(&["proto/lighterman/v1/lighterman.proto"], &["proto"])?;

@@ -234,7 +234,8 @@ impl Pulls {
         self.0.end.cancel();
     }
 
-    /// Asks `hosts` for this caller.
+    /// Asks `hosts` for this caller. Nothing that an earlier pull was granted counts: the node's
+    /// login may have been taken away since, here or by the registry.
     fn fetcher(
         &self,
         reference: &Reference,
@@ -244,7 +245,7 @@ impl Pulls {
         let hosts = hosts_for(reference, hosts)?;
         let engine = match credentials {
             Some(own) => self.0.engine.with_credentials(own.clone()),
-            None => self.0.engine.clone(),
+            None => self.0.engine.afresh(),
         };
         Ok(Fetcher::new(engine, hosts, Arc::clone(observer)))
     }

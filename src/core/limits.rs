@@ -28,7 +28,8 @@ pub struct Limits {
     pub layers: usize,
     /// Redirects followed for one request; what browsers and containerd allow.
     pub redirects: usize,
-    /// Bytes of a token response. Real ones are below 16 KiB.
+    /// Bytes of a token response. It goes into a header of every request, of which common servers
+    /// take 8 KiB, and hyper 16 KiB by default over HTTP/2.
     pub token_bytes: usize,
     /// Bytes of an error body read for its message.
     pub error_bytes: usize,
@@ -115,7 +116,7 @@ impl Default for Limits {
             kept_documents_bytes: 20 * 1024 * 1024,
             layers: 500,
             redirects: 10,
-            token_bytes: 1024 * 1024,
+            token_bytes: 16 * 1024,
             error_bytes: 16 * 1024,
             concurrent_downloads: 6,
             connections_per_host: 16,

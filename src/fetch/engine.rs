@@ -67,6 +67,13 @@ impl Engine {
         Self { client: self.client.with_credentials(credentials), shared: Arc::clone(&self.shared) }
     }
 
+    /// The same engine, asking with its credentials as they are stored by now: who was let in before
+    /// has to show again that he is.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self { client: self.client.afresh(), shared: Arc::clone(&self.shared) }
+    }
+
     /// The threads for what costs CPU.
     #[must_use]
     pub fn cpu(&self) -> &Cpu {

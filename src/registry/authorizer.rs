@@ -4,25 +4,24 @@
 //! requests carry what it wants from the start. Tokens are kept by where they come from,
 //! what they are for and whose they are; of many requests that want the same token at the
 //! same time, one fetches it and the others wait for that one's result, good or bad.
+//! `remembered` bounds all of it.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
+use reqwest::Url;
 
 use super::challenge::{Challenge, challenges};
 use super::credentials::{Credential, Credentials};
 use super::error::{Reason, RegistryError, Stage};
-use super::hosts::Host;
+use super::hosts::{Host, is_loopback};
+use super::remembered::{Part, Remembered};
 use super::token::{Exchange, Grant, Token, basic};
 use super::transport::Transport;
 use crate::core::digest::Digest;
 use crate::core::limits::Limits;
 use crate::core::reference::Reference;
-
-/// Hosts and tokens that are remembered. Forgetting one costs a request.
-const MAX_REMEMBERED: usize = 1024;
 
 /// How a host wants to be asked for one repository.
 #[derive(Debug, Clone)]
@@ -33,6 +32,15 @@ enum Scheme {
     Bearer { grant: Grant, credential: Option<Credential> },
 }
 
+impl Scheme {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Fixed(header) => header.len(),
+            Self::Bearer { grant, credential } => grant.bytes() + credential.as_ref().map_or(0, Credential::bytes),
+        }
+    }
+}
+
 /// One token, and who is getting it.
 #[derive(Default)]
 struct Slot {
@@ -41,7 +49,37 @@ struct Slot {
     failure: Option<(Instant, RegistryError)>,
 }
 
-type Slots = HashMap<(Grant, Option<Digest>), Arc<tokio::sync::Mutex<Slot>>>;
+/// Bytes of all challenges that are remembered by the clients of an engine.
+const MOST_SCHEMES: usize = 2 * 1024 * 1024;
+/// The same of names of repositories that let somebody in.
+const MOST_ADMITTED: usize = 1024 * 1024;
+/// The same of tokens: three hundred of the largest that are taken, thousands of ordinary ones.
+const MOST_TOKENS: usize = 5 * 1024 * 1024;
+/// What a slot takes without its token: a failure has some words in it.
+const SLOT_BYTES: usize = 1024;
+
+/// What is known, and who knows it: the rest of the process has a share of its own.
+struct Notes {
+    schemes: Part<Place, Scheme>,
+    /// Where credentials were accepted.
+    admitted: Part<Place, ()>,
+    tokens: Part<(Grant, Option<Digest>), Arc<tokio::sync::Mutex<Slot>>>,
+}
+
+impl Notes {
+    fn new() -> Self {
+        Self {
+            schemes: Part::new(&Remembered::new(MOST_SCHEMES)),
+            admitted: Part::new(&Remembered::new(MOST_ADMITTED)),
+            tokens: Part::new(&Remembered::new(MOST_TOKENS)),
+        }
+    }
+
+    /// Nothing yet, within the same bounds.
+    fn another(&self) -> Self {
+        Self { schemes: self.schemes.another(), admitted: self.admitted.another(), tokens: self.tokens.another() }
+    }
+}
 
 /// A host (its origin as configured, and for whom it stands in), and what is done there.
 type Place = (String, String);
@@ -90,10 +128,7 @@ pub(super) struct Authorizer {
     credentials: Credentials,
     limits: Limits,
     transport: Arc<Transport>,
-    known: Mutex<HashMap<Place, Scheme>>,
-    /// Where credentials were accepted.
-    admitted: Mutex<HashSet<Place>>,
-    slots: Mutex<Slots>,
+    notes: Notes,
 }
 
 /// A 401 and what led to it.
@@ -111,14 +146,17 @@ pub(super) struct Rejection<'a> {
 
 impl Authorizer {
     pub(super) fn new(credentials: Credentials, limits: Limits, transport: Arc<Transport>) -> Self {
-        Self {
-            credentials,
-            limits,
-            transport,
-            known: Mutex::default(),
-            admitted: Mutex::default(),
-            slots: Mutex::default(),
-        }
+        Self { credentials, limits, transport, notes: Notes::new() }
+    }
+
+    /// The same for somebody else, who begins with nothing, within the same bound of memory.
+    pub(super) fn for_another(&self, credentials: Credentials) -> Self {
+        let (transport, notes) = (Arc::clone(&self.transport), self.notes.another());
+        Self { credentials, limits: self.limits, transport, notes }
+    }
+
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// See [`Credentials::fingerprint`].
@@ -130,17 +168,15 @@ impl Authorizer {
     pub(super) fn answered(&self, host: &Host, scope: &Scope) {
         let known = self.recall(host, scope);
         if matches!(known, Some(Scheme::Fixed(_) | Scheme::Bearer { credential: Some(_), .. })) {
-            let mut admitted = lock(&self.admitted);
-            if admitted.len() >= MAX_REMEMBERED {
-                admitted.clear();
-            }
-            admitted.insert(place(host, &scope.name()));
+            let place = place(host, &scope.name());
+            let bytes = bytes(&place);
+            self.notes.admitted.put(place, (), bytes, None);
         }
     }
 
     /// Whether the host has answered because of credentials, and not as it would anybody.
     pub(super) fn was_admitted(&self, host: &Host, scope: &Scope) -> bool {
-        lock(&self.admitted).contains(&place(host, &scope.name()))
+        self.notes.admitted.get(&place(host, &scope.name())).is_some()
     }
 
     /// What to send to a host as far as is known; `None` before its first challenge.
@@ -154,9 +190,8 @@ impl Authorizer {
         match self.header(host, scheme, patience).await {
             // Stored credentials may have been renewed since: the next challenge reads them again.
             Err(error) if matches!(error.reason(), Reason::Refused { .. }) => {
-                let mut known = lock(&self.known);
-                known.remove(&place(host, &scope.name()));
-                known.remove(&place(host, ""));
+                self.notes.schemes.remove(&place(host, &scope.name()));
+                self.notes.schemes.remove(&place(host, ""));
                 Ok(None)
             }
             result => result.map(Some),
@@ -230,34 +265,41 @@ impl Authorizer {
             return Ok(Scheme::Fixed(header));
         }
         let grant = Grant::from_challenge(challenge)?;
-        let plain_host = self.transport.scheme(host) == "http" || host.is_loopback();
-        if grant.realm.scheme() == "http" && !plain_host {
+        if grant.realm.scheme() == "http" && !self.may_be_plain(host, &grant.realm, credential.is_some()) {
             return Err("its token server would get credentials over plain http");
         }
         Ok(Scheme::Bearer { grant, credential })
     }
 
+    /// Whether a token server may be asked in plain text: what everybody may know, by registries in
+    /// plain text, and credentials where they go no other way than to such a registry itself, or do
+    /// not leave this machine.
+    fn may_be_plain(&self, host: &Host, realm: &Url, with_credentials: bool) -> bool {
+        let name = realm.host_str().unwrap_or_default();
+        let is_plain = self.transport.scheme(host) == "http";
+        let stays_here = host.is_loopback() && is_loopback(name);
+        stays_here || (is_plain && (!with_credentials || name.eq_ignore_ascii_case(host.name())))
+    }
+
     /// How the host wants to be asked. Another repository of a known host is asked for in
     /// the same way, with its own scope.
     fn recall(&self, host: &Host, scope: &Scope) -> Option<Scheme> {
-        let known = lock(&self.known);
-        let found = known.get(&place(host, &scope.name())).or_else(|| known.get(&place(host, "")));
-        found.map(|scheme| scoped(scheme.clone(), scope))
+        let find = |scope: &str| self.notes.schemes.get(&place(host, scope));
+        find(&scope.name()).or_else(|| find("")).map(|scheme| scoped(scheme, scope))
     }
 
     fn remember(&self, host: &Host, scope: &Scope, scheme: &Scheme) {
-        let mut known = lock(&self.known);
-        if known.len() >= MAX_REMEMBERED {
-            known.clear();
-        }
         let anywhere = match scheme.clone() {
             Scheme::Bearer { grant, credential } => {
                 Scheme::Bearer { grant: Grant { scopes: [].into(), ..grant }, credential }
             }
             fixed @ Scheme::Fixed(_) => fixed,
         };
-        known.insert(place(host, ""), anywhere);
-        known.insert(place(host, &scope.name()), scheme.clone());
+        for (scope, scheme) in [(String::new(), anywhere), (scope.name(), scheme.clone())] {
+            let place = place(host, &scope);
+            let bytes = bytes(&place) + scheme.bytes();
+            self.notes.schemes.put(place, scheme, bytes, None);
+        }
     }
 
     async fn header(&self, host: &Host, scheme: Scheme, patience: Duration) -> Result<HeaderValue, RegistryError> {
@@ -276,8 +318,10 @@ impl Authorizer {
         patience: Duration,
     ) -> Result<HeaderValue, RegistryError> {
         let asked = Instant::now();
-        let slot = self.slot(grant, credential);
-        let mut slot = slot.lock().await;
+        let key = (grant.clone(), credential.map(Credential::fingerprint));
+        let size = grant.bytes() + SLOT_BYTES;
+        let shared = self.notes.tokens.get_or_put(&key, Arc::default, size);
+        let mut slot = shared.lock().await;
         if let Some(token) = slot.token.as_ref().filter(|token| token.is_fresh()) {
             return Ok(token.authorization.clone());
         }
@@ -289,8 +333,9 @@ impl Authorizer {
         let exchange = Exchange { transport: &self.transport, host, grant, credential, limits: &self.limits, patience };
         match exchange.run().await {
             Ok(token) => {
-                let header = token.authorization.clone();
+                let (header, expires) = (token.authorization.clone(), token.expires);
                 *slot = Slot { token: Some(token), failure: None };
+                self.notes.tokens.put(key, Arc::clone(&shared), size + header.len(), Some(expires));
                 Ok(header)
             }
             Err(error) => {
@@ -300,19 +345,11 @@ impl Authorizer {
         }
     }
 
-    fn slot(&self, grant: &Grant, credential: Option<&Credential>) -> Arc<tokio::sync::Mutex<Slot>> {
-        let mut slots = lock(&self.slots);
-        if slots.len() >= MAX_REMEMBERED {
-            // Those in use stay, so that nobody fetches the same token beside them.
-            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
-        }
-        Arc::clone(slots.entry((grant.clone(), credential.map(Credential::fingerprint))).or_default())
-    }
-
     /// Drops the token that was refused, unless somebody has replaced it already.
     async fn forget(&self, host: &Host, scope: &Scope, sent: &HeaderValue) {
-        if let Some(Scheme::Bearer { grant, credential }) = self.recall(host, scope) {
-            let slot = self.slot(&grant, credential.as_ref());
+        if let Some(Scheme::Bearer { grant, credential }) = self.recall(host, scope)
+            && let Some(slot) = self.notes.tokens.get(&(grant, credential.as_ref().map(Credential::fingerprint)))
+        {
             let mut slot = slot.lock().await;
             if slot.token.as_ref().is_some_and(|token| token.authorization == *sent) {
                 slot.token = None;
@@ -354,33 +391,58 @@ fn place(host: &Host, scope: &str) -> Place {
     (format!("{host} {role}"), scope.to_owned())
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The maps are whole after any panic: every change is one insertion.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn bytes((host, scope): &Place) -> usize {
+    host.len() + scope.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Secret;
     use crate::registry::hosts::{HostOptions, hosts_for};
+
+    /// Whether a token server would be asked, for somebody with a login or without.
+    fn accepts(registry: &str, plain_http: bool, realm: &str, login: bool) -> bool {
+        let transport = Arc::new(Transport::new(0));
+        let authorizer = Authorizer::new(Credentials::anonymous(), Limits::default(), transport);
+        let reference = format!("{registry}/a/b").parse().expect("a reference");
+        let options = HostOptions { plain_http, ..HostOptions::default() };
+        let host = hosts_for(&reference, &options).expect("hosts").remove(0);
+        let mut headers = HeaderMap::new();
+        let challenge = format!("Bearer realm=\"{realm}\"").parse().expect("a value");
+        headers.insert(http::header::WWW_AUTHENTICATE, challenge);
+        let credential = Credential::Basic { user: "user".into(), password: Secret::new("hunter2") };
+        authorizer.bearer(&host, &challenges(&headers)[0], login.then_some(credential)).is_ok()
+    }
 
     #[test]
     fn a_token_server_in_plain_text_is_only_for_registries_in_plain_text() {
-        let transport = Arc::new(Transport::new(0));
-        let authorizer = Authorizer::new(Credentials::anonymous(), Limits::default(), transport);
-        let accepted = |registry: &str, plain_http: bool, realm: &str| {
-            let reference = format!("{registry}/a/b").parse().expect("a reference");
-            let options = HostOptions { plain_http, ..HostOptions::default() };
-            let host = hosts_for(&reference, &options).expect("hosts").remove(0);
-            let mut headers = HeaderMap::new();
-            let challenge = format!("Bearer realm=\"{realm}\"").parse().expect("a value");
-            headers.insert(http::header::WWW_AUTHENTICATE, challenge);
-            authorizer.bearer(&host, &challenges(&headers)[0], None).is_ok()
-        };
-        assert!(accepted("registry.example", false, "https://auth.example/token"));
-        assert!(!accepted("registry.example", false, "http://auth.example/token"));
-        assert!(!accepted("registry.example", false, "http://localhost/token"));
-        assert!(accepted("registry.example", true, "http://auth.example/token"));
-        assert!(accepted("localhost:5000", false, "http://auth.example/token"));
+        for (registry, plain, realm, for_anybody, for_a_login) in [
+            ("registry.example", false, "https://auth.example/token", true, true),
+            ("registry.example", false, "http://auth.example/token", false, false),
+            ("registry.example", false, "http://registry.example/token", false, false),
+            ("registry.example", false, "http://localhost/token", false, false),
+            // What everybody may know is not kept from those who listen in.
+            ("registry.example", true, "http://auth.example/token", true, false),
+            ("registry.example", true, "http://localhost/token", true, false),
+            ("registry.example:5000", true, "http://REGISTRY.example:5001/token", true, true),
+            // A password does not leave this machine in plain text.
+            ("localhost:5000", false, "http://127.0.0.1:5001/token", true, true),
+            ("localhost:5000", false, "http://auth.example/token", false, false),
+            ("localhost:80", false, "http://auth.example/token", true, false),
+            ("127.0.0.1:5000", true, "http://[::1]:5001/token", true, true),
+        ] {
+            assert_eq!(accepts(registry, plain, realm, false), for_anybody, "{registry} {realm}");
+            assert_eq!(accepts(registry, plain, realm, true), for_a_login, "{registry} {realm} with a login");
+        }
+    }
+
+    #[test]
+    fn a_realm_names_nobody() {
+        for realm in
+            ["https://admin:admin@auth.example/token", "https://admin@auth.example/", "https://:x@auth.example/"]
+        {
+            assert!(!accepts("registry.example", false, realm, false), "{realm}");
+        }
     }
 }

@@ -101,8 +101,14 @@ impl Client {
     /// that was granted to one of the two is ever used for the other.
     #[must_use]
     pub fn with_credentials(&self, credentials: Credentials) -> Self {
-        let authorizer = Arc::new(Authorizer::new(credentials, self.limits, Arc::clone(&self.transport)));
-        Self { authorizer, ..self.clone() }
+        Self { authorizer: Arc::new(self.authorizer.for_another(credentials)), ..self.clone() }
+    }
+
+    /// The same client for somebody with the same credentials, as they are stored by now: nothing
+    /// that was granted before is used any more.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        self.with_credentials(self.authorizer.credentials().clone())
     }
 
     /// Tells clients with credentials of their own apart, without telling the credentials; `None`

@@ -53,6 +53,14 @@ impl Credential {
         };
         Digest::of([tag, user, secret.reveal()].join("\0").as_bytes())
     }
+
+    /// How many bytes it has.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Basic { user, password } => user.len() + password.reveal().len(),
+            Self::Identity(token) | Self::Registry(token) => token.reveal().len(),
+        }
+    }
 }
 
 /// Whom explicit credentials are for, of the hosts of a reference.

@@ -116,6 +116,12 @@ pub enum Reason {
         /// The address, with its name where it was resolved.
         place: String,
     },
+    /// The host leads us to this node or close to it, and is not there itself.
+    #[error("{place} is on this node or its own link, and the registry that leads there is not")]
+    Misled {
+        /// The address, with its name where it was resolved.
+        place: String,
+    },
     /// The host's certificate is not trusted.
     #[error("its certificate is not trusted: {source}")]
     Untrusted {
@@ -318,6 +324,8 @@ impl Classify for RegistryError {
             Reason::Status { status, .. } => kind_of(*status),
             Reason::NotTaken { status, .. } if takes_nothing(*status) => Kind::PermissionDenied,
             Reason::NotTaken { .. } => Kind::InvalidContent,
+            // Not what is left to others over CRI: containerd would go there.
+            Reason::Misled { .. } => Kind::PermissionDenied,
             Reason::CredentialsMissing { .. } | Reason::Refused { .. } | Reason::ClientCertificate { .. } => {
                 Kind::Unauthenticated
             }
@@ -342,6 +350,7 @@ impl Classify for RegistryError {
         match &self.0.reason {
             Reason::Status { .. } if self.kind() == Kind::RegistryUnavailable => Blame::Registry,
             Reason::NotTaken { .. }
+            | Reason::Misled { .. }
             | Reason::Challenge { .. }
             | Reason::Token { .. }
             | Reason::Redirect { .. }
@@ -387,6 +396,11 @@ impl Classify for RegistryError {
             }
             Reason::NotPublic { .. } => {
                 "if this registry is to be reached through the mirror, list it, or describe it in a hosts.toml".into()
+            }
+            Reason::Misled { .. } => {
+                "nothing was sent there; a registry that is on this node itself has to be named so: by localhost or \
+                 its address, in the reference or a hosts.toml"
+                    .into()
             }
             Reason::PlainHttp => {
                 "if this registry has no TLS on purpose, use --plain-http, or http:// in hosts.toml".into()

@@ -28,10 +28,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use reqwest::Url;
 
-use super::reach::Reach;
+use super::reach::{Near, Reach};
 use super::tls::{Identity, Pem, TlsSettings, Verification, read_pem};
 use crate::core::error::{Blame, Classify, Kind};
 use crate::core::reference::Reference;
@@ -116,8 +116,11 @@ pub struct Host {
     pub namespace: Option<String>,
     /// Named by the command line or by a hosts.toml, and not only by the reference.
     pub is_configured: bool,
-    /// Where it, and whoever it redirects to, may be.
+    /// Where it may be.
     pub reach: Reach,
+    /// On whose behalf it is asked (RFC 9110, section 7.6.3). No secret: it goes along wherever the
+    /// host leads us, so that a way back to ourselves is noticed.
+    pub via: Option<HeaderValue>,
 }
 
 impl Host {
@@ -163,7 +166,29 @@ impl Host {
     /// Whether it is on this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        is_loopback(split_authority(&self.authority).0)
+        is_loopback(self.name())
+    }
+
+    /// The authority without its port.
+    pub(super) fn name(&self) -> &str {
+        split_authority(&self.authority).0
+    }
+
+    /// Where somebody may be whom it leads us to by this URL of another origin. An operator who
+    /// describes a host has said where its name leads, whatever the port.
+    pub(super) fn reach_of_others(&self, url: &Url) -> Reach {
+        let is_namesake = url.host_str().is_some_and(|name| name.eq_ignore_ascii_case(self.name()));
+        match self.reach {
+            Reach::Anywhere if self.is_configured && is_namesake => Reach::Anywhere,
+            Reach::Anywhere => Reach::Elsewhere(self.near()),
+            narrower => narrower,
+        }
+    }
+
+    /// How near it is itself, as far as its name says so.
+    fn near(&self) -> Option<Near> {
+        let address = self.name().trim_start_matches('[').trim_end_matches(']');
+        if self.is_loopback() { Some(Near::Node) } else { address.parse().ok().and_then(Near::of) }
     }
 }
 
@@ -327,13 +352,17 @@ fn complete(entry: Entry, registry: &str, common: &Common) -> Host {
     }
     let authorities = [common.authorities.clone(), entry.authorities].concat();
     let unsigned = !told && is_loopback(host) && authorities.is_empty();
-    let skip = entry.skip_verify.unwrap_or(common.skip_verify || unsigned);
+    let verification = match entry.skip_verify {
+        Some(false) => Verification::Full,
+        _ if common.skip_verify => Verification::Skip,
+        None if !unsigned => Verification::Full,
+        _ => Verification::SkipHere,
+    };
     let namespace = (!is_same_registry(registry, &endpoint.authority)).then(|| registry.to_owned());
     let mut identities = entry.identities;
     if namespace.is_none() {
         identities.extend(common.identity.clone());
     }
-    let verification = if skip { Verification::Skip } else { Verification::Full };
     // What is uploaded to a mirror by accident, the registry never gets.
     let usual = Capabilities { push: !entry.is_mirror || namespace.is_none(), ..Capabilities::ALL };
     Host {
@@ -348,6 +377,7 @@ fn complete(entry: Entry, registry: &str, common: &Common) -> Host {
         namespace,
         is_configured: told,
         reach: Reach::Anywhere,
+        via: None,
     }
 }
 

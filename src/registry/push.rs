@@ -156,7 +156,7 @@ impl Client {
 
 /// Where an upload that was begun goes on.
 fn place(question: &Question<'_>, reply: &Reply) -> Result<Url, RegistryError> {
-    target(&reply.url, reply.response.headers()).map_err(|(to, problem)| {
+    target(question.host, &reply.url, reply.response.headers()).map_err(|(to, problem)| {
         RegistryError::new(&reply.from, &question.subject, Stage::Request, Reason::Redirect { to, problem })
     })
 }

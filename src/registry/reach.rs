@@ -1,18 +1,24 @@
 //! Which addresses may be connected to for whom.
 //!
-//! A host that a person configured may be anywhere. One that only a request names must be on
-//! the public internet and not be this node, or whoever can send us requests could have us knock
-//! at doors that are open to this node alone: its own daemons, a cloud's metadata service, the
-//! neighbours. The address that is connected to is what counts, not what a name meant a moment
-//! before, so names are judged where they are resolved for the connection.
+//! A host that a person configured, or that an image is named after, may be anywhere. One that
+//! only a request to the mirror names must be on the public internet and not be this node, or
+//! whoever can send us requests could have us knock at doors that are open to this node alone: its
+//! own daemons, a cloud's metadata service, the neighbours. And whom a registry leads us to, by a
+//! redirect, the `realm` of its token server or the `Location` of an upload, must not be this node
+//! or its own link, unless the registry itself is there. Private networks are another matter: the
+//! storage and the token server of a company's registry are in one.
+//!
+//! The address that is connected to is what counts, not what a name meant a moment before, so
+//! names are judged where they are resolved for the connection.
 //!
 //! Behind a proxy of the environment it is the proxy that resolves names and connects. Before it
 //! is asked for a name, the name is resolved here as well, and refused where that leads to a
-//! single address that is not public. What this node cannot resolve, or the proxy resolves to
+//! single address that is out of reach. What this node cannot resolve, or the proxy resolves to
 //! something else, only the proxy can refuse. Nor is it known here which public address of
 //! somebody else's is translated to this node.
 //!
-//! Registries: IANA's special-purpose address registries for IPv4 and IPv6.
+//! Registries: IANA's special-purpose address registries for IPv4 and IPv6. Where clouds tell a
+//! node of itself is in their own documents.
 
 use std::error::Error as StdError;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,68 +31,132 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 /// proxy's affair, this node may have no server to ask.
 const LOOK_UP: Duration = Duration::from_secs(2);
 
-/// Where a host, and everybody whom it redirects to, may be.
+/// Where a host, or somebody whom it leads us to, may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Reach {
-    /// Anywhere: an operator vouches for the host.
+    /// Anywhere: an operator vouches for the host, or the image is named after it.
     #[default]
     Anywhere,
     /// At public addresses only.
     Public,
+    /// Neither on this node nor near it, but for what is as near as the host itself.
+    Elsewhere(Option<Near>),
 }
 
-/// A place that a stranger must not send us to.
+/// What this node reaches, and a registry elsewhere should not by way of us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Near {
+    /// This node itself.
+    Node,
+    /// Its own link.
+    Link,
+    /// Where a cloud tells a node of itself, its passwords included.
+    Metadata,
+}
+
+/// A place that we must not be led to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is not a public address")]
-pub(super) struct NotPublic(pub(super) String);
+#[error("{place} is out of reach")]
+pub(super) struct OutOfReach {
+    /// The address, with its name where it was resolved.
+    pub(super) place: String,
+    /// What it is not within.
+    pub(super) reach: Reach,
+}
 
 impl Reach {
     /// Judges a URL before anybody is asked: as far as it names an address, and where a proxy
     /// would look up its name, as far as this node can tell.
-    pub(super) async fn judge(self, url: &Url) -> Result<(), NotPublic> {
+    pub(super) async fn judge(self, url: &Url) -> Result<(), OutOfReach> {
         if self == Self::Anywhere {
             return Ok(());
         }
         let text = url.host_str().unwrap_or_default();
         match text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-            Ok(address) if is_public(address) => Ok(()),
-            Ok(_) => Err(NotPublic(text.to_owned())),
+            Ok(address) if self.allows(address) => Ok(()),
+            Ok(_) => Err(self.bars(text.to_owned())),
             // It is resolved for the sake of others, and must not be reached under its own name.
-            Err(_) if is_proxy(text) => Err(NotPublic(text.to_owned())),
+            Err(_) if is_proxy(text) && self == Self::Public => Err(self.bars(text.to_owned())),
+            Err(_) if is_proxy(text) || self.asks_proxies_about(url) => self.judge_name(text).await,
             // Else it is judged where it is resolved for the connection.
-            Err(_) if proxies().next().is_some() => judge_name(text).await,
             Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether a proxy might resolve the name to what is barred, and get an answer from there.
+    fn asks_proxies_about(self, url: &Url) -> bool {
+        // What is near, daemons and metadata services, has no certificate for a name of elsewhere.
+        (self == Self::Public || url.scheme() == "http") && proxies().next().is_some()
+    }
+
+    /// Judges a name by all that it leads to from here; one that leads nowhere from here passes.
+    async fn judge_name(self, name: &str) -> Result<(), OutOfReach> {
+        let Ok(Ok(mut found)) = tokio::time::timeout(LOOK_UP, tokio::net::lookup_host((name, 0))).await else {
+            return Ok(());
+        };
+        match found.find(|address| !self.allows(address.ip())) {
+            Some(address) => Err(self.bars(format!("{name} ({})", address.ip()))),
+            None => Ok(()),
+        }
+    }
+
+    fn allows(self, address: IpAddr) -> bool {
+        match self {
+            Self::Anywhere => true,
+            Self::Public => is_public(address),
+            Self::Elsewhere(own) => Near::of(address).is_none_or(|near| Some(near) == own),
+        }
+    }
+
+    fn bars(self, place: String) -> OutOfReach {
+        OutOfReach { place, reach: self }
+    }
+}
+
+impl Near {
+    /// How near an address is; `None` for one that leads to other machines, as far as it shows.
+    pub(super) fn of(address: IpAddr) -> Option<Self> {
+        match reached(address) {
+            IpAddr::V4(address) => match address.octets() {
+                [0 | 127, ..] => Some(Self::Node),
+                // Most clouds; their containers; Alibaba, Oracle, Azure.
+                [169, 254, 169, 254]
+                | [169, 254, 170, _]
+                | [100, 100, 100, 200]
+                | [192, 0, 0, 192]
+                | [168, 63, 129, 16] => Some(Self::Metadata),
+                [169, 254, ..] => Some(Self::Link),
+                _ => None,
+            },
+            IpAddr::V6(address) => match address.segments() {
+                // Unspecified, loopback, and what IPv4 addresses were once written as.
+                [0, 0, 0, 0, 0, 0, ..] => Some(Self::Node),
+                // AWS, Google.
+                [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..] => Some(Self::Metadata),
+                [0xfe80..=0xfebf, ..] => Some(Self::Link),
+                _ => None,
+            },
         }
     }
 }
 
-/// Judges a name by all that it leads to from here; one that leads nowhere from here passes.
-async fn judge_name(name: &str) -> Result<(), NotPublic> {
-    let Ok(Ok(mut found)) = tokio::time::timeout(LOOK_UP, tokio::net::lookup_host((name, 0))).await else {
-        return Ok(());
-    };
-    match found.find(|address| !is_public(address.ip())) {
-        Some(address) => Err(NotPublic(format!("{name} ({})", address.ip()))),
-        None => Ok(()),
-    }
-}
+/// Resolves names to what is within reach.
+#[derive(Debug)]
+pub(super) struct Names(pub(super) Reach);
 
-/// Resolves names to public addresses only.
-#[derive(Debug, Default)]
-pub(super) struct PublicNames;
-
-impl Resolve for PublicNames {
+impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
+        let reach = self.0;
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let first = found.first().map(|address| address.ip());
-            let public: Vec<SocketAddr> = match is_proxy(name.as_str()) {
+            let allowed: Vec<SocketAddr> = match is_proxy(name.as_str()) {
                 true => found,
-                false => found.into_iter().filter(|address| is_public(address.ip())).collect(),
+                false => found.into_iter().filter(|address| reach.allows(address.ip())).collect(),
             };
             match first {
-                Some(address) if public.is_empty() => Err(NotPublic(format!("{} ({address})", name.as_str())).into()),
-                _ => Ok::<Addrs, Box<dyn StdError + Send + Sync>>(Box::new(public.into_iter())),
+                Some(address) if allowed.is_empty() => Err(reach.bars(format!("{} ({address})", name.as_str())).into()),
+                _ => Ok::<Addrs, Box<dyn StdError + Send + Sync>>(Box::new(allowed.into_iter())),
             }
         })
     }
@@ -282,22 +352,96 @@ mod tests {
         ] {
             let parsed = Url::parse(url).expect("a URL");
             assert_eq!(Reach::Public.judge(&parsed).await.is_ok(), allowed, "{url}");
+            let is_private = url.contains("10.0.0.1");
+            assert_eq!(Reach::Elsewhere(None).judge(&parsed).await.is_ok(), allowed || is_private, "{url}");
             assert!(Reach::Anywhere.judge(&parsed).await.is_ok());
+        }
+    }
+
+    #[test]
+    fn tells_what_is_near_from_all_others() {
+        let rows: [(Option<Near>, &[&str]); 4] = [
+            (
+                Some(Near::Node),
+                &[
+                    "0.0.0.0",
+                    "0.1.2.3",
+                    "127.0.0.1",
+                    "127.9.9.9",
+                    "::",
+                    "::1",
+                    "::7f00:1",
+                    "::ffff:127.0.0.1",
+                    "::ffff:0.0.0.0",
+                    "64:ff9b::127.0.0.1",
+                    "2002:7f00:1::1",
+                ],
+            ),
+            (Some(Near::Link), &["169.254.0.1", "169.254.20.10", "::ffff:169.254.1.1", "fe80::1", "febf::1"]),
+            (
+                Some(Near::Metadata),
+                &[
+                    "169.254.169.254",
+                    "169.254.170.2",
+                    "169.254.170.23",
+                    "100.100.100.200",
+                    "192.0.0.192",
+                    "168.63.129.16",
+                    "::ffff:169.254.169.254",
+                    "64:ff9b::169.254.169.254",
+                    "fd00:ec2::254",
+                    "fd00:ec2::23",
+                    "fd20:ce::254",
+                ],
+            ),
+            (
+                None,
+                &[
+                    "10.0.0.1",
+                    "172.16.0.1",
+                    "192.168.1.1",
+                    "100.64.0.1",
+                    "1.1.1.1",
+                    "169.253.1.1",
+                    "128.0.0.1",
+                    "fd12:3456::1",
+                    "fec0::1",
+                    "2606:4700::1111",
+                    "::ffff:10.0.0.1",
+                ],
+            ),
+        ];
+        for (expected, addresses) in rows {
+            for text in addresses {
+                let address = text.parse().expect("an address");
+                assert_eq!(Near::of(address), expected, "{text}");
+                for own in [None, Some(Near::Node), Some(Near::Link), Some(Near::Metadata)] {
+                    let allowed = expected.is_none() || expected == own;
+                    assert_eq!(Reach::Elsewhere(own).allows(address), allowed, "{text} for {own:?}");
+                }
+            }
         }
     }
 
     #[tokio::test]
     async fn names_for_a_proxy_are_judged_as_far_as_they_are_known_here() {
-        let error = judge_name("localhost").await.expect_err("it leads to this machine");
-        assert!(error.0.starts_with("localhost ("), "{error}");
-        // RFC 6761: nobody resolves it.
-        assert_eq!(judge_name("registry.invalid").await, Ok(()));
+        for reach in [Reach::Public, Reach::Elsewhere(None)] {
+            let error = reach.judge_name("localhost").await.expect_err("it leads to this machine");
+            assert!(error.place.starts_with("localhost ("), "{error}");
+            // RFC 6761: nobody resolves it.
+            assert_eq!(reach.judge_name("registry.invalid").await, Ok(()));
+        }
+        assert_eq!(Reach::Elsewhere(Some(Near::Node)).judge_name("localhost").await, Ok(()));
     }
 
     #[tokio::test]
     async fn names_are_judged_by_what_they_resolve_to() {
-        let name = "localhost".parse().expect("a name");
-        let error = PublicNames.resolve(name).await.err().expect("it leads to this machine");
-        assert!(error.downcast_ref::<NotPublic>().is_some_and(|error| error.0.starts_with("localhost (")), "{error}");
+        let resolve = |reach| Names(reach).resolve("localhost".parse().expect("a name"));
+        for reach in [Reach::Public, Reach::Elsewhere(None), Reach::Elsewhere(Some(Near::Link))] {
+            let error = resolve(reach).await.err().expect("it leads to this machine");
+            let barred = error.downcast_ref::<OutOfReach>().expect("the reason");
+            assert!(barred.place.starts_with("localhost (") && barred.reach == reach, "{error}");
+        }
+        assert!(resolve(Reach::Elsewhere(Some(Near::Node))).await.is_ok_and(|mut found| found.next().is_some()));
     }
 }

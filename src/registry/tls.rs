@@ -23,7 +23,10 @@ pub enum Verification {
     /// It must be valid for the host and signed by an authority that we trust.
     #[default]
     Full,
-    /// Anything goes (`skip_verify`).
+    /// Anything goes at this host, and at the storage that it redirects to (`skip_verify` of
+    /// hosts.toml, loopback).
+    SkipHere,
+    /// Anything goes anywhere.
     Skip,
 }
 
@@ -66,6 +69,16 @@ impl TlsSettings {
     /// The same trust without our identity, for a host that we were redirected to.
     pub(super) fn for_stranger(&self) -> Self {
         Self { identities: Vec::new(), ..self.clone() }
+    }
+
+    /// The same for a token server of another origin: what is not verified of the host still is of
+    /// whoever gets its passwords.
+    pub(super) fn for_token_server(&self) -> Self {
+        let verification = match self.verification {
+            Verification::SkipHere => Verification::Full,
+            everywhere => everywhere,
+        };
+        Self { verification, ..self.for_stranger() }
     }
 }
 
@@ -131,7 +144,7 @@ impl TlsFactory {
     }
 
     fn verifier(&self, settings: &TlsSettings) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
-        if settings.verification == Verification::Skip {
+        if settings.verification != Verification::Full {
             return Ok(Arc::new(AcceptAny(Arc::clone(&self.provider))));
         }
         let (mut roots, problems) = self.system.get_or_init(system_roots).clone();

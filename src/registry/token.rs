@@ -4,6 +4,7 @@
 //! Authentication" (POST). With a secret the POST comes first, as in containerd, and the
 //! GET where the server does not know the POST.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,11 @@ use super::challenge::Challenge;
 use super::content::Content;
 use super::credentials::Credential;
 use super::error::{Reason, RegistryError, Stage};
-use super::hosts::Host;
+use super::hosts::{Host, is_loopback};
 use super::pace::Pace;
 use super::reply;
 use super::secret::Secret;
-use super::transport::{Lane, Outgoing, Reply, Transport, authority, read_all, read_some};
+use super::transport::{Lane, Outgoing, Reply, Transport, authority, names_user, read_all, read_some};
 use crate::core::limits::Limits;
 
 /// How long a token lives whose server does not say.
@@ -55,12 +56,21 @@ impl Grant {
         if !matches!(realm.scheme(), "http" | "https") || !realm.has_host() {
             return Err("the realm is neither http nor https");
         }
+        if names_user(&realm) {
+            return Err("the realm names a user");
+        }
         let scopes = challenge.parameter("scope").unwrap_or_default().split_whitespace();
         Ok(Self {
             realm,
             service: challenge.parameter("service").unwrap_or_default().into(),
             scopes: scopes.take(MAX_SCOPES).map(str::to_owned).collect(),
         })
+    }
+
+    /// How many bytes it has, about.
+    pub(super) fn bytes(&self) -> usize {
+        let scopes: usize = self.scopes.iter().map(|scope| scope.len() + size_of::<String>()).sum();
+        self.realm.as_str().len() + self.service.len() + scopes
     }
 
     fn scope(&self) -> String {
@@ -73,7 +83,7 @@ impl Grant {
 pub(super) struct Token {
     /// `Bearer …`
     pub(super) authorization: HeaderValue,
-    expires: Instant,
+    pub(super) expires: Instant,
 }
 
 impl Token {
@@ -129,7 +139,7 @@ impl Exchange<'_> {
                 query.append_pair("scope", scope);
             }
         }
-        let mut private = self.private();
+        let mut private = HeaderMap::new();
         if let Some(credential) = self.credential {
             let header = basic(credential).ok_or_else(|| self.failed(Reason::Token { problem: UNSENDABLE }))?;
             private.insert(AUTHORIZATION, header);
@@ -156,28 +166,35 @@ impl Exchange<'_> {
             };
         }
         let body = form.query().map(str::to_owned);
-        self.send(Method::POST, self.grant.realm.clone(), (self.private(), body)).await
+        self.send(Method::POST, self.grant.realm.clone(), (HeaderMap::new(), body)).await
     }
 
-    /// hosts.toml's headers are the host's own business, also where the host is its own token server.
-    fn private(&self) -> HeaderMap {
-        let home = Url::parse(&format!("{}://{}", self.transport.scheme(self.host), self.host.authority));
-        let own = home.is_ok_and(|home| home.origin() == self.grant.realm.origin());
-        if own { self.host.headers.clone() } else { HeaderMap::new() }
+    /// Who is asked: the host, where it is its own token server. Another one is somebody else, to
+    /// whom the host's headers and our identity there are not shown, and whose own certificate counts.
+    fn server(&self) -> Cow<'_, Host> {
+        if self.transport.is_home(self.host, &self.grant.realm) {
+            return Cow::Borrowed(self.host);
+        }
+        let stays_here = self.host.is_loopback() && self.grant.realm.host_str().is_some_and(is_loopback);
+        let tls = if stays_here { self.host.tls.for_stranger() } else { self.host.tls.for_token_server() };
+        Cow::Owned(Host { tls, headers: HeaderMap::new(), ..self.host.clone() })
     }
 
     async fn send(
         &self,
         method: Method,
         url: Url,
-        (private, body): (HeaderMap, Option<String>),
+        (own, body): (HeaderMap, Option<String>),
     ) -> Result<Reply, RegistryError> {
+        let server = self.server();
+        let mut private = server.headers.clone();
+        private.extend(own);
         let mut headers = HeaderMap::new();
         if body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8"));
         }
         let outgoing = Outgoing {
-            host: self.host,
+            host: &server,
             subject: SUBJECT,
             lane: Lane::Documents,
             method,

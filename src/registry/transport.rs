@@ -8,9 +8,10 @@
 //! as one leads to another origin (scheme, host or port), the `Authorization` header, the
 //! headers of hosts.toml and our client certificate stay behind, for good: a later hop
 //! back does not bring them back. Whom we trust (authorities, `skip_verify`) stays the same,
-//! as in containerd, since a registry and its storage often share an authority. https is never left for http, unless for this machine.
-//! Requests to loopback hosts do not go through a proxy, as in Go programs. Every hop has to
-//! be within the [`Reach`] of the host that was asked, token servers included.
+//! as in containerd, since a registry and its storage often share an authority. https is never
+//! left for http, unless both are on this machine. Requests to loopback hosts do not go through a
+//! proxy, as in Go programs. Every hop, token servers and places of uploads included, has to be
+//! within the [`Reach`] that the host and those have whom it leads to, and to name no user.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::LOCATION;
+use http::header::{LOCATION, VIA};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::{Response, Url, redirect};
 use rustls::{AlertDescription, InvalidMessage};
@@ -31,7 +32,7 @@ use super::error::{Reason, RegistryError, Stage};
 use super::hosts::{Host, Scheme, is_loopback};
 use super::pace::Pace;
 use super::plain::PlainHosts;
-use super::reach::{NotPublic, PublicNames, Reach};
+use super::reach::{Names, OutOfReach, Reach};
 use super::reply;
 use super::tls::{TlsFactory, TlsSettings};
 
@@ -164,7 +165,7 @@ impl Transport {
             if !follows(outgoing, response.status()) {
                 return Ok(Reply { response, from, url, strange });
             }
-            let next = target(&url, response.headers()).map_err(|(to, problem)| fail(to, problem))?;
+            let next = target(outgoing.host, &url, response.headers()).map_err(|(to, problem)| fail(to, problem))?;
             // Reading the rest lets the connection be used again.
             read_some(response, REDIRECT_BODY).await;
             strange |= next.origin() != outgoing.url.origin();
@@ -177,8 +178,8 @@ impl Transport {
     async fn one(&self, outgoing: &Outgoing<'_>, url: &Url, strange: bool) -> Result<Response, RegistryError> {
         let from = authority(url);
         let failed = |stage, reason| RegistryError::new(&from, outgoing.subject, stage, reason);
-        let barred = |barred: NotPublic| failed(Stage::Setup, Reason::NotPublic { place: barred.0 });
-        outgoing.host.reach.judge(url).await.map_err(barred)?;
+        let reach = self.reach(outgoing.host, url);
+        reach.judge(url).await.map_err(|barred| failed(Stage::Setup, barred.into()))?;
         let key = self.key(outgoing, url, strange);
         let connect = key.dial;
         let client = self.client(key).map_err(|reason| failed(Stage::Setup, reason))?;
@@ -186,11 +187,14 @@ impl Transport {
         if !strange {
             headers.extend(outgoing.private.clone());
         }
+        headers.extend(outgoing.host.via.clone().map(|via| (VIA, via)));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let sent = Arc::<AtomicU64>::default();
         let request = client.request(outgoing.method.clone(), url.clone()).headers(headers);
         let request = outgoing.content.attach(request, &sent);
-        tracing::debug!(method = %outgoing.method, host = %from, path = url.path(), "request");
+        // Storage may sign in the path as well.
+        let path = if strange { "(not shown)" } else { url.path() };
+        tracing::debug!(method = %outgoing.method, host = %from, path, "request");
         match dial::within(outgoing.patience, &sent, request.send()).await {
             Some(Ok(response)) => Ok(response),
             Some(Err(error)) => {
@@ -205,7 +209,17 @@ impl Transport {
         let settings = &outgoing.host.tls;
         let tls = (url.scheme() == "https").then(|| if strange { settings.for_stranger() } else { settings.clone() });
         let dial = dial_timeout(outgoing.host);
-        Key { lane: outgoing.lane, tls, dial, direct: is_local(url), reach: outgoing.host.reach }
+        Key { lane: outgoing.lane, tls, dial, direct: is_local(url), reach: self.reach(outgoing.host, url) }
+    }
+
+    fn reach(&self, host: &Host, url: &Url) -> Reach {
+        if self.is_home(host, url) { host.reach } else { host.reach_of_others(url) }
+    }
+
+    /// Whether a URL is of the host's own origin.
+    pub(super) fn is_home(&self, host: &Host, url: &Url) -> bool {
+        let home = Url::parse(&format!("{}://{}", self.scheme(host), host.authority));
+        home.is_ok_and(|home| home.origin() == url.origin())
     }
 
     fn client(&self, key: Key) -> Result<reqwest::Client, Reason> {
@@ -243,8 +257,8 @@ impl Transport {
         if key.direct {
             builder = builder.no_proxy();
         }
-        if key.reach == Reach::Public {
-            builder = builder.dns_resolver(Arc::new(PublicNames));
+        if key.reach != Reach::Anywhere {
+            builder = builder.dns_resolver(Arc::new(Names(key.reach)));
         }
         builder.build().map_err(|error| Reason::Network { source: Arc::new(error.without_url()) })
     }
@@ -273,14 +287,18 @@ fn follows(outgoing: &Outgoing<'_>, status: StatusCode) -> bool {
     }
 }
 
-/// Where a `Location` leads, or what is wrong with it and its host or text.
-pub(super) fn target(url: &Url, headers: &HeaderMap) -> Result<Url, (String, &'static str)> {
+/// Where a `Location` of a URL leads to which `host` has brought us, or what is wrong with it and
+/// its host or text.
+pub(super) fn target(host: &Host, url: &Url, headers: &HeaderMap) -> Result<Url, (String, &'static str)> {
     let text =
         headers.get(LOCATION).and_then(|value| value.to_str().ok()).ok_or(("nowhere".to_owned(), "no Location"))?;
     // The text may hold a signed URL, so that only its host is fit for a message.
     let next = url.join(text).map_err(|_| ("a malformed URL".to_owned(), "not a URL"))?;
+    let stays_here = host.is_loopback() && is_local(&next);
     match next.scheme() {
-        "http" if url.scheme() == "https" && !is_local(&next) => Err((authority(&next), "it leaves https for http")),
+        "http" if url.scheme() == "https" && !stays_here => Err((authority(&next), "it leaves https for http")),
+        // The HTTP library would log in there as whoever the registry wants us to be.
+        _ if names_user(&next) => Err((authority(&next), "it names a user")),
         "http" | "https" if next.has_host() => Ok(next),
         scheme => Err((reply::clean(scheme), "neither http nor https")),
     }
@@ -290,6 +308,11 @@ pub(super) fn target(url: &Url, headers: &HeaderMap) -> Result<Url, (String, &'s
 pub(super) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Whether a URL says as whom to log in.
+pub(super) fn names_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 fn is_local(url: &Url) -> bool {
@@ -350,8 +373,8 @@ fn diagnose(error: reqwest::Error, stage: Stage, bound: Duration) -> (Stage, Rea
     if let Some(source) = tls_error(&error) {
         return (Stage::Tls, tls_reason(source.clone()));
     }
-    if let Some(barred) = chain(&error).find_map(|error| error.downcast_ref::<NotPublic>()) {
-        return (Stage::Dns, Reason::NotPublic { place: barred.0.clone() });
+    if let Some(barred) = chain(&error).find_map(|error| error.downcast_ref::<OutOfReach>()) {
+        return (Stage::Dns, barred.clone().into());
     }
     let stage = if error.is_dns() {
         Stage::Dns
@@ -364,6 +387,15 @@ fn diagnose(error: reqwest::Error, stage: Stage, bound: Duration) -> (Stage, Rea
         return (stage, Reason::Timeout { after: bound });
     }
     (stage, Reason::Network { source: Arc::new(error) })
+}
+
+impl From<OutOfReach> for Reason {
+    fn from(OutOfReach { place, reach }: OutOfReach) -> Self {
+        match reach {
+            Reach::Elsewhere(_) => Self::Misled { place },
+            Reach::Public | Reach::Anywhere => Self::NotPublic { place },
+        }
+    }
 }
 
 fn tls_reason(source: rustls::Error) -> Reason {

@@ -1,6 +1,7 @@
 //! What build.rs generates. Its documentation is that of the .proto files.
 #![allow(
     missing_docs,
+    missing_debug_implementations,
     unreachable_pub,
     clippy::all,
     clippy::allow_attributes_without_reason,

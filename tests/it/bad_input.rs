@@ -106,6 +106,52 @@ fn a_registry_that_stays_busy_is_for_later() {
     Lighterman::new().run(&["resolve", &liar.reference("app:1")]).fails(exit::TRY_LATER).says(&[&liar.address()]);
 }
 
+#[test]
+fn a_document_is_what_it_was_announced_as_and_what_it_says_itself() {
+    let image = Image::single(tiny(host().arch, ""));
+    let manifest: &'static str = String::from_utf8(image.root.bytes.to_vec()).expect("text").leak();
+    for (announced, good) in [
+        (image.root.media_type.as_str(), true),
+        ("application/vnd.oci.image.index.v1+json", false),
+        ("application/vnd.docker.distribution.manifest.v2+json", false),
+        ("application/vnd.docker.distribution.manifest.list.v2+json", false),
+    ] {
+        let liar = Liar::serving(&image, "app:1");
+        liar.always("HEAD /v2/app/manifests/1", Reply::status(405));
+        let fields = vec![("content-type", announced.to_owned())];
+        liar.always("GET /v2/app/manifests/1", Reply::Status(200, fields, manifest));
+        let user = Lighterman::new();
+        let (layout, destination) = user.layout("layout");
+        let outcome = user.run(&["pull", &liar.reference("app:1"), "--to", &destination]);
+        match good {
+            true => drop(outcome.succeeds()),
+            false => {
+                outcome.fails(exit::CONTENT).says(&[announced, &image.root.media_type]);
+                assert_nothing_visible(&user, &layout, "app:1");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tag_that_moves_while_it_is_asked_for_brings_one_whole_image() {
+    let (before, after) = (small(), Image::single(tiny(host().arch, "")));
+    let liar = Liar::serving(&after, "app:1");
+    let fields = [("content-type", &before.root.media_type), ("docker-content-digest", &before.root.digest)];
+    let fields = fields.into_iter().map(|(name, value)| (name, value.clone()));
+    let size = ("content-length", before.root.bytes.len().to_string());
+    liar.always("HEAD /v2/app/manifests/1", Reply::Status(200, fields.chain([size]).collect(), ""));
+    let user = Lighterman::new();
+    let (layout, destination) = user.layout("layout");
+    user.run(&["pull", &liar.reference("app:1"), "--to", &destination]).succeeds();
+    let index = std::fs::read_to_string(layout.join("index.json")).expect("a layout");
+    assert!(index.contains(&after.root.digest) && !index.contains(&before.root.digest), "{index}");
+    for blob in after.manifests[0].blobs() {
+        let name = blob.digest.trim_start_matches("sha256:");
+        assert!(std::fs::read(layout.join("blobs/sha256").join(name)).is_ok_and(|bytes| bytes == blob.bytes));
+    }
+}
+
 /// Pulls an image whose documents are bad.
 fn pull_document(image: &Image) -> (Outcome, Vec<String>) {
     let liar = Liar::serving(image, "app:1");

@@ -11,3 +11,4 @@ mod pulling;
 mod recorder;
 mod refusing;
 mod restarting;
+mod secrets;

@@ -11,6 +11,7 @@ use crate::support::fixture::{self, Image, base64, greeting};
 use crate::support::liar::{At, Ending, Liar, Reply};
 use crate::support::lighterman::{Lighterman, Outcome, Running, exit};
 use crate::support::registry::{PASSWORD, Registry, USER};
+use crate::support::token::{Policy, TokenServer, docker_auth};
 use crate::support::{files_below, foreign, free_address, host};
 
 /// Bytes of the large layer that are sent before the registry falls silent.
@@ -195,6 +196,30 @@ fn a_caller_brings_credentials_of_his_own_and_nobody_else_gains_by_them() {
     stranger.run(&["pull", &reference]).fails(exit::CREDENTIALS);
     stranger.run(&["resolve", &reference]).fails(exit::CREDENTIALS);
     assert!(!daemon.log().contains(PASSWORD), "{}", daemon.log());
+}
+
+#[test]
+fn a_login_that_was_taken_away_opens_nothing_at_the_next_pull() {
+    let tokens = TokenServer::start(Policy::Users);
+    let containerd = ContainerdDaemon::start();
+    for registry in [Registry::basic(), Registry::token(&tokens)] {
+        let reference = registry.push(fixture::busybox(), "app:1");
+        let login = |password: &str| docker_auth(registry.address(), USER, password);
+        let administrator = Lighterman::new().with_docker_config(&login(PASSWORD));
+        let config = administrator.path("docker/config.json");
+        let daemon = Daemon::start_as(administrator, &containerd, "");
+        // Who brings nothing of his own pulls as the node.
+        daemon.user().run(&["pull", &reference]).succeeds();
+        std::fs::write(&config, login("herring-barrel").to_string()).expect("a writable home");
+        daemon.user().run(&["pull", &reference]).fails(exit::CREDENTIALS);
+        daemon.user().run(&["resolve", &reference]).fails(exit::CREDENTIALS);
+        std::fs::write(&config, login(PASSWORD).to_string()).expect("a writable home");
+        daemon.user().run(&["pull", &reference]).succeeds();
+        std::fs::remove_file(&config).expect("it was there");
+        for command in ["pull", "resolve", "diagnose"] {
+            daemon.user().run(&[command, &reference]).fails(exit::CREDENTIALS);
+        }
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod demo;
 mod diagnose;
 mod faults;
 mod findings;
+mod forgery;
 mod hanging;
 #[cfg(feature = "containerd")]
 mod health;

@@ -344,3 +344,49 @@ fn a_mirror_is_pushed_to_only_where_its_table_says_so() {
     let read_only = format!("server = \"https://registry.example\"\ncapabilities = [\"pull\", \"resolve\"]\n{mirror}");
     assert!(takers(&read_only, &[]).is_empty());
 }
+
+#[test]
+fn whom_a_host_leads_to_is_no_nearer_than_itself() {
+    let far = ["http://127.0.0.1/", "http://registry.example:1/", "https://storage.example/"];
+    let leads = |name: &str, options: &HostOptions, to: &str| {
+        let host = hosts_for(&reference(name), options).expect("hosts").remove(0);
+        host.reach_of_others(&Url::parse(to).expect("a URL"))
+    };
+    let plain = HostOptions { plain_http: true, ..HostOptions::default() };
+    for to in far {
+        assert_eq!(leads("registry.example/a", &HostOptions::default(), to), Reach::Elsewhere(None), "{to}");
+        assert_eq!(leads("registry.example/a", &plain, to), Reach::Elsewhere(None), "{to}");
+        assert_eq!(leads("10.0.0.1:5000/a", &plain, to), Reach::Elsewhere(None), "{to}");
+        assert_eq!(leads("localhost:5000/a", &plain, to), Reach::Elsewhere(Some(Near::Node)), "{to}");
+        assert_eq!(leads("[::1]:5000/a", &plain, to), Reach::Elsewhere(Some(Near::Node)), "{to}");
+        assert_eq!(leads("169.254.20.10:5000/a", &plain, to), Reach::Elsewhere(Some(Near::Link)), "{to}");
+        let strange =
+            Host { reach: Reach::Public, ..hosts_for(&reference("a.example/a"), &plain).expect("hosts").remove(0) };
+        assert_eq!(strange.reach_of_others(&Url::parse(to).expect("a URL")), Reach::Public, "{to}");
+    }
+    // Who describes a host knows where its name leads.
+    let (_directory, options) = certs_d("registry.example", "server = \"http://Registry.example:5000\"\n");
+    assert_eq!(leads("registry.example/a", &options, "http://registry.example:5001/"), Reach::Anywhere);
+    assert_eq!(leads("registry.example/a", &options, "http://127.0.0.1/"), Reach::Elsewhere(None));
+}
+
+#[test]
+fn what_is_not_verified_of_a_host_is_of_its_token_server() {
+    let (_directory, options) = certs_d("r.example", "server = \"https://r.example\"\nskip_verify = true\n");
+    let everywhere = HostOptions { skip_verify: true, ..HostOptions::default() };
+    for (name, options, own, of_tokens) in [
+        ("r.example/a", &HostOptions::default(), Verification::Full, Verification::Full),
+        ("r.example/a", &options, Verification::SkipHere, Verification::Full),
+        ("localhost/a", &HostOptions::default(), Verification::SkipHere, Verification::Full),
+        ("r.example/a", &everywhere, Verification::Skip, Verification::Skip),
+    ] {
+        let settings = hosts_for(&reference(name), options).expect("hosts").remove(0).tls;
+        assert_eq!((settings.verification, settings.for_stranger().verification), (own, own), "{name}");
+        let identity = Identity {
+            certificate: Pem { path: "a".into(), bytes: [].into() },
+            key: Pem { path: "b".into(), bytes: [].into() },
+        };
+        let shown = TlsSettings { identities: vec![identity], ..settings }.for_token_server();
+        assert_eq!((shown.verification, shown.identities.len()), (of_tokens, 0), "{name}");
+    }
+}

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::HeaderMap;
+
 use super::support::{Request, Response, Server, client, host};
 use crate::core::error::{Classify as _, Kind};
 use crate::core::limits::Limits;
-use crate::registry::{Client, Credentials, HostOptions, Reason, RegistryError, Secret, Stage, hosts_for};
+use crate::registry::challenge::challenges;
+use crate::registry::token::{Exchange, Grant};
+use crate::registry::transport::Transport;
+use crate::registry::{Client, Credential, Credentials, HostOptions, Reason, RegistryError, Secret, Stage, hosts_for};
 
 /// A registry that is its own token server, with scripted token replies. Tokens that it
 /// takes begin with `good`.
@@ -245,6 +250,7 @@ async fn bad_challenges_are_errors_and_not_panics() {
         (Some("Bearer realm=\"\""), "not a URL"),
         (Some("Bearer realm=\"ftp://x/y\""), "neither http nor https"),
         (Some("Bearer realm=\"unclosed"), "not a URL"),
+        (Some("Bearer realm=\"https://admin:admin@127.0.0.1/\""), "names a user"),
         (Some("=,=\"\\"), "neither Basic nor Bearer"),
     ];
     for (header, expected) in cases {
@@ -260,9 +266,9 @@ async fn bad_challenges_are_errors_and_not_panics() {
 
 #[tokio::test]
 async fn token_replies_are_bounded_and_checked() {
-    let limits = Limits { token_bytes: 64, ..Limits::default() };
-    let large = format!(r#"{{"token":"good{}"}}"#, "x".repeat(64));
-    for (body, expected) in [(large.as_str(), "more than the 64 bytes"), ("{}", "no token"), ("<html>", "JSON")] {
+    let limits = Limits::default();
+    let large = format!(r#"{{"token":"good{}"}}"#, "x".repeat(16 * 1024));
+    for (body, expected) in [(large.as_str(), "more than the 16384 bytes"), ("{}", "no token"), ("<html>", "JSON")] {
         let body = body.to_owned();
         let server = registry(move |_| Response::new(200).body(body.clone()));
         let client = Client::new(Credentials::anonymous(), limits).expect("a client");
@@ -310,4 +316,79 @@ async fn headers_of_hosts_toml_stay_with_their_host() {
     assert!(server.requests().iter().all(|request| request.header("x-private") == Some("yes")));
     assert!(tokens.requests().iter().all(|request| request.header("x-private").is_none()));
     assert_eq!(tokens.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_realm_leads_neither_to_this_node_nor_to_its_link() {
+    let victim = Server::plain(|_| grant("good"));
+    let reference = "registry.example/a/b".parse().expect("a reference");
+    let (transport, limits) = (Transport::new(10), Limits::default());
+    for place in ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]", "169.254.169.254", "[fe80::1]"] {
+        for (scheme, credential) in [("http", None), ("https", None), ("https", Some(password()))] {
+            let host = host(&reference, &HostOptions { plain_http: scheme == "http", ..HostOptions::default() });
+            let header = format!("Bearer realm=\"{scheme}://{place}:{}/token\"", victim.port());
+            let mut headers = HeaderMap::new();
+            headers.insert("www-authenticate", header.parse().expect("a value"));
+            let grant = Grant::from_challenge(&challenges(&headers)[0]).expect("a realm");
+            let (patience, credential) = (limits.stall_window, credential.as_ref());
+            let exchange =
+                Exchange { transport: &transport, host: &host, grant: &grant, credential, limits: &limits, patience };
+            let error = exchange.run().await.expect_err(place);
+            assert!(matches!(error.reason(), Reason::Misled { .. }), "{error}");
+        }
+    }
+    assert!(victim.requests().is_empty());
+}
+
+fn password() -> Credential {
+    Credential::Basic { user: "user".into(), password: Secret::new("hunter2") }
+}
+
+#[tokio::test]
+async fn all_who_ask_remember_within_one_bound_of_memory() {
+    // Tokens that are almost as large as any that is taken.
+    let server = registry(|_| grant(&format!("good{}", "x".repeat(15 * 1024))));
+    let (host, first) = (server.host(), client(Credentials::anonymous()));
+    let ask = async |client: &Client, repository: String| {
+        let reference = format!("{}/{repository}", server.authority()).parse().expect("a reference");
+        let before = server.count("/token");
+        client.manifest(&host, &reference, "latest").await.expect("pulled");
+        server.count("/token") - before
+    };
+    assert_eq!((ask(&first, "a".into()).await, ask(&first, "a".into()).await), (1, 0), "it is remembered");
+    for number in 0..10 {
+        let another = first.with_credentials(Credentials::anonymous());
+        for part in 0..10 {
+            ask(&another, format!("b{number}/c{part}")).await;
+        }
+        assert_eq!(ask(&another, format!("b{number}/c9")).await, 0, "what is new is remembered");
+        // They take no room any more once nobody can use them.
+        drop(another);
+    }
+    assert_eq!(ask(&first, "a".into()).await, 0, "it is remembered still");
+    let others: Vec<Client> = (0..40).map(|_| first.with_credentials(Credentials::anonymous())).collect();
+    for (number, other) in others.iter().enumerate() {
+        for part in 0..10 {
+            ask(other, format!("b{number}/c{part}")).await;
+        }
+    }
+    assert_eq!(ask(&first, "a".into()).await, 1, "others have taken its room");
+}
+
+#[tokio::test]
+async fn a_client_that_begins_afresh_uses_nothing_that_was_granted_before() {
+    let server = registry(|request| match request.body.contains("password=s3cret") {
+        true => grant("good"),
+        false => Response::new(401),
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("config.json");
+    let auths = format!(r#"{{"auths":{{"{}":{{"username":"u","password":"s3cret"}}}}}}"#, server.authority());
+    std::fs::write(&config, auths).expect("written");
+    let client = client(Credentials::from_docker_config(directory.path()));
+    pull(&client, &server).await.expect("pulled");
+    std::fs::remove_file(&config).expect("it was there");
+    pull(&client, &server).await.expect("what is under way goes on");
+    let error = pull(&client.afresh(), &server).await.expect_err("nobody");
+    assert_eq!(error.kind(), Kind::Unauthenticated, "{error}");
 }

@@ -2,6 +2,7 @@
 
 mod auth;
 mod blobs;
+mod hostile;
 mod pushes;
 mod redirects;
 mod support;

@@ -95,6 +95,8 @@ impl Server {
                     return;
                 }
                 let (tls, handler, log) = (tls.clone(), Arc::clone(&handler), Arc::clone(&log));
+                // Else the kernel keeps the end of a reply back for a while.
+                stream.set_nodelay(true).expect("a socket option");
                 // Clients hang up in the middle all the time here, so the outcome does not matter.
                 std::thread::spawn(move || match tls {
                     Some(config) => {
@@ -128,7 +130,7 @@ impl Server {
 
     /// `a/b:latest` at this server.
     pub(super) fn reference(&self) -> Reference {
-        format!("{}/a/b:latest", self.authority()).parse().expect("a reference")
+        reference_at(&self.authority())
     }
 
     /// This server as plain http upstream.
@@ -143,6 +145,11 @@ impl Drop for Server {
         // Wakes the acceptor; where that fails it is gone already.
         drop(TcpStream::connect(self.address));
     }
+}
+
+/// `a/b:latest` at an authority.
+pub(super) fn reference_at(authority: &str) -> Reference {
+    format!("{authority}/a/b:latest").parse().expect("a reference")
 }
 
 /// The only host for `reference`.

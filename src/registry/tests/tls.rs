@@ -180,6 +180,24 @@ async fn a_client_certificate_does_not_follow_a_redirect() {
 }
 
 #[tokio::test]
+async fn a_client_certificate_is_not_shown_to_a_token_server_elsewhere() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.sign("127.0.0.1");
+    let tokens = answer(config(&certificate, &key, Some(&authority)));
+    let realm = format!("Bearer realm=\"https://{}/token\"", tokens.authority());
+    let registry = Server::tls(config(&certificate, &key, Some(&authority)), move |_| {
+        Response::new(401).header("WWW-Authenticate", realm.clone())
+    });
+    let options =
+        HostOptions { ca: vec![authority.file()], client: Some(authority.client()), ..HostOptions::default() };
+    let host = super::support::host(&registry.reference(), &options);
+    let error = pull(&host, &registry).await.expect_err("the token server asks in vain");
+    assert!(matches!(error.reason(), Reason::ClientCertificate { .. }), "{error}");
+    assert_eq!((error.host(), registry.requests().len()), (tokens.authority().as_str(), 1));
+    assert!(tokens.requests().is_empty());
+}
+
+#[tokio::test]
 async fn a_client_certificate_is_shown_to_the_registry_only() {
     let authority = Authority::new();
     let (certificate, key) = authority.sign("127.0.0.1");

@@ -6,7 +6,7 @@
 use tonic::{Code, Status};
 
 use super::error::CriError;
-use crate::core::error::{Classify, Kind};
+use crate::core::error::{Blame, Classify, Kind};
 use crate::core::reference::Reference;
 use crate::core::text::one_line;
 use crate::pulls::PullsError;
@@ -35,7 +35,7 @@ pub(super) fn status(error: &CriError, reference: &Reference) -> Option<Status> 
 /// What to do, in the words of a cluster; our hints speak of flags here and there.
 fn advice(error: &CriError) -> Option<String> {
     let advice = match error.kind() {
-        Kind::Unauthenticated | Kind::PermissionDenied => {
+        Kind::Unauthenticated | Kind::PermissionDenied if error.blame() == Blame::Caller => {
             "give the pod an imagePullSecret, or the node a credential provider, that opens this repository"
         }
         Kind::NotFound => {

@@ -13,7 +13,7 @@ use crate::fetch::Endpoint;
 
 /// How long a grant counts: longer than the pull that it was made for mostly takes, and short
 /// beside what it takes to have somebody's access revoked.
-const KEPT: Duration = Duration::from_secs(300);
+pub(super) const KEPT: Duration = Duration::from_secs(300);
 /// Grants that are remembered; each takes about half a kilobyte.
 const MOST: usize = 8192;
 

@@ -4,15 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::header::VIA;
-
 use super::asker::{Asker, Login};
 use super::refusal::{Code, Refusal};
-use super::rights::Right;
+use super::rights::{self, Right};
 use super::{Inner, Settings, via};
 use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::Digest;
-use crate::core::error::{Classify, Kind};
+use crate::core::error::{Blame, Classify, Kind};
 use crate::core::reference::Reference;
 use crate::core::retry::Policy;
 use crate::fetch::progress::Silent;
@@ -21,8 +19,6 @@ use crate::registry::{Credentials, Host, Operation, Reach, hosts_for};
 
 /// Callers whose engines, with the tokens in them, are kept.
 const MOST_CALLERS: usize = 256;
-/// How long they are kept after they were last used.
-const CALLERS_KEPT: Duration = Duration::from_secs(600);
 /// Rounds over the hosts for a question: whoever asks us has other hosts, and retries himself.
 const ROUNDS: u32 = 2;
 /// Bound on a question to upstream, with all retries: less than what clients wait for a reply.
@@ -47,6 +43,7 @@ pub(super) struct Upstream {
 #[derive(Debug)]
 pub(super) struct Engines {
     anonymous: Engine,
+    /// With when they began: a caller's tokens count no longer than what was granted to him.
     callers: Mutex<HashMap<(String, Digest), (Engine, Instant)>>,
 }
 
@@ -58,17 +55,13 @@ impl Engines {
     fn of(&self, registry: &str, login: Option<&Login>) -> Engine {
         let Some(login) = login else { return self.anonymous.clone() };
         let mut callers = self.lock();
-        if callers.len() >= MOST_CALLERS {
-            callers.retain(|_, (_, used)| used.elapsed() < CALLERS_KEPT);
-        }
-        if callers.len() >= MOST_CALLERS {
+        callers.retain(|_, (_, since)| since.elapsed() < rights::KEPT);
+        let key = (registry.to_owned(), login.fingerprint());
+        if callers.len() >= MOST_CALLERS && !callers.contains_key(&key) {
             callers.clear();
         }
-        let own = || self.anonymous.with_credentials(login.credentials());
-        let known =
-            callers.entry((registry.to_owned(), login.fingerprint())).or_insert_with(|| (own(), Instant::now()));
-        known.1 = Instant::now();
-        known.0.clone()
+        let own = || (self.anonymous.with_credentials(login.credentials()), Instant::now());
+        callers.entry(key).or_insert_with(own).0.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(String, Digest), (Engine, Instant)>> {
@@ -126,7 +119,7 @@ impl Inner {
             // What the operator's files say of a host may be the node's own login.
             host.headers.clear();
             host.tls.identities.clear();
-            host.headers.extend(via.clone().map(|via| (VIA, via)));
+            host.via.clone_from(&via);
             host
         });
         Ok(hosts.collect())
@@ -199,10 +192,48 @@ impl Upstream {
     /// The refusal for a failure. Who gave no credentials is asked for some where upstream
     /// refuses; clients then repeat the request with those of the pull.
     pub(super) fn refusal(&self, error: &FetchError, unknown: Code) -> Refusal {
-        let is_refused = matches!(error.kind(), Kind::Unauthenticated | Kind::PermissionDenied);
+        // What the registry itself is to blame for, no credentials mend.
+        let is_about_rights = matches!(error.kind(), Kind::Unauthenticated | Kind::PermissionDenied);
+        let is_refused = is_about_rights && error.blame() == Blame::Caller;
         if is_refused && self.caller.is_none() {
             return Refusal::challenge(self.reference.registry(), error.to_string());
         }
         Refusal::upstream(error, unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::limits::Limits;
+    use crate::cpu::Cpu;
+    use crate::registry::Client;
+
+    fn login(user: &str) -> Login {
+        let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{user}:s3cret"));
+        let mut headers = http::HeaderMap::new();
+        headers.insert(http::header::AUTHORIZATION, format!("Basic {encoded}").parse().expect("a value"));
+        Asker::read("ns=a.example", &headers, "a.example").expect("well formed").login.expect("a login")
+    }
+
+    #[test]
+    fn callers_are_kept_no_longer_than_what_was_granted_to_them() {
+        let client = Client::new(Credentials::anonymous(), Limits::default()).expect("a client");
+        let engines = Engines::new(&Engine::new(client, Cpu::new(), Limits::default()));
+        for user in ["alice", "bob"] {
+            engines.of("a.example", Some(&login(user)));
+        }
+        engines.of("b.example", Some(&login("alice")));
+        assert_eq!(engines.lock().len(), 3);
+        // Used or not: his tokens could be as old as that.
+        for (_, since) in engines.lock().values_mut() {
+            *since -= rights::KEPT;
+        }
+        engines.of("a.example", Some(&login("alice")));
+        assert_eq!(engines.lock().len(), 1);
+        for number in 0..2 * MOST_CALLERS {
+            engines.of("a.example", Some(&login(&format!("user{number}"))));
+        }
+        assert!(engines.lock().len() <= MOST_CALLERS);
     }
 }

@@ -7,11 +7,12 @@ use prost::Message;
 use tonic::Code;
 
 use super::client::{PullImage, spec};
-use super::node::{Node, eventually, push};
+use super::node::{Node, eventually, porter, push};
+use crate::forgery::{Bed, REFUSED};
 use crate::support::fixture::{self, Image, tiny};
 use crate::support::liar::{Liar, Reply};
 use crate::support::lighterman::Lighterman;
-use crate::support::registry::Registry;
+use crate::support::registry::{PASSWORD, Registry, USER};
 use crate::support::{host, succeed, tool};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,4 +93,33 @@ async fn a_deadline_that_passes_is_not_called_a_cancellation() {
     let status = format!("grpc-status: {}", i32::from(Code::DeadlineExceeded));
     assert!(answer.contains(&status), "{answer}");
     eventually(async || node.daemon.pulls().is_empty().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_leads_to_this_node_is_refused_and_not_left_to_containerd() {
+    let bed = Bed::new();
+    let node = Node::configured(Lighterman::inside(&bed.sandbox), "plain-http = true\n").await;
+    let ours = node.ours().await;
+    for (repository, by_realm) in [("redirect", false), ("realm", true)] {
+        let way = bed.lead(repository, "127.0.0.1", by_realm);
+        let refused = ours.pull(&bed.reference(&format!("{repository}:1"))).await.expect_err(way);
+        assert!(refused.message().contains(REFUSED), "{way}: {refused}");
+        assert!(refused.message().contains("to blame is the registry"), "{way}: {refused}");
+        assert!(!refused.message().contains("imagePullSecret"), "{way}: {refused}");
+    }
+    assert!(bed.victim.requests().is_empty(), "{:?}", bed.victim.requests());
+    assert!(!node.daemon.log().contains("left to containerd"), "{}", node.daemon.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoked_credentials_open_nothing_at_the_next_pull() {
+    let node = Node::start().await;
+    let liar = Liar::serving(&Image::single(tiny(host().arch, host().variant)), "app:1");
+    let (ours, reference) = (node.ours().await, liar.reference("app:1"));
+    liar.require(&format!("Basic {}", fixture::base64(&format!("{USER}:{PASSWORD}"))));
+    ours.pull_as(&reference, Some(porter())).await.expect("pulls");
+    liar.require(&format!("Basic {}", fixture::base64(&format!("{USER}:another"))));
+    // All of it is here, which changes nothing.
+    let refused = ours.pull_as(&reference, Some(porter())).await.expect_err("is refused");
+    assert!(refused.message().contains("to blame is the request"), "{refused}");
 }

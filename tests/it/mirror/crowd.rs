@@ -5,9 +5,13 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::{blob_path, image, layer};
+use crate::support::fixture::base64;
 use crate::support::free_address;
-use crate::support::liar::Liar;
+use crate::support::liar::{Liar, Reply};
 use crate::support::mirror::{Client, MirrorServer, Setup};
+
+/// What the whole process may take, in KiB.
+const PEAK: u64 = 128 * 1024;
 
 /// How often it is looked whether something that is waited for is so.
 const LOOK: Duration = Duration::from_millis(5);
@@ -40,6 +44,25 @@ fn three_hundred_who_stall_keep_nobody_waiting() {
         std::thread::sleep(LOOK);
     }
     assert!(mirror.get(&path, &[]).is_whole());
+}
+
+#[test]
+fn giant_tokens_of_many_repositories_take_no_memory() {
+    let registry = Liar::start();
+    let realm = format!("Bearer realm=\"http://{}/token\",service=\"evil\"", registry.address());
+    registry.always("/v2/", Reply::Status(401, vec![("www-authenticate", realm)], "{}"));
+    // As large as a document, and good for a day.
+    let token: &str = format!("{{\"token\":\"{}\",\"expires_in\":86400}}", "x".repeat(900_000)).leak();
+    registry.always("/token", Reply::Status(200, Vec::new(), token));
+    let mut mirror = MirrorServer::allowing(&[&registry.address()]);
+    for number in 0..200 {
+        let path = format!("/v2/app{number}/manifests/1?ns={}", registry.address());
+        let basic = format!("Basic {}", base64(&format!("user{}:s3cret", number % 20)));
+        assert_ne!(mirror.get(&path, &[("authorization", &basic)]).status, 200);
+        assert_ne!(mirror.get(&path, &[]).status, 200);
+    }
+    let peak = mirror.daemon().process().proc_value("status", "VmHWM").expect("it runs");
+    assert!(peak < PEAK, "{peak} KiB");
 }
 
 #[test]

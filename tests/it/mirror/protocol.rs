@@ -230,3 +230,27 @@ fn a_request_that_names_no_registry_means_the_default_one() {
     let mirror = MirrorServer::start(&Setup { upstream: Some(address), ..Setup::default() });
     assert_eq!(mirror.get("/v2/app/manifests/1", &[]).status, 200);
 }
+
+#[test]
+fn a_tag_that_moves_while_it_is_asked_for_stands_for_one_whole_thing() {
+    let (before, after) = (image(30, 1000), image(31, 1000));
+    let head = |image: &Image| {
+        let root = &image.root;
+        let fields = [("content-type", &root.media_type), ("docker-content-digest", &root.digest)];
+        let fields = fields.into_iter().map(|(name, value)| (name, value.clone()));
+        Reply::Status(200, fields.chain([("content-length", root.bytes.len().to_string())]).collect(), "")
+    };
+    for is_still_there in [true, false] {
+        let registry = Liar::serving(&after, "app:1");
+        if is_still_there {
+            registry.add(&before, "app:old");
+        }
+        registry.always("HEAD /v2/app/manifests/1", head(&before));
+        let mirror = MirrorServer::allowing(&[&registry.address()]);
+        let answer = mirror.get(&format!("/v2/app/manifests/1?ns={}", registry.address()), &[]);
+        // The bytes of one never come under the digest of the other.
+        let served = if is_still_there { &before } else { &after };
+        assert_eq!((answer.status, answer.field("docker-content-digest")), (200, &*served.root.digest));
+        assert!(answer.body == served.root.bytes);
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{blob_path, image, layer};
 use crate::support::daemon::Daemon;
-use crate::support::liar::Liar;
+use crate::support::liar::{Liar, Reply};
 use crate::support::lighterman::Lighterman;
 use crate::support::mirror::{Client, LISTEN, MirrorServer, Setup, lead};
 use crate::support::sandbox::Sandbox;
@@ -78,6 +78,26 @@ fn a_way_back_to_the_mirror_that_no_file_shows_is_seen_by_the_request() {
 }
 
 #[test]
+fn a_redirect_or_realm_that_leads_back_to_the_mirror_is_no_loop() {
+    let registry = Liar::start();
+    let mirror = MirrorServer::allowing(&[&registry.address()]);
+    let back =
+        |repository: &str| format!("http://{}/v2/{repository}/manifests/1?ns={}", mirror.address(), registry.address());
+    let challenge = format!("Bearer realm=\"{}\",service=\"evil\"", back("realm"));
+    registry.always("/v2/redirect/", Reply::Status(307, vec![("location", back("redirect"))], ""));
+    registry.always("/v2/realm/", Reply::Status(401, vec![("www-authenticate", challenge)], "{}"));
+    for repository in ["redirect", "realm"] {
+        let path = format!("/v2/{repository}/manifests/1?ns={}", registry.address());
+        let answer = mirror.get(&path, &[]);
+        assert_eq!(answer.status, 502, "{repository}: {answer:?}");
+        // Once in each round of questions, and not once more for each way round.
+        let asked = registry.requests_for(repository);
+        assert!(asked.len() <= 2, "{repository}: {asked:?}");
+        assert!(asked.iter().all(|request| request.header("via").is_some()));
+    }
+}
+
+#[test]
 fn web_pages_and_requests_for_others_are_not_heard() {
     let registry = Liar::serving(&image(6, 1000), "app:1");
     let mirror = MirrorServer::allowing(&[&registry.address()]);
@@ -122,6 +142,11 @@ fn a_redirect_of_a_listed_registry_is_followed_and_carries_no_secrets() {
 
 /// A proxy that has nothing, and what it was asked.
 fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+    proxy_saying("404 Not Found".into())
+}
+
+/// A proxy that gives everybody this status, with these headers.
+fn proxy_saying(head: String) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address").to_string();
     let asked = Arc::<Mutex<Vec<String>>>::default();
@@ -132,7 +157,7 @@ fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
             heard.lock().expect("no panic").extend(lines.next());
             let _ = lines.find(String::is_empty);
             // Who does not wait for it does not want it.
-            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = write!(stream, "HTTP/1.1 {head}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         }
     });
     (address, asked)
@@ -162,4 +187,31 @@ fn a_proxy_is_not_asked_for_names_that_lead_to_private_addresses() {
         let line = format!("HEAD http://{name}/v2/app/manifests/1 HTTP/1.1");
         assert!(asked.lock().expect("no panic").contains(&line), "{line}: {asked:?}");
     }
+}
+
+#[test]
+fn a_registry_that_nobody_listed_leads_to_no_private_address_by_redirect_or_realm() {
+    let victim = Liar::serving(&image(4, 1000), "app:1");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let hosts = folder.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 localhost\n1.1.1.1 public.example\n").expect("a writable folder");
+    let sandbox = Sandbox::with_hosts(&hosts);
+    let port = victim.address().rsplit_once(':').expect("a port").1.to_owned();
+    for place in ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254"] {
+        let url = format!("http://{place}:{port}/v2/app/manifests/1");
+        for head in [
+            format!("307 Temporary Redirect\r\nlocation: {url}"),
+            format!("401 Unauthorized\r\nwww-authenticate: Bearer realm=\"{url}\""),
+        ] {
+            // It stands in for a registry at a public address.
+            let (address, asked) = proxy_saying(head.clone());
+            let node = Lighterman::inside(&sandbox).with("http_proxy", &format!("http://{address}"));
+            let nowhere = std::path::Path::new("/nowhere/containerd.sock");
+            let daemon = Daemon::start_with(node, nowhere, "plain-http = true", &LISTEN);
+            let answer = Client::of_mirror(&daemon).get("/v2/app/manifests/1?ns=public.example", &[]);
+            assert_eq!((answer.status, &*answer.code()), (400, "DENIED"), "{head}: {answer:?}");
+            assert_eq!(asked.lock().expect("no panic").len(), 1, "{head}");
+        }
+    }
+    assert!(victim.requests().is_empty(), "{:?}", victim.requests());
 }

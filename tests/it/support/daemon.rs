@@ -16,6 +16,7 @@ const LOOK: Duration = Duration::from_millis(5);
 pub(crate) struct Daemon<'a> {
     administrator: Lighterman<'a>,
     flags: Vec<String>,
+    level: &'static str,
     running: Option<Running>,
 }
 
@@ -45,7 +46,7 @@ impl<'a> Daemon<'a> {
     /// The same with more flags.
     pub(crate) fn start_with(administrator: Lighterman<'a>, containerd: &Path, lines: &str, flags: &[&str]) -> Self {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut daemon = Self { administrator, flags, running: None };
+        let mut daemon = Self { administrator, flags, level: "info", running: None };
         daemon.write_configuration(containerd, lines);
         daemon.restart();
         daemon
@@ -66,7 +67,7 @@ impl<'a> Daemon<'a> {
     pub(crate) fn restart(&mut self) {
         let (config, socket) = (self.configuration(), self.socket());
         let [config, socket] = [&config, &socket].map(|path| path.to_str().expect("UTF-8"));
-        let args = ["--config", config, "--log-level", "info", "serve", "--listen", socket];
+        let args = ["--config", config, "--log-level", self.level, "serve", "--listen", socket];
         let mut command = self.administrator.command(&args);
         command.args(&self.flags);
         // The daemon finds containerd by its configuration.
@@ -78,6 +79,13 @@ impl<'a> Daemon<'a> {
             std::thread::sleep(LOOK);
         }
         self.running = Some(running);
+    }
+
+    /// Kills it and starts it again, to log as much as that.
+    pub(crate) fn restart_at(&mut self, level: &'static str) {
+        self.take().kill();
+        self.level = level;
+        self.restart();
     }
 
     /// Its socket.

@@ -54,7 +54,6 @@ impl Sandbox {
     }
 
     /// `file` says which names lead where.
-    #[cfg(feature = "containerd")]
     pub(crate) fn with_hosts(file: &Path) -> Self {
         Self::must(&format!("mount --bind '{}' /etc/hosts", file.display()))
     }
