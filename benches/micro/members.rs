@@ -12,7 +12,7 @@ use lighterman::core::limits::Limits;
 use lighterman::cpu::Cpu;
 use lighterman::fetch::Budget;
 use lighterman::unpack::layer::{self, Order, Source};
-use lighterman::unpack::tree::Whiteouts;
+use lighterman::unpack::tree::{Account, Whiteouts};
 use tokio::runtime::Runtime;
 
 /// Bytes of the files in the layer.
@@ -82,10 +82,12 @@ impl Bench {
         let order = Order {
             index: 0,
             media_type: self.media_type.clone(),
+            size: self.gzip.len() as u64,
             diff_id: None,
             whiteouts: Whiteouts::Plain,
             limits: self.limits,
             budget: self.budget.clone(),
+            account: Account::default(),
         };
         black_box(self.runtime.block_on(layer::grow(&self.cpu, source, order, folder)).expect("our own"))
     }

@@ -13,7 +13,7 @@ use lighterman::core::limits::Limits;
 use lighterman::fetch::Budget;
 use lighterman::unpack::archive::Archive;
 use lighterman::unpack::inflate::{Inflater, Progress};
-use lighterman::unpack::tree::{Tree, Whiteouts};
+use lighterman::unpack::tree::{Account, Tree, Whiteouts};
 
 use super::BUFFER;
 
@@ -113,7 +113,8 @@ pub(super) fn untar(criterion: &mut Criterion, data: &[u8]) {
 fn grow(tar: &[u8], folder: &Path) {
     let limits = Limits::default();
     let memory = Budget::new(limits.buffer_bytes).memory();
-    let mut tree = Tree::create(folder, Whiteouts::Plain, &limits, memory).expect("an empty folder");
+    let mut tree =
+        Tree::create(folder, Whiteouts::Plain, &limits, (Account::default().share(), memory)).expect("an empty folder");
     let mut archive = Archive::new(&limits);
     for piece in tar.chunks(BUFFER) {
         archive.push(piece, &mut tree).expect("our own");

@@ -6,16 +6,16 @@ use console::{measure_text_width, style};
 use serde_json::{Value, json};
 
 use crate::core::error::{Classify, Kind};
-use crate::core::text::without_controls;
+use crate::core::text::escaped;
 
 /// Shows a failure on stderr: what happened, who is to blame, every attempt, what to do next.
 #[expect(clippy::print_stderr, reason = "this is where messages are printed")]
 pub(super) fn failure(failure: &(dyn Classify + Send + Sync), json: bool) {
     if json {
-        eprintln!("{}", as_json(failure));
+        eprintln!("{}", escaped(&as_json(failure).to_string()));
         return;
     }
-    eprintln!("{} {}", style("error:").for_stderr().red().bold(), steady(&failure.to_string()));
+    eprintln!("{} {}", style("error:").for_stderr().red().bold(), escaped(&failure.to_string()));
     if failure.kind() == Kind::Cancelled {
         return;
     }
@@ -25,41 +25,52 @@ pub(super) fn failure(failure: &(dyn Classify + Send + Sync), json: bool) {
         for attempt in attempts {
             let seconds = attempt.elapsed.as_secs_f64();
             let at = if attempt.offset > 0 { format!(" at byte {}", attempt.offset) } else { String::new() };
-            eprintln!("  attempt: {}{at}, after {seconds:.1} s: {}", attempt.host, steady(&attempt.message));
+            eprintln!("  attempt: {}{at}, after {seconds:.1} s: {}", escaped(&attempt.host), escaped(&attempt.message));
         }
     }
     if let Some(hint) = failure.hint() {
-        eprintln!("  hint: {}", steady(&hint));
+        eprintln!("  hint: {}", escaped(&hint));
     }
-}
-
-/// The lines of a text without what steers terminals: registries and images have a word in
-/// many messages.
-fn steady(text: &str) -> String {
-    text.lines().map(without_controls).collect::<Vec<_>>().join("\n")
 }
 
 /// Shows a warning on stderr.
 #[expect(clippy::print_stderr, reason = "this is where messages are printed")]
 pub(super) fn warning(text: &str) {
-    eprintln!("{} {text}", style("warning:").for_stderr().yellow().bold());
+    eprintln!("{} {}", style("warning:").for_stderr().yellow().bold(), escaped(text));
 }
 
 /// Says something on stderr.
 #[expect(clippy::print_stderr, reason = "this is where messages are printed")]
 pub(super) fn message(text: &str) {
-    eprintln!("{text}");
+    eprintln!("{}", harmless(text));
 }
 
 /// Prints a result. A reader that went away (`| head`) is no error.
 pub(super) fn result(text: &str) {
     use std::io::Write;
+    let text = harmless(text);
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes());
     if !text.ends_with('\n') {
         let _ = stdout.write_all(b"\n");
     }
     let _ = stdout.flush();
+}
+
+/// What begins a colour of ours, what is in it, and what ends it.
+const COLOUR: (&str, &str, char) = ("\u{1b}[", "0123456789;", 'm');
+
+/// The text with escapes for what steers terminals, but for colours and weights, which we give.
+fn harmless(text: &str) -> String {
+    let (begin, inner, end) = COLOUR;
+    let mut pieces = text.split(begin);
+    let mut clean = escaped(pieces.next().unwrap_or_default()).into_owned();
+    for piece in pieces {
+        let rest = piece.trim_start_matches(|letter| inner.contains(letter));
+        clean.push_str(&if rest.starts_with(end) { begin.into() } else { escaped(begin) });
+        clean.push_str(&escaped(piece));
+    }
+    clean
 }
 
 /// Prints a document as it is, byte for byte.
@@ -176,4 +187,25 @@ impl Classify for Startup {
 /// `12.3 MB`, in powers of ten as registries and disks count.
 pub(super) fn bytes(count: u64) -> String {
     indicatif::DecimalBytes(count).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn colours_are_the_only_thing_that_is_said_to_a_terminal() {
+        for kept in ["plain\n\ttext", "\u{1b}[1mbold\u{1b}[0m", "\u{1b}[38;5;9mred\u{1b}[m and é"] {
+            assert_eq!(harmless(kept), kept);
+        }
+        for (text, shown) in [
+            ("\u{1b}[2Jgone", r"\u001b[2Jgone"),
+            ("\u{1b}]0;title\u{7}", r"\u001b]0;title\u0007"),
+            ("a\u{9b}31mb\rc", r"a\u009b31mb\u000dc"),
+            ("\u{1b}[1", r"\u001b[1"),
+            ("\u{1b}[1;\u{1b}[2K", r"\u001b[1;\u001b[2K"),
+        ] {
+            assert_eq!(harmless(text), shown);
+        }
+    }
 }

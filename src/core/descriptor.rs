@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::digest::Digest;
 use super::platform::Platform;
+use super::text::{LONGEST_WORD, cut};
 
 /// What a blob is, as far as we have to tell.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -49,7 +50,8 @@ impl MediaType {
         application/vnd.oci.image.manifest.v1+json, \
         application/vnd.docker.distribution.manifest.v2+json, */*";
 
-    /// Reads a media type; parameters after `;` are dropped.
+    /// Reads a media type; parameters after `;` are dropped. What is none, by its length or its
+    /// letters, is kept as something that can be shown and that no media type is equal to.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text.split(';').next().unwrap_or_default().trim() {
@@ -60,7 +62,8 @@ impl MediaType {
             DOCKER_SCHEMA1 | DOCKER_SCHEMA1_SIGNED => Self::DockerSchema1,
             OCI_CONFIG => Self::OciConfig,
             DOCKER_CONFIG => Self::DockerConfig,
-            other => Self::Other(other.into()),
+            other if is_media_type(other) => Self::Other(other.into()),
+            other => Self::Other(cut(other, LONGEST_WORD).escape_default().to_string()),
         }
     }
 
@@ -119,8 +122,19 @@ impl Serialize for MediaType {
 
 impl<'de> Deserialize<'de> for MediaType {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::parse(&String::deserialize(deserializer)?))
+        let text = String::deserialize(deserializer)?;
+        if is_media_type(&text) {
+            return Ok(Self::parse(&text));
+        }
+        Err(serde::de::Error::custom(format_args!(
+            "a media type of more than {LONGEST_WORD} bytes, or of letters that none has"
+        )))
     }
+}
+
+/// Whether a text could be a media type, or nothing.
+fn is_media_type(text: &str) -> bool {
+    text.len() <= LONGEST_WORD && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// BuildKit's name for what a manifest is to the image beside it.

@@ -92,6 +92,25 @@ pub struct Limits {
     /// Files and directories that one layer may bring. The largest public ones have less than
     /// a million; each takes an inode, of which a file system has only so many.
     pub layer_entries: u64,
+    /// Bytes that all layers of one image may unpack to. The largest images, which hold models, have
+    /// some hundred GB; whoever wants to fill a disk has to send that many layers.
+    pub image_inflated_bytes: u64,
+    /// Files and directories that all layers of one image may bring: twice what one of them may.
+    pub image_entries: u64,
+    /// Bytes that a layer may inflate to however small its blob is. Below, files of zeros are
+    /// common: preallocated databases, small disks of virtual machines.
+    pub inflation_free: u64,
+    /// How many times a blob's size a layer may inflate to beyond that. Software and data have less
+    /// than 20. A disk of 10 GiB with 15 MB of content has 410 in gzip, which cannot do more than
+    /// 1032; what has more is zeros and nothing else.
+    pub inflation_times: u64,
+    /// Percent of a file system's bytes, and of its inodes, that unpacking leaves to others, so
+    /// that a node which refuses an image can still write its logs and its state. kubelet begins to
+    /// evict pods far above, at 10 and 15.
+    pub disk_floor_percent: u64,
+    /// Bytes beyond which that floor does not grow: no node needs 40 GB of a large disk to go on.
+    /// On a card of 8 GB the floor is 160 MB.
+    pub disk_floor_bytes: u64,
     /// Bytes in memory for the file names of one image that is inspected: about a million files.
     pub tree_bytes: u64,
     /// Bytes read of the program that an image starts. Its headers are in the first few KiB.
@@ -102,6 +121,12 @@ impl Limits {
     /// The least that makes sense for [`Limits::buffer_bytes`]: the largest decoder still fits
     /// into the part that is for unpacking, and a range for each of 16 connections into theirs.
     pub const LEAST_BUFFER_BYTES: u32 = 32 * 1024 * 1024;
+
+    /// Bytes that a layer may inflate to whose blob has so many.
+    #[must_use]
+    pub fn inflated(&self, blob: u64) -> u64 {
+        blob.saturating_mul(self.inflation_times).max(self.inflation_free)
+    }
 }
 
 impl Default for Limits {
@@ -139,6 +164,12 @@ impl Default for Limits {
             tar_name_bytes: 4096,
             tar_pax_bytes: 1024 * 1024,
             layer_entries: 16 * 1024 * 1024,
+            image_inflated_bytes: 512 * 1024 * 1024 * 1024,
+            image_entries: 32 * 1024 * 1024,
+            inflation_free: 4 * 1024 * 1024 * 1024,
+            inflation_times: 500,
+            disk_floor_percent: 2,
+            disk_floor_bytes: 4 * 1024 * 1024 * 1024,
             tree_bytes: 256 * 1024 * 1024,
             program_bytes: 1024 * 1024,
         }

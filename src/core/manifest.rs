@@ -6,6 +6,8 @@
 //! Specification: OCI image-spec (image-index.md, manifest.md, config.md); Docker image
 //! manifest version 2, schema 2.
 
+mod keys;
+
 use serde::Deserialize;
 
 use super::descriptor::{Annotations, Descriptor, MediaType};
@@ -13,6 +15,8 @@ use super::digest::Digest;
 use super::error::{Blame, Classify, Kind};
 use super::limits::Limits;
 use super::platform::{Platform, null_is_default};
+use super::text::one_line;
+use keys::{Fault, Shape};
 
 /// A root document of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +126,19 @@ pub enum ManifestError {
     /// `manifests` beside `layers` or `config`: two readers would see two images.
     #[error("ambiguous document: it has both \"manifests\" and {0:?}, so two clients would see two different images")]
     Ambiguous(&'static str),
+    /// A key that some readers take for a field and others for nothing.
+    #[error(
+        "ambiguous document: {key:?} is {known:?} to some clients and nothing to others, so they would see different images"
+    )]
+    OddKey {
+        /// As it is written, with escapes for what is not ASCII.
+        key: String,
+        /// The field.
+        known: &'static str,
+    },
+    /// A field that is there twice: some readers take the first one, others the last.
+    #[error("ambiguous document: it has {0:?} more than once, so two clients would see two different images")]
+    Repeated(&'static str),
     /// The `mediaType` field contradicts the type it was announced with.
     #[error("document was announced as {announced} but says that it is {declared}")]
     WrongMediaType {
@@ -149,6 +166,17 @@ pub enum ManifestError {
         /// The limit.
         limit: usize,
     },
+}
+
+/// Bytes of what a parser says of a document.
+const LONGEST_REASON: usize = 300;
+
+impl ManifestError {
+    /// Whether other clients would make something else of the document.
+    #[must_use]
+    pub fn is_ambiguous(&self) -> bool {
+        matches!(self, Self::Ambiguous(_) | Self::OddKey { .. } | Self::Repeated(_))
+    }
 }
 
 impl Classify for ManifestError {
@@ -213,8 +241,8 @@ impl Document {
             return Err(ManifestError::Schema1);
         }
         let what = if announced.is_some_and(MediaType::is_index) { "index" } else { "manifest" };
-        let raw: Raw = parse_json(bytes, what).map_err(|error| match announced {
-            Some(MediaType::Other(other)) if !other.is_empty() && !other.contains("json") => {
+        let raw: Raw = parse_json(bytes, (what, Shape::Document)).map_err(|error| match announced {
+            Some(MediaType::Other(other)) if !other.is_empty() && !other.contains("json") && !error.is_ambiguous() => {
                 ManifestError::Foreign(MediaType::Other(other.clone()))
             }
             _ => error,
@@ -293,12 +321,26 @@ fn check_count(what: &'static str, count: usize, limit: usize) -> Result<(), Man
     if count > limit { Err(ManifestError::TooMany { what, count, limit }) } else { Ok(()) }
 }
 
-fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, ManifestError> {
+/// Reads a document after its keys were looked at, since all of it has one meaning or none.
+fn parse_json<T: serde::de::DeserializeOwned>(
+    bytes: &[u8],
+    (what, shape): (&'static str, Shape),
+) -> Result<T, ManifestError> {
     // serde reads a struct from a JSON array too; no other client would.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(ManifestError::Malformed { what, reason: "it is not a JSON object".into() });
     }
-    serde_json::from_slice(bytes).map_err(|error| ManifestError::Malformed { what, reason: error.to_string() })
+    // The parser quotes what it meets, which may be megabytes.
+    let malformed = |error: serde_json::Error| ManifestError::Malformed {
+        what,
+        reason: one_line(&error.to_string(), LONGEST_REASON),
+    };
+    keys::check(bytes, shape).map_err(|fault| match fault {
+        Fault::Odd { key, known } => ManifestError::OddKey { key: key.escape_default().to_string(), known },
+        Fault::Repeated(known) => ManifestError::Repeated(known),
+        Fault::Json(error) => malformed(error),
+    })?;
+    serde_json::from_slice(bytes).map_err(malformed)
 }
 
 impl ImageConfig {
@@ -308,7 +350,7 @@ impl ImageConfig {
     /// [`ManifestError`] where it is too large or malformed.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ManifestError> {
         check_size(bytes.len() as u64, limits)?;
-        parse_json(bytes, "config")
+        parse_json(bytes, ("config", Shape::Config))
     }
 
     /// The program that starts: entrypoint and command, in one list.

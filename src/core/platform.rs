@@ -20,6 +20,7 @@ pub use matcher::Matcher;
 pub use variants::{ArchitectureProblem, VariantProblem, architecture_problem, variant_problem};
 
 use super::error::{Classify, Kind};
+use super::text::{LONGEST_WORD, is_word};
 
 /// Operating system, architecture and variant, spelt as they were declared.
 ///
@@ -27,29 +28,19 @@ use super::error::{Classify, Kind};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Platform {
     /// `linux`, `windows`, … (Go's GOOS).
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "word")]
     pub os: String,
     /// `amd64`, `arm64`, `arm`, … (Go's GOARCH).
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "word")]
     pub architecture: String,
     /// `v7` of arm, `v3` of amd64; empty where there is none.
-    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "word")]
     pub variant: String,
     /// Version of the operating system; only Windows images use it.
-    #[serde(
-        rename = "os.version",
-        default,
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_is_default"
-    )]
+    #[serde(rename = "os.version", default, skip_serializing_if = "String::is_empty", deserialize_with = "word")]
     pub os_version: String,
     /// Features of the operating system that the image needs.
-    #[serde(
-        rename = "os.features",
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_is_default"
-    )]
+    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty", deserialize_with = "words")]
     pub os_features: Vec<String>,
 }
 
@@ -60,6 +51,23 @@ where
     D: Deserializer<'de>,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads a name that is shown wherever platforms are; `null` as if nothing was said.
+fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    fit(null_is_default(deserializer)?)
+}
+
+fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let all: Vec<String> = null_is_default(deserializer)?;
+    all.into_iter().map(fit).collect()
+}
+
+fn fit<E: serde::de::Error>(text: String) -> Result<String, E> {
+    if is_word(&text) {
+        return Ok(text);
+    }
+    Err(E::custom(format_args!("a platform's name of more than {LONGEST_WORD} bytes, or of letters that none has")))
 }
 
 /// Why a text is not a platform.

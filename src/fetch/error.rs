@@ -181,6 +181,12 @@ impl FetchError {
         Self::Failed { what, host: None, attempts: Vec::new(), cause: Arc::new(cause) }
     }
 
+    /// This node failed, and no host.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::Failed { cause, .. } if cause.is_local())
+    }
+
     /// How long the last host asked to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

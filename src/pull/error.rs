@@ -36,6 +36,16 @@ pub enum PullError {
 }
 
 impl PullError {
+    /// The destination failed, and neither the image nor its registry.
+    #[must_use]
+    pub fn is_about_the_store(&self) -> bool {
+        match self {
+            Self::Store(_) | Self::Resolve(ResolveError::Store(_)) | Self::Unpack(UnpackError::Store(_)) => true,
+            Self::Fetch(error) | Self::Resolve(ResolveError::Fetch(error)) => error.is_local(),
+            _ => false,
+        }
+    }
+
     fn inner(&self) -> Option<&dyn Classify> {
         match self {
             Self::Resolve(error) => Some(error),

@@ -79,6 +79,16 @@ impl PullsError {
         matches!(self, Self::Pull(error) if matches!(**error, PullError::Unpack(_) | PullError::Mismatch(_)))
     }
 
+    /// containerd, or the way to it, failed, and neither the image nor its registry.
+    #[must_use]
+    pub fn is_about_the_store(&self) -> bool {
+        match self {
+            Self::Store(_) => true,
+            Self::Pull(error) => error.is_about_the_store(),
+            _ => false,
+        }
+    }
+
     fn inner(&self) -> Option<&dyn Classify> {
         match self {
             Self::Platform(error) => Some(error),

@@ -108,6 +108,8 @@ impl ResolveError {
     /// An entry that cannot be read because of itself; anything else stays an error.
     pub(super) fn spoils_entry(self) -> Result<Inner, Self> {
         match self.kind() {
+            // Another client would find something in it, and perhaps choose that.
+            _ if matches!(&self, Self::Document { source, .. } if source.is_ambiguous()) => Err(self),
             Kind::InvalidContent | Kind::Unsupported | Kind::NotFound | Kind::DigestMismatch => {
                 Ok(Inner::Unusable(self.to_string()))
             }

@@ -52,14 +52,18 @@ pub fn grpc_code(kind: Kind) -> Code {
 }
 
 /// The code of CRI's PullImage, and the name in front of its text by which kubelet recognises an
-/// error, which only works with UNKNOWN. `None` for what says nothing about the image or its
-/// registry: containerd is to try it then.
+/// error, which only works with UNKNOWN. `None` where containerd is to try it.
+///
+/// containerd has neither our limits nor our policy, and reads some documents as somebody else
+/// would. So whatever was found in an image, or in what a registry said, is told and goes no
+/// further: an image must not get past us by being refused. Left to containerd is only what says
+/// nothing about either: what we do not handle and it may, and failures of this node.
 #[cfg(feature = "containerd")]
 #[must_use]
 pub fn cri_code(kind: Kind) -> Option<(Code, &'static str)> {
     Some(match kind {
         Kind::NotFound | Kind::NoMatchingPlatform => (Code::NotFound, ""),
-        Kind::PlatformMismatch => (Code::FailedPrecondition, ""),
+        Kind::PlatformMismatch | Kind::InvalidContent | Kind::InvalidArgument => (Code::FailedPrecondition, ""),
         Kind::RegistryUnavailable | Kind::RateLimited | Kind::DeadlineExceeded => {
             (Code::Unknown, "RegistryUnavailable: ")
         }
@@ -68,10 +72,8 @@ pub fn cri_code(kind: Kind) -> Option<(Code, &'static str)> {
         }
         Kind::StoreFull => (Code::ResourceExhausted, ""),
         Kind::Cancelled => (Code::Cancelled, ""),
-        Kind::InvalidArgument
+        Kind::Unsupported
         | Kind::InvalidConfiguration
-        | Kind::InvalidContent
-        | Kind::Unsupported
         | Kind::StoreUnavailable
         | Kind::StoreInvalid
         | Kind::StoreFailed
@@ -116,6 +118,29 @@ pub fn http_status(kind: Kind) -> StatusCode {
         Kind::StoreUnavailable | Kind::StoreFull | Kind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
         Kind::InvalidConfiguration | Kind::StoreInvalid | Kind::StoreFailed | Kind::Internal => {
             StatusCode::INTERNAL_SERVER_ERROR
+        }
+    }
+}
+
+#[cfg(all(test, feature = "containerd"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_says_nothing_about_the_image_is_left_to_containerd() {
+        let left = [
+            Kind::Unsupported,
+            Kind::InvalidConfiguration,
+            Kind::StoreUnavailable,
+            Kind::StoreInvalid,
+            Kind::StoreFailed,
+            Kind::Internal,
+        ];
+        for kind in Kind::ALL {
+            assert_eq!(cri_code(kind).is_none(), left.contains(&kind), "{kind:?}");
+        }
+        for kind in [Kind::InvalidContent, Kind::PlatformMismatch, Kind::InvalidArgument] {
+            assert_eq!(cri_code(kind), Some((Code::FailedPrecondition, "")), "no retry helps: {kind:?}");
         }
     }
 }

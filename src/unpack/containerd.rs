@@ -23,11 +23,12 @@ use tokio_util::task::AbortOnDropHandle;
 use super::layer::{self, Layer, LayerError, Order, Source, Unproven};
 use super::options::{Durability, Extractor, Options, Start};
 use super::plan::{Step, plan};
-use super::tree::Whiteouts;
+use super::tree::{Account, Whiteouts};
 use super::workspace::Workspace;
 use super::{LayerUnpacked, Outcome, Stack, Unpack, UnpackError, Unpackable, Unpacked};
 use crate::core::descriptor::Descriptor;
 use crate::core::digest::Digest;
+use crate::core::error::{Classify as _, Kind};
 use crate::core::manifest::{ImageConfig, Manifest};
 use crate::cpu::{Cpu, Priority};
 use crate::fetch::{Arrival, Engine};
@@ -96,19 +97,30 @@ impl Unpack for Unpacker {
         let ground = if present < steps.len() { self.ground().await? } else { None };
         let durable = self.durable().await?;
         let (failures, mut failed) = mpsc::channel(1);
+        let account = Account::default();
         let growing = steps.iter().zip(image.arrivals).enumerate().map(|(index, (step, arrival))| {
             let ground = ground.as_ref().filter(|_| index >= present && step.is_tar)?;
-            Some(self.start((index, step), arrival.clone(), ground.workspace.clone(), failures.clone()))
+            let ends = (account.clone(), failures.clone());
+            Some(self.start((index, step), arrival.clone(), ground.workspace.clone(), ends))
         });
-        let growing: Vec<_> = growing.collect();
+        let mut growing = growing.collect::<Vec<_>>().into_iter();
         let quay = Quay { engine: &self.engine, snapshots, ground: ground.as_ref(), durable: durable.as_deref() };
         let mut stack = None;
-        for (index, (step, growing)) in steps.iter().zip(growing).enumerate() {
+        for (index, step) in steps.iter().enumerate() {
+            let layer = grown(growing.next().flatten(), &mut failed).await?;
             let outcome = if index < present {
                 Outcome::Present
             } else {
-                let layer = grown(growing, &mut failed).await?;
-                let landed = quay.land(step, image.arrivals[index].clone(), layer).await?;
+                let landed = match quay.land(step, image.arrivals[index].clone(), layer).await {
+                    Err(error) if error.kind() == Kind::Unsupported => {
+                        // Others may be left the whole image then, but not what we refuse of it.
+                        for above in growing {
+                            grown(above, &mut failed).await?;
+                        }
+                        return Err(error);
+                    }
+                    landed => landed?,
+                };
                 stack = landed.stack;
                 landed.outcome
             };
@@ -165,15 +177,17 @@ impl Unpacker {
         (index, step): (usize, &Step<'_>),
         arrival: watch::Receiver<Arrival>,
         workspace: Workspace,
-        failures: mpsc::Sender<UnpackError>,
+        (account, failures): (Account, mpsc::Sender<UnpackError>),
     ) -> AbortOnDropHandle<Option<Layer>> {
         let order = Order {
             index,
             media_type: step.layer.media_type.clone(),
+            size: step.layer.size,
             diff_id: Some(step.diff_id.clone()),
             whiteouts: if step.parent.is_some() { Whiteouts::Overlay } else { Whiteouts::Plain },
             limits: *self.engine.limits(),
             budget: self.engine.budget().clone(),
+            account,
         };
         let (unpacker, blob) = (self.clone(), step.layer.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::archive::{Archive, ArchiveError};
 use super::inflate::{self, InflateError};
-use super::tree::{Grown, Tree, TreeError, Whiteouts};
+use super::tree::{Account, Grown, Tree, TreeError, Whiteouts};
 use super::workspace::Scratch;
 use crate::core::descriptor::MediaType;
 use crate::core::digest::{Digest, Digester};
@@ -75,6 +75,8 @@ pub struct Order {
     pub index: usize,
     /// What the manifest says it is.
     pub media_type: MediaType,
+    /// Bytes of its blob, as the manifest says, and as it is held to.
+    pub size: u64,
     /// What the tar inside has to hash to, where somebody knows it.
     pub diff_id: Option<Digest>,
     /// How files are taken away from lower layers.
@@ -83,6 +85,8 @@ pub struct Order {
     pub limits: Limits,
     /// Where the memory comes from for what a tree has to remember.
     pub budget: Budget,
+    /// What the layers of its image take together.
+    pub account: Account,
 }
 
 /// A private tree that was proven to be the layer it is meant to be.
@@ -127,6 +131,14 @@ pub enum LayerError {
         /// What it holds.
         actual: Digest,
     },
+    /// Out of its few bytes come more than any use could be made of.
+    #[error("the layer is over a limit: {size} bytes inflate to more than {limit}")]
+    Inflated {
+        /// Bytes of its blob.
+        size: u64,
+        /// [`Limits::inflated`] of that.
+        limit: u64,
+    },
     /// The other stage stopped first, and says why.
     #[error("the layer was cut off")]
     CutOff,
@@ -152,7 +164,9 @@ where
     let inflating = cpu.spawn(priority, read_and_inflate(source, order.media_type.clone(), outlet, helpers));
     let writing = cpu.spawn(priority, write(order, scratch, inlet));
     let ((source, inflated), written) = tokio::join!(inflating, writing);
-    judged(cpu, priority, source, both((inflated, written))).await
+    let mut layer = judged(cpu, priority, source, both((inflated, written))).await?;
+    layer.grown.share.stay();
+    Ok(layer)
 }
 
 /// What came of a layer, once it is known whether that was due to its bytes and those are right.
@@ -194,7 +208,10 @@ impl LayerError {
     #[must_use]
     pub fn depends_on_the_bytes(&self) -> bool {
         match self {
-            Self::Inflate(_) | Self::Archive(ArchiveError::Archive(_)) | Self::DiffId { .. } => true,
+            Self::Inflate(_)
+            | Self::Archive(ArchiveError::Archive(_))
+            | Self::DiffId { .. }
+            | Self::Inflated { .. } => true,
             Self::Archive(ArchiveError::Sink(error)) | Self::Tree(error) => {
                 !matches!(error.kind(), Kind::StoreFull | Kind::StoreInvalid)
             }
@@ -261,7 +278,9 @@ async fn write<P: AsRef<Path>>(order: Order, scratch: P, inlet: Inlet) -> Result
     let mut tar_bytes = 0;
     let mut digester = Digester::default();
     let mut archive = Archive::new(&order.limits);
-    let mut tree = Tree::create(scratch.as_ref(), order.whiteouts, &order.limits, order.budget.memory())?;
+    let means = (order.account.share(), order.budget.memory());
+    let mut tree = Tree::create(scratch.as_ref(), order.whiteouts, &order.limits, means)?;
+    let limit = order.limits.inflated(order.size);
     while let Some(piece) = pieces.recv().await {
         let Piece::Bytes(bytes) = piece else {
             archive.finish().map_err(ArchiveError::Archive)?;
@@ -273,6 +292,9 @@ async fn write<P: AsRef<Path>>(order: Order, scratch: P, inlet: Inlet) -> Result
             };
         };
         tar_bytes += bytes.len() as u64;
+        if tar_bytes > limit {
+            return Err(LayerError::Inflated { size: order.size, limit });
+        }
         digester.update(&bytes);
         archive.push(&bytes, &mut tree)?;
         // The first stage may be through and want no more.

@@ -131,6 +131,14 @@ pub enum UnpackError {
         /// In the config.
         diff_ids: usize,
     },
+    /// Between the layers are things that are none, and the config knows of the layers alone.
+    #[error(
+        "{others} of what the manifest has for layers are none by their media types, which lighterman does not unpack"
+    )]
+    OddLayers {
+        /// How many.
+        others: usize,
+    },
     /// A layer that is no tar, for which containerd has no processor either, or one that fails.
     #[error(
         "layer {digest} has the media type {media_type}, which lighterman does not unpack, and neither does containerd: {reason}"
@@ -187,6 +195,7 @@ impl UnpackError {
             LayerError::Store(error) => error.into(),
             LayerError::Inflate(error) => Self::Archive { layer, reason: error.to_string() },
             LayerError::Archive(ArchiveError::Sink(source)) | LayerError::Tree(source) => Self::Tree { layer, source },
+            LayerError::Inflated { .. } => Self::Archive { layer, reason: error.to_string() },
             LayerError::Archive(error) => Self::Archive { layer, reason: error.to_string() },
             LayerError::DiffId { expected, actual } => Self::DiffId { layer, expected, actual: actual.to_string() },
         }
@@ -197,7 +206,7 @@ impl Classify for UnpackError {
     fn kind(&self) -> Kind {
         match self {
             Self::Store(error) => error.kind(),
-            Self::UnknownLayer { .. } => Kind::Unsupported,
+            Self::UnknownLayer { .. } | Self::OddLayers { .. } => Kind::Unsupported,
             Self::LayerCount { .. } | Self::DiffId { .. } | Self::Archive { .. } => Kind::InvalidContent,
             Self::Tree { source, .. } => source.kind(),
             Self::Abandoned => Kind::Internal,
@@ -217,6 +226,9 @@ impl Classify for UnpackError {
             Self::Store(error) => return error.hint(),
             Self::Tree { source, .. } => return source.hint(),
             Self::Abandoned => return None,
+            Self::OddLayers { .. } => {
+                "newer containerds leave them out when they pull; --no-unpack and --to oci:DIR bring all of it".into()
+            }
             Self::UnknownLayer { .. } => {
                 "an encrypted image needs a stream processor and its key in containerd's configuration; \
                  an artifact can be pulled with --no-unpack or --to oci:DIR"

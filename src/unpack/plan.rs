@@ -23,7 +23,12 @@ pub(super) struct Step<'a> {
 pub(super) fn plan<'a>(manifest: &'a Manifest, config: &'a ImageConfig) -> Result<Vec<Step<'a>>, UnpackError> {
     let (layers, diff_ids) = (&manifest.layers, &config.rootfs.diff_ids);
     if layers.len() != diff_ids.len() {
-        return Err(UnpackError::LayerCount { layers: layers.len(), diff_ids: diff_ids.len() });
+        let others = layers.iter().filter(|layer| !layer.media_type.is_layer()).count();
+        return Err(if others > 0 && layers.len() - others == diff_ids.len() {
+            UnpackError::OddLayers { others }
+        } else {
+            UnpackError::LayerCount { layers: layers.len(), diff_ids: diff_ids.len() }
+        });
     }
     let mut parent = None;
     let steps = layers.iter().zip(diff_ids).zip(chain_ids(diff_ids));
@@ -89,6 +94,20 @@ mod tests {
         let error = plan(&manifest, &config).expect_err("two are not one");
         assert!(matches!(error, UnpackError::LayerCount { layers: 2, diff_ids: 1 }));
         assert_eq!(error.kind(), Kind::InvalidContent);
+    }
+
+    #[test]
+    fn what_is_no_layer_may_be_left_out_by_others() {
+        const ODD: &str = "application/vnd.example.sbom";
+        let kind = |layers: &[&str], diffs| {
+            let (manifest, config) = image(layers, diffs);
+            plan(&manifest, &config).map(drop).map_err(|error| error.kind())
+        };
+        assert_eq!(kind(&[GZIP, ODD], 1), Err(Kind::Unsupported));
+        assert_eq!(kind(&[GZIP, ODD], 2), Ok(()), "containerd may have a processor for it");
+        for diffs in [0, 3] {
+            assert_eq!(kind(&[GZIP, ODD], diffs), Err(Kind::InvalidContent), "{diffs}");
+        }
     }
 
     #[test]

@@ -31,12 +31,15 @@ mod error;
 mod make;
 mod path;
 mod remove;
+mod room;
 mod settle;
 mod spine;
 mod whiteout;
 
+pub use budget::{Account, Share};
 pub use error::{Shown, TreeError};
 pub use remove::{clear, remove};
+pub use room::require_room;
 pub use settle::{RootMeta, settle};
 
 use std::collections::BTreeMap;
@@ -54,6 +57,7 @@ use budget::Budget;
 use dates::Dates;
 use dress::{Fresh, Place};
 use path::{ResolveError, is_within, resolve, split};
+use room::Room;
 use spine::{Spine, Stopped, link_at};
 
 /// Permissions of a directory that a layer implies.
@@ -102,6 +106,8 @@ pub struct Grown {
     pub entries: u64,
     /// Bytes of the regular files, holes included.
     pub bytes: u64,
+    /// What it has of the image's account.
+    pub share: Share,
 }
 
 /// A tree that grows with every entry of an archive. Every call blocks as long as the file
@@ -112,6 +118,7 @@ pub struct Tree {
     style: Whiteouts,
     fresh: Fresh,
     budget: Budget,
+    room: Room,
     /// Of the entry at hand: its clean path.
     name: Vec<u8>,
     /// The last parent that led through symbolic links, as it is spelled and where it leads.
@@ -128,12 +135,17 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A tree in `root`, an empty directory that nobody else can enter. What it has to remember
-    /// is taken from `memory`.
+    /// A tree in `root`, an empty directory that nobody else can enter. What it takes of the disk
+    /// counts in `share`; what it has to remember is taken from `memory`.
     ///
     /// # Errors
     /// [`TreeError::Io`].
-    pub fn create(root: &Path, style: Whiteouts, limits: &Limits, memory: Memory) -> Result<Self, TreeError> {
+    pub fn create(
+        root: &Path,
+        style: Whiteouts,
+        limits: &Limits,
+        (share, memory): (Share, Memory),
+    ) -> Result<Self, TreeError> {
         let name = root.as_os_str().as_encoded_bytes();
         let fail = |errno| TreeError::io("use", name, errno);
         let fd: OwnedFd = spine::step(CWD, name).map_err(fail)?;
@@ -143,7 +155,8 @@ impl Tree {
             spine,
             style,
             fresh,
-            budget: Budget::new(limits, memory),
+            budget: Budget::new(limits, (share, memory)),
+            room: Room::new(root, limits),
             name: Vec::new(),
             alias: None,
             open: None,
@@ -168,11 +181,11 @@ impl Tree {
             |(path, (fate, is_nested))| Implied { path: PathBuf::from(OsString::from_vec(path)), fate, is_nested };
         let implied: Vec<Implied> = self.implied.into_iter().map(implied).collect();
         let (entries, bytes) = (self.budget.entries(), self.budget.bytes());
-        let mut memory = self.budget.into_memory();
+        let (share, mut memory) = self.budget.into_parts();
         if implied.is_empty() {
             memory.clear();
         }
-        Ok(Grown { implied, memory, entries, bytes })
+        Ok(Grown { implied, memory, entries, bytes, share })
     }
 
     fn stamp(&mut self, name: &[u8], times: &Timestamps) -> Result<(), TreeError> {
@@ -223,6 +236,7 @@ impl Tree {
     fn imply(&mut self, missing: &[u8], entry: &[u8]) -> Result<(), TreeError> {
         for name in missing.split(|byte| *byte == b'/') {
             self.budget.make()?;
+            self.room.make(self.spine.root())?;
             let fail = |errno| TreeError::io("create the parent of", entry, errno);
             mkdirat(self.spine.here(), name, Mode::from_raw_mode(IMPLIED_MODE)).map_err(fail)?;
             if !self.fresh.permits(IMPLIED_MODE, IMPLIED_MODE) {

@@ -171,6 +171,8 @@ fn bad_documents_are_refused_by_what_is_wrong_with_them() {
     let cases = [
         ("schema 1", odd::schema1(), "schema 1"),
         ("both", odd::ambiguous(), "manifests"),
+        ("two cases", odd::two_cases(), "\"Manifests\" is \"manifests\" to some"),
+        ("a field twice", odd::repeated(), "\"config\" more than once"),
         ("4 MiB", odd::oversized(&good), "4 MiB"),
         ("too small a size", odd::lying_about_size(&good, -1), &good.blob.digest),
         ("too big a size", odd::lying_about_size(&good, 1), &good.blob.digest),
@@ -184,6 +186,70 @@ fn bad_documents_are_refused_by_what_is_wrong_with_them() {
         outcome.fails(exit::CONTENT).says(&[part]);
         assert_eq!(left, [""; 0], "{what} left files behind");
     }
+}
+
+/// Clears a screen, names a window, turns text around and forges a line of a log.
+const STEERING: &str = "x\u{1b}[2J\u{1b}]0;owned\u{7}\r\u{9b}31m\u{202e}\nINFO forged: all is well\u{7f}";
+
+#[track_caller]
+fn assert_steers_nothing(what: &str, outcome: &Outcome) {
+    for said in [&outcome.stdout, &outcome.stderr] {
+        let steering = said.chars().find(|letter| *letter != '\n' && lighterman::core::text::steers(*letter));
+        assert_eq!(steering, None, "{what}: {said:?}");
+        assert!(!said.lines().any(|line| line.starts_with("INFO forged")), "{what}: {said}");
+    }
+}
+
+#[test]
+fn nothing_that_an_image_says_steers_a_terminal() {
+    for place in ["root", "mediaType", "os", "architecture", "variant", "os.version", "os.features"] {
+        let liar = Liar::serving(&odd::saying(STEERING, place), "app:1");
+        for command in [&["resolve"][..], &["resolve", "--explain"], &["diagnose"], &["manifest", "inspect"]] {
+            let outcome = Lighterman::new().run(&[command, &[&liar.reference("app:1")]].concat());
+            assert_steers_nothing(&format!("{place}: {command:?}"), &outcome);
+            outcome.fails(exit::CONTENT);
+        }
+    }
+    let liar = Liar::serving(&odd::talkative(STEERING, host().arch), "app:1");
+    let reference = liar.reference("app:1");
+    let user = Lighterman::new();
+    let (_, destination) = user.layout("layout");
+    for json in [&[][..], &["--json"]] {
+        let pulled = user.run(&[&["pull", &reference, "--to", &destination], json].concat()).succeeds();
+        assert_steers_nothing("pull", &pulled);
+        let inspected = user.run(&[&["inspect", &reference, "--from", &destination], json].concat()).succeeds();
+        assert_steers_nothing("inspect", &inspected);
+        assert!(inspected.stdout.contains("INFO forged"), "it is not shown at all: {}", inspected.stdout);
+        for command in [&["resolve"][..], &["resolve", "--explain"], &["diagnose"], &["manifest", "inspect"]] {
+            let outcome = user.run(&[command, &[&reference], json].concat());
+            assert_steers_nothing(&format!("{command:?}"), &outcome);
+        }
+    }
+}
+
+#[test]
+fn what_descriptors_say_beside_digest_and_size_is_not_believed() {
+    let elsewhere = Liar::serving(&small(), "app:1");
+    let mut manifest = tiny(host().arch, "");
+    let mut document: serde_json::Value = serde_json::from_slice(&manifest.blob.bytes).expect("JSON of ours");
+    let layer = &mut document["layers"][0];
+    let address = format!("http://{}/v2/app/blobs/{}", elsewhere.address(), manifest.layers[0].digest);
+    layer["urls"] = serde_json::json!([address]);
+    layer["data"] = fixture::base64("other bytes").into();
+    layer["annotations"] = serde_json::json!({
+        "org.opencontainers.image.title": "../../etc/passwd",
+        "vnd.docker.reference.type": "attestation-manifest",
+        "containerd.io/distribution.source.registry.example": "team/secret",
+        "containerd.io/uncompressed": format!("sha256:{}", "0".repeat(64)),
+    });
+    manifest.blob = Blob::json(&manifest.blob.media_type, &document);
+    let liar = Liar::serving(&Image::single(manifest.clone()), "app:1");
+    let user = Lighterman::new();
+    let (layout, destination) = user.layout("layout");
+    user.run(&["pull", &liar.reference("app:1"), "--to", &destination]).succeeds();
+    let blob = std::fs::read(layout.join("blobs/sha256").join(manifest.layers[0].hex())).expect("the layer");
+    assert_eq!(blob, manifest.layers[0].bytes);
+    assert_eq!(elsewhere.requests_for("").len(), 0, "it was asked where the image said");
 }
 
 #[test]

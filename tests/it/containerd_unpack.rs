@@ -7,7 +7,7 @@ use base64::Engine as _;
 
 use crate::support::containerd::ContainerdDaemon;
 use crate::support::fixture::{self, Flavour, Image, Layer, Manifest, Tree, noise, platform};
-use crate::support::liar::{Liar, Reply};
+use crate::support::liar::{At, Liar, Reply};
 use crate::support::lighterman::{Lighterman, exit};
 use crate::support::{files_below, host};
 
@@ -232,4 +232,104 @@ fn blobs_that_are_sent_to_containerd_take_no_more_memory_than_others() {
     let bed = Bed::of(&Image::single(manifest), ContainerdDaemon::start());
     let (_, peak) = peak_of(&bed, &["--content", "write", "--max-concurrent-downloads", "32"]);
     assert!(peak < MOST, "{peak} KiB");
+}
+
+const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+
+/// Writes an archive of so many files of zeros, each of so many MiB.
+fn zeros(out: impl std::io::Write, files: usize, mebibytes: u64) -> std::io::Result<()> {
+    let mut archive = tar::Builder::new(out);
+    for number in 0..files {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(mebibytes << 20);
+        let content = std::io::Read::take(std::io::repeat(0), mebibytes << 20);
+        archive.append_data(&mut header, format!("zeros-{number}"), content)?;
+    }
+    archive.finish()
+}
+
+/// Layers of few bytes that are many times more than the disk has. What the config promises of
+/// them is not looked at before that.
+fn bombs() -> Vec<(&'static str, Layer)> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    zeros(&mut gzip, 1, 400).expect("memory");
+    let mut zstd = zstd::Encoder::new(Vec::new(), 1).expect("memory");
+    zeros(&mut zstd, 400, 1).expect("memory");
+    vec![
+        ("one file, gzip", Layer::packed(GZIP, gzip.finish().expect("memory"), b"")),
+        ("many files, zstd", Layer::packed(ZSTD, zstd.finish().expect("memory"), b"")),
+    ]
+}
+
+fn bytes_free(disk: &std::path::Path) -> u64 {
+    let disk = rustix::fs::statvfs(disk).expect("is mounted");
+    disk.f_bavail * disk.f_frsize
+}
+
+#[test]
+fn a_bomb_stops_before_the_disk_is_full_and_leaves_nothing() {
+    let (good, _) = image(&noise(7, 6 << 20));
+    let bed = Bed::of(&good, ContainerdDaemon::start_with_small_disk(256));
+    let disk = bed.daemon.folder().join("root");
+    let before = bytes_free(&disk);
+    for (number, (what, layer)) in bombs().into_iter().enumerate() {
+        let bomb = Manifest::new(Flavour::Oci, &platform(host().arch, ""), &[layer], ("/none", &[]));
+        let name = format!("bomb:{number}");
+        bed.liar.add(&Image::single(bomb.clone()), &name);
+        let args = |more: &[&str]| {
+            let app = bed.liar.reference("app:1");
+            let named = |arg: String| if arg == app { bed.liar.reference(&name) } else { arg };
+            bed.args(more).into_iter().map(named).collect::<Vec<_>>()
+        };
+        // Nobody knows yet whether the bytes are the right ones: the last of them does not come.
+        bed.liar.plan(format!("GET /v2/bomb/blobs/{}", bomb.layers[0].digest).as_str(), [Reply::Gated(At::LastByte)]);
+        for more in [&[][..], &["--unpack", "verified"]] {
+            let outcome = Lighterman::new().run(&text(&args(more))).fails(exit::LOCAL_IO);
+            outcome.says(&["stay free", "MiB left of 256.0 MiB"]);
+            assert_eq!(files_below(&bed.trees()), [""; 0], "{what} {more:?}: an unfinished tree is left");
+            bed.daemon.collect("default");
+            let snapshots = bed.daemon.ctr_prints(&["snapshots", "ls"]);
+            assert!(!snapshots.contains("Active"), "{what} {more:?}: {snapshots}");
+            let after = bytes_free(&disk);
+            assert!(before - after < 32 << 20, "{what} {more:?}: {} bytes are left", before - after);
+        }
+    }
+    Lighterman::new().run(&text(&bed.args(&[]))).succeeds();
+    bed.runs("beside");
+}
+
+#[test]
+fn nobody_unpacks_onto_a_disk_that_is_full() {
+    let bed = Bed::of(&Image::single(fixture::tiny(host().arch, "")), ContainerdDaemon::start_with_small_disk(256));
+    let ballast = bed.daemon.folder().join("root/ballast");
+    let left = 4 << 20;
+    let ballast_bytes = usize::try_from(bytes_free(&bed.daemon.folder().join("root")) - left).expect("a small disk");
+    std::fs::write(&ballast, vec![0; ballast_bytes]).expect("fits");
+    for more in [&[][..], &["--extract-with", "diff-service"]] {
+        Lighterman::new().run(&text(&bed.args(more))).fails(exit::LOCAL_IO).says(&["stay free", "5.1 MiB"]);
+        assert!(!bed.daemon.ctr_prints(&["snapshots", "ls"]).contains("Committed"), "{more:?} has unpacked it");
+    }
+    std::fs::remove_file(&ballast).expect("is there");
+    for more in [&[][..], &["--extract-with", "diff-service"]] {
+        Lighterman::new().run(&text(&bed.args(more))).succeeds();
+    }
+}
+
+#[test]
+fn a_digest_that_containerd_would_not_check_is_refused() {
+    let (good, _) = image(b"");
+    let mut manifest = good.manifests[0].clone();
+    let layer = &mut manifest.layers[1];
+    let hash = <sha2::Sha512 as sha2::Digest>::digest(&layer.bytes);
+    layer.digest = hash.iter().fold("sha512:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+    let mut document: serde_json::Value = serde_json::from_slice(&manifest.blob.bytes).expect("JSON of ours");
+    document["layers"][1] = layer.descriptor();
+    manifest.blob = fixture::Blob::json(&manifest.blob.media_type, &document);
+    let bed = Bed::of(&Image::single(manifest), ContainerdDaemon::start());
+    Lighterman::new().run(&text(&bed.args(&[]))).fails(exit::CONTENT).says(&["sha512"]);
+    bed.daemon.collect("default");
+    assert_eq!(bed.daemon.ctr_prints(&["images", "ls", "-q"]), "");
+    assert_eq!(bed.daemon.ctr_prints(&["content", "ls", "-q"]), "");
 }

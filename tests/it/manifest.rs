@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::support::fixture::{Flavour, Image, Layer, Manifest, Tree, platform};
-use crate::support::lighterman::Lighterman;
+use crate::support::lighterman::{Lighterman, exit};
 use crate::support::registry::Registry;
 
 /// The program of an image: the header of an ELF file for a machine, and no more.
@@ -91,16 +91,21 @@ fn inspect_shows_entries_configs_sizes_and_what_is_missing() {
 #[test]
 fn what_publishers_wrote_does_not_steer_the_terminal_and_adds_up() {
     let registry = Registry::plain();
-    let mut odd = image(Flavour::Oci, "arm\u{1b}[31m\u{9b}31m64\nx", "", 62);
-    let mut manifest: Value = serde_json::from_slice(&odd.blob.bytes).expect("JSON");
-    let mut layer = manifest["layers"][0].clone();
-    layer["size"] = json!(i64::MAX);
-    manifest["layers"] = json!([layer, layer, layer]);
-    odd.blob = crate::support::fixture::Blob::json(Flavour::Oci.manifest(), &manifest);
-    let mut entry = odd.entry();
-    entry["platform"] = platform("am\u{1b}]0;x\u{7}d64\u{9b}1m", "");
-    let reference = registry.push(&Image::index(Flavour::Oci, &[odd.clone()], &[entry]), "app:1");
-    let part = registry.push(&Image::single(odd), "app:part");
+    // Of layers that are as large as can be written, for one machine by its config and for another by
+    // the entry.
+    let odd = |own: &str, declared: &str| {
+        let mut odd = image(Flavour::Oci, own, "", 62);
+        let mut manifest: Value = serde_json::from_slice(&odd.blob.bytes).expect("JSON");
+        let mut layer = manifest["layers"][0].clone();
+        layer["size"] = json!(i64::MAX);
+        manifest["layers"] = json!([layer, layer, layer]);
+        odd.blob = crate::support::fixture::Blob::json(Flavour::Oci.manifest(), &manifest);
+        let mut entry = odd.entry();
+        entry["platform"] = platform(declared, "");
+        (Image::index(Flavour::Oci, &[odd.clone()], &[entry]), Image::single(odd))
+    };
+    let (index, single) = odd("arm\u{1b}[31m\u{9b}31m64\nx", "am\u{1b}]0;x\u{7}d64\u{9b}1m");
+    let (reference, part) = (registry.push(&index, "app:1"), registry.push(&single, "app:part"));
     let user = Lighterman::new();
     let out = registry.reference("app:2");
     let cases: [&[&str]; 4] = [
@@ -116,6 +121,8 @@ fn what_publishers_wrote_does_not_steer_the_terminal_and_adds_up() {
             assert!(!text.contains(|letter: char| letter.is_control() && letter != '\n'), "{args:?}: {text:?}");
         }
     }
+    user.run(&["manifest", "inspect", &reference]).fails(exit::CONTENT);
+    let reference = registry.push(&odd("arm64", "amd64").0, "app:3");
     let seen = user.run(&["manifest", "inspect", &reference, "--json"]).succeeds().json();
     assert_eq!(seen["entries"][0]["layersSize"], json!(u64::MAX));
     let text = user.run(&["manifest", "inspect", &reference]).succeeds().stdout;

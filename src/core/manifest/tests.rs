@@ -104,6 +104,40 @@ fn chain_ids_follow_the_specification() {
     assert!(chain_ids(&[]).is_empty());
 }
 
+#[test]
+fn what_is_said_in_one_word_steers_no_terminal() {
+    let long = "x".repeat(256);
+    for word in ["a\u{1b}]0;owned\u{7}", "a\nINFO forged", "a\u{9b}2J", "a\u{202e}b", &long] {
+        let mut documents = vec![json!({"mediaType": word, "manifests": []})];
+        for pointer in ["mediaType", "os", "architecture", "variant", "os.version", "os.features"] {
+            let mut entry = descriptor();
+            match pointer {
+                "mediaType" => entry["mediaType"] = json!(word),
+                "os.features" => entry["platform"] = json!({"os.features": ["win32k", word]}),
+                field => entry["platform"] = json!({(field): word}),
+            }
+            documents.push(json!({"manifests": [entry]}));
+        }
+        for document in documents {
+            let error = parse(&document, None).expect_err("is refused");
+            assert!(matches!(error, ManifestError::Malformed { .. }), "{error}");
+            let text = error.to_string();
+            assert!(!text.contains(crate::core::text::steers) && text.len() < 500, "{text:?}");
+        }
+        let config = json!({"architecture": word}).to_string();
+        ImageConfig::parse(config.as_bytes(), &Limits::default()).expect_err("is refused");
+        // A registry's header is shown, and equal to no type.
+        let shown = MediaType::parse(&format!("application/vnd.oci.image.index.v1+json{word}"));
+        assert!(!shown.is_index() && !shown.as_str().contains(crate::core::text::steers), "{shown}");
+    }
+    let digest = json!({"manifests": [{"mediaType": "x", "digest": "sha256:\u{1b}[2J", "size": 1}]});
+    let text = parse(&digest, None).expect_err("is refused").to_string();
+    assert!(!text.contains(crate::core::text::steers), "{text:?}");
+    let size = json!({"manifests": [{"mediaType": "x", "digest": DIGEST, "size": "\u{1b}".repeat(1 << 20)}]});
+    let text = parse(&size, None).expect_err("is refused").to_string();
+    assert!(!text.contains(crate::core::text::steers) && text.len() < 500, "{} bytes", text.len());
+}
+
 proptest! {
     #[test]
     fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -22,6 +22,8 @@ pub(super) fn status(error: &CriError, reference: &Reference) -> Option<Status> 
         // As the watchdog of containerd's own pull ends it.
         CriError::Pull(PullsError::NoProgress { .. }) => (Code::Cancelled, ""),
         CriError::Annotation { .. } => (Code::InvalidArgument, ""),
+        // containerd found fault with how this node asks it, and not with the image.
+        CriError::Pull(failed) if error.kind() == Kind::InvalidArgument && failed.is_about_the_store() => return None,
         error => cri_code(error.kind())?,
     };
     let advice = advice(error).map(|advice| format!("; {advice}")).unwrap_or_default();
@@ -57,11 +59,19 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::core::descriptor::MediaType;
+    use crate::core::digest::Digest;
+    use crate::core::manifest::ManifestError;
     use crate::core::platform::Platform;
     use crate::pull::PullError;
     use crate::resolve::ResolveError;
     use crate::store::StoreError;
+    use crate::store::error::RemoteCode;
     use crate::unpack::UnpackError;
+    use crate::unpack::archive::{ArchiveError, Fault};
+    use crate::unpack::inflate::InflateError;
+    use crate::unpack::layer::LayerError;
+    use crate::unpack::tree::{Shown, TreeError};
 
     fn told(error: impl Into<PullsError>) -> Option<Status> {
         status(&CriError::Pull(error.into()), &"quay.io/a:v1".parse().expect("well formed"))
@@ -114,14 +124,75 @@ mod tests {
         assert!(!text.contains("--") && text.contains("lighterman.dev/arch-mismatch"), "{text}");
     }
 
+    fn of_layer(error: LayerError) -> PullError {
+        PullError::Unpack(UnpackError::of_layer(&Digest::of(b"layer"), error))
+    }
+
+    fn of_document(source: ManifestError) -> PullError {
+        PullError::Resolve(ResolveError::Document { what: "quay.io/a:v1".into(), source })
+    }
+
+    #[test]
+    fn what_is_over_a_limit_ambiguous_or_damaged_is_told() {
+        let kind = |text: &str| MediaType::Other(text.into());
+        let digest = || Digest::of(b"layer");
+        let refused: Vec<PullError> = vec![
+            of_document(ManifestError::TooLarge { size: 5 << 20, limit: 4 << 20 }),
+            of_document(ManifestError::TooMany { what: "manifest", count: 501, limit: 500 }),
+            of_document(ManifestError::Malformed { what: "index", reason: "it is not JSON".into() }),
+            of_document(ManifestError::Ambiguous("layers")),
+            of_document(ManifestError::OddKey { key: "Manifests".into(), known: "manifests" }),
+            of_document(ManifestError::Repeated("manifests")),
+            of_document(ManifestError::WrongMediaType { announced: kind("a"), declared: kind("b") }),
+            of_document(ManifestError::Foreign(kind("text/html"))),
+            PullError::Resolve(ResolveError::TooManyDocuments { reference: "a".into(), limit: 8 << 20 }),
+            of_layer(LayerError::Tree(TreeError::TooLarge { whose: "the layer", what: "bytes in files", limit: 1 })),
+            of_layer(ArchiveError::Archive(Fault::TooLarge { what: "a pax header", limit: 1 }).into()),
+            of_layer(ArchiveError::Archive(Fault::Malformed { reason: "a header", offset: 0 }).into()),
+            of_layer(LayerError::Inflated { size: 1, limit: 500 }),
+            of_layer(LayerError::Inflate(InflateError::Truncated { format: "gzip" })),
+            of_layer(LayerError::DiffId { expected: digest(), actual: Digest::of(b"another") }),
+            PullError::Unpack(UnpackError::LayerCount { layers: 2, diff_ids: 1 }),
+            of_layer(LayerError::Tree(TreeError::NoRoom {
+                dir: "/disk".into(),
+                free: "1 MiB".into(),
+                whole: "1 GiB".into(),
+                floor: "20 MiB".into(),
+            })),
+        ];
+        for error in refused {
+            let text = error.to_string();
+            assert!(told(error).is_some(), "containerd would pull it all the same: {text}");
+        }
+    }
+
     #[test]
     fn failures_of_our_own_are_left_to_containerd() {
         let layer = UnpackError::UnknownLayer {
-            digest: crate::core::digest::Digest::of(b"layer"),
-            media_type: crate::core::descriptor::MediaType::Other("application/encrypted".into()),
+            digest: Digest::of(b"layer"),
+            media_type: MediaType::Other("application/encrypted".into()),
             reason: "no processor".into(),
         };
-        assert!(told(PullError::Unpack(layer)).is_none());
+        let invalid = || StoreError::Containerd {
+            action: "prepare a snapshot",
+            message: "no such snapshotter".into(),
+            code: RemoteCode::InvalidArgument,
+        };
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let left: Vec<PullError> = vec![
+            PullError::Unpack(layer),
+            PullError::Unpack(UnpackError::OddLayers { others: 1 }),
+            of_document(ManifestError::Schema1),
+            invalid().into(),
+            PullError::Unpack(invalid().into()),
+            PullError::Resolve(invalid().into()),
+            StoreError::UnsupportedDigest { store: "containerd".into(), digest: "sha512:00".into() }.into(),
+            of_layer(LayerError::Tree(TreeError::Io { action: "create", path: Shown::new(b"a"), source: denied })),
+        ];
+        for error in left {
+            let text = error.to_string();
+            assert!(told(error).is_none(), "containerd could have pulled it: {text}");
+        }
         assert!(told(StoreError::Thread("it died".into())).is_none());
         assert!(told(PullError::Cancelled).is_some());
     }

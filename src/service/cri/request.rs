@@ -23,7 +23,8 @@ const ARCH_MISMATCH: &str = "lighterman.dev/arch-mismatch";
 const ALLOW_MISMATCH: &str = "lighterman.dev/allow-mismatch";
 /// Annotation: choose what is built for exactly this CPU.
 const ISA_LEVEL: &str = "lighterman.dev/isa-level";
-/// Annotation of containerd: which runtime a pod is for, and by that which snapshotter.
+/// Annotation of containerd: which runtime a pod is for, and by that which snapshotter. Whoever
+/// writes a pod can set it, so it opens no way around us.
 const RUNTIME_HANDLER: &str = "io.containerd.cri.runtime-handler";
 
 /// Whose work a request is.
@@ -31,6 +32,9 @@ const RUNTIME_HANDLER: &str = "io.containerd.cri.runtime-handler";
 pub(super) enum Work {
     /// Ours.
     Ours(Box<Order>),
+    /// Ours, and then containerd's: what we refuse is refused, and what we bring may be needed in
+    /// another snapshotter as well.
+    Shared(Box<Order>),
     /// containerd's, for this reason.
     Runtimes(&'static str),
     /// Nobody's: the pod says something that means nothing.
@@ -51,8 +55,8 @@ pub(super) fn read(request: &Request<Bytes>) -> Work {
         return Work::Runtimes("its image is no reference");
     };
     let pod = sandbox_config.unwrap_or_default();
-    let names_runtime = [&image.annotations, &pod.annotations].iter().any(|set| set.contains_key(RUNTIME_HANDLER));
-    if !image.runtime_handler.is_empty() || names_runtime {
+    // kubelet's own word, from a RuntimeClass that the cluster's administrators made.
+    if !image.runtime_handler.is_empty() {
         return Work::Runtimes("it names a runtime, which may have a snapshotter of its own");
     }
     let Some(credentials) = credentials(auth.unwrap_or_default()) else {
@@ -63,7 +67,10 @@ pub(super) fn read(request: &Request<Bytes>) -> Work {
         Err(error) => return Work::Nobodys(reference, error),
     };
     let trace = trace(request.metadata());
-    Work::Ours(Box::new(Order { trace, ..order(reference, &options, credentials) }))
+    let order = Box::new(Order { trace, ..order(reference, &options, credentials) });
+    // kubelet sends the pod's annotations with the image as well.
+    let names_runtime = [&image.annotations, &pod.annotations].iter().any(|set| set.contains_key(RUNTIME_HANDLER));
+    if names_runtime { Work::Shared(order) } else { Work::Ours(order) }
 }
 
 /// What a pod says of its pulls.
@@ -196,20 +203,10 @@ mod tests {
     fn what_only_containerd_can_answer_is_left_to_it() {
         let id = format!("sha256:{HEX}");
         let handler = ImageSpec { runtime_handler: "gvisor".into(), ..spec("busybox", &[]) };
-        let annotated = spec("busybox", &[(RUNTIME_HANDLER, "gvisor")]);
-        for image in
-            [spec("", &[]), spec("quay.io/UPPER/case", &[]), spec(HEX, &[]), spec(&id, &[]), handler, annotated]
-        {
+        for image in [spec("", &[]), spec("quay.io/UPPER/case", &[]), spec(HEX, &[]), spec(&id, &[]), handler] {
             let text = image.image.clone();
             assert!(matches!(asked(image), Work::Runtimes(_)), "{text:?}");
         }
-        let annotations = [(RUNTIME_HANDLER.to_owned(), "gvisor".to_owned())].into();
-        let request = PullImageRequest {
-            image: Some(spec("busybox", &[])),
-            sandbox_config: Some(PodSandboxConfig { annotations }),
-            ..PullImageRequest::default()
-        };
-        assert!(matches!(sent_as(request.encode_to_vec()), Work::Runtimes(_)));
         assert!(matches!(sent_as(&b"\xff"[..]), Work::Runtimes(_)));
         assert!(matches!(sent_as(Bytes::new()), Work::Runtimes(_)));
     }
@@ -251,6 +248,16 @@ mod tests {
             assert_eq!(ours(within(image.as_slice(), pod.as_slice())).on_mismatch, expected, "{image:?} {pod:?}");
         }
         assert_eq!(ours(within(&[], &[(ISA_LEVEL, "true")])).level, Level::Cpu);
+    }
+
+    #[test]
+    fn a_runtime_that_a_pod_names_does_not_keep_us_out() {
+        let named = [(RUNTIME_HANDLER, "gvisor"), (ARCH_MISMATCH, "refuse")];
+        for work in [within(&named, &[]), within(&[], &named), within(&named, &named)] {
+            let Work::Shared(order) = work else { panic!("it is not looked at: {work:?}") };
+            assert_eq!(order.on_mismatch, Asked::Pod(Action::Refuse));
+        }
+        assert!(matches!(within(&[(RUNTIME_HANDLER, "")], &[(ARCH_MISMATCH, "x")]), Work::Nobodys(..)));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::request::{self, Work};
 use super::runtime::{Client, Runtime};
 use super::v1::{Image, ImageSpec, ImageStatusRequest, ImageStatusResponse, ListImagesResponse, PullImageResponse};
 use super::wire::image_service_server::{ImageService, ImageServiceServer};
+use crate::core::error::{Classify as _, Kind};
 use crate::core::reference::Reference;
 use crate::fetch::progress::Silent;
 use crate::grpc::MAX_MESSAGE;
@@ -60,15 +61,25 @@ impl Cri {
     }
 
     async fn pull(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
-        let (reference, brought) = match request::read(&request) {
-            Work::Ours(order) => (order.reference.clone(), self.bring(*order).await),
-            Work::Nobodys(reference, error) => (reference, Err(error)),
+        let (reference, brought, then) = match request::read(&request) {
+            Work::Ours(order) => {
+                let then = self.pulls.settings().delegate.then_some("pulls are set to be delegated");
+                (order.reference.clone(), self.bring(*order).await, then)
+            }
+            Work::Shared(order) => {
+                let (reference, brought) = (order.reference.clone(), self.bring(*order).await);
+                if brought.as_ref().is_err_and(|error| error.kind() == Kind::NoMatchingPlatform) {
+                    return self.leave(request, "the runtime that the pod names may be for another platform").await;
+                }
+                (reference, brought, Some("the pod names a runtime for it"))
+            }
+            Work::Nobodys(reference, error) => (reference, Err(error), None),
             Work::Runtimes(reason) => return self.leave(request, reason).await,
         };
-        match brought {
-            Ok(_) if self.pulls.settings().delegate => self.leave(request, "pulls are set to be delegated").await,
-            Ok(id) => Ok(Response::new(PullImageResponse { image_ref: id }.encode_to_vec().into())),
-            Err(error) => match refusal::status(&error, &reference) {
+        match (brought, then) {
+            (Ok(_), Some(reason)) => self.leave(request, reason).await,
+            (Ok(id), None) => Ok(Response::new(PullImageResponse { image_ref: id }.encode_to_vec().into())),
+            (Err(error), _) => match refusal::status(&error, &reference) {
                 Some(status) => Err(status),
                 None => self.leave(request, &format!("our own failed: {error}")).await,
             },

@@ -18,7 +18,7 @@ use super::super::archive::ArchiveError;
 use super::super::layer::{self, Layer, LayerError, Order, Source, Unproven};
 use super::super::options::Durability;
 use super::super::plan::is_tar;
-use super::super::tree::{self, RootMeta, TreeError};
+use super::super::tree::{self, Account, RootMeta, TreeError};
 use super::mounts::{Site, site};
 use super::{UnpackError, overlay};
 use crate::core::descriptor::Descriptor;
@@ -120,10 +120,13 @@ impl Application {
         let order = Order {
             index: 0,
             media_type: blob.media_type.clone(),
+            size: blob.size,
             diff_id: None,
             whiteouts: site.whiteouts,
             limits: *engine.limits(),
             budget: engine.budget().clone(),
+            // containerd does not say which layers are of one image.
+            account: Account::default(),
         };
         let dir = site.dir.clone();
         let target = blocking(move || Target::open(site)).await?;

@@ -2,12 +2,14 @@
 //! by containerd.
 
 use std::path::Path;
+use std::time::Duration;
 
 use containerd_client::types::Mount;
 use tokio::sync::watch;
 
 use super::super::layer::{self, Layer, Source, Unproven};
 use super::super::plan::Step;
+use super::super::tree::{self, TreeError};
 use super::super::{Outcome, Stack, UnpackError};
 use super::diff;
 use super::mounts;
@@ -20,6 +22,8 @@ use crate::store::{Store, StoreError};
 
 /// Tries when a snapshot vanishes between two calls, which the collector can do once.
 const TRIES: usize = 3;
+/// How often the disk is looked at while containerd extracts: it writes some 20 MB meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Where the layers of one image land.
 #[derive(Debug, Clone, Copy)]
@@ -116,7 +120,15 @@ impl Landing<'_> {
             }
         }
         wait_until_present(self.arrival.clone()).await?;
-        match diff::apply(self.quay.snapshots, self.step, mounts).await {
+        let root = self.quay.snapshots.store.snapshotter_root().await.ok().flatten();
+        // Not every snapshotter is a directory here.
+        let root = root.as_deref().filter(|root| root.is_dir());
+        self.require_room(root).await?;
+        let applied = tokio::select! {
+            applied = diff::apply(self.quay.snapshots, self.step, mounts) => applied,
+            full = self.no_room_is_left(root) => Err(full),
+        };
+        match applied {
             Ok(()) => Ok(Outcome::Applied),
             Err(UnpackError::Store(StoreError::Containerd { code: RemoteCode::Other, message, .. }))
                 if self.is_damaged().await =>
@@ -124,6 +136,28 @@ impl Landing<'_> {
                 Err(UnpackError::Archive { layer: self.step.layer.digest.clone(), reason: message })
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Refuses where the disk is as full as an image may make it. containerd does not look.
+    async fn require_room(&self, root: Option<&Path>) -> Result<(), UnpackError> {
+        let Some(root) = root.map(Path::to_owned) else { return Ok(()) };
+        let limits = *self.quay.engine.limits();
+        match tokio::task::spawn_blocking(move || tree::require_room(&root, &limits)).await {
+            Ok(Err(source @ TreeError::NoRoom { .. })) => {
+                Err(UnpackError::Tree { layer: self.step.layer.digest.clone(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Comes back once it is.
+    async fn no_room_is_left(&self, root: Option<&Path>) -> UnpackError {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Err(full) = self.require_room(root).await {
+                return full;
+            }
         }
     }
 

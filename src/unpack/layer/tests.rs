@@ -71,10 +71,12 @@ fn order(tar: &[u8]) -> Order {
     Order {
         index: 0,
         media_type: MediaType::parse(GZIP),
+        size: tar.len() as u64,
         diff_id: Some(Digest::of(tar)),
         whiteouts: Whiteouts::Plain,
         limits: Limits::default(),
         budget: Budget::new(Limits::default().buffer_bytes),
+        account: Account::default(),
     }
 }
 
@@ -278,4 +280,26 @@ async fn bytes_of_no_repute_prove_themselves_at_their_end() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn few_bytes_that_become_very_many_are_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let limits = Limits { inflation_free: 1 << 20, inflation_times: 20, ..Limits::default() };
+    let noise: Vec<u8> = (0..500_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    for (content, fits) in [(vec![0; 3 << 20], false), (vec![0; 1 << 19], true), (noise, true)] {
+        let tar = tar(&[("file", &content)]);
+        let blob = gzip(&tar);
+        let order = Order { limits, size: blob.len() as u64, ..order(&tar) };
+        let result = grown(blob, order, folder.path()).await.map(drop);
+        match result {
+            Ok(()) => assert!(fits),
+            Err(error @ LayerError::Inflated { limit, .. }) => {
+                assert!(!fits && limit == 1 << 20, "{error}");
+                assert!(error.depends_on_the_bytes() && !error.is_for_want_of_memory() && !error.is_damage());
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(names(folder.path()), [""; 0], "something is left");
 }

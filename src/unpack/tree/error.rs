@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 
@@ -140,12 +141,26 @@ pub enum TreeError {
     #[error("the names of the directories in it take more memory than there is for them")]
     Memory,
     /// More than [`crate::core::limits::Limits`] allows.
-    #[error("the layer is over a limit: more than {limit} {what}")]
+    #[error("{whose} is over a limit: more than {limit} {what}")]
     TooLarge {
+        /// The layer, or all of the image.
+        whose: &'static str,
         /// What there is too much of, in the plural.
         what: &'static str,
         /// The limit.
         limit: u64,
+    },
+    /// The file system is as full as an image may make it.
+    #[error("unpacking stops before the disk is full: {} has {free} left of {whole}, and {floor} stay free", dir.display())]
+    NoRoom {
+        /// Where the tree is.
+        dir: PathBuf,
+        /// What is left, with its unit.
+        free: String,
+        /// What there is.
+        whole: String,
+        /// [`crate::core::limits::Limits::disk_floor_percent`] of that, or less.
+        floor: String,
     },
 }
 
@@ -202,6 +217,7 @@ impl Classify for TreeError {
             | Self::Lower { .. }
             | Self::TooLarge { .. } => Kind::InvalidContent,
             Self::Inherited { .. } | Self::Memory => Kind::Unsupported,
+            Self::NoRoom { .. } => Kind::StoreFull,
         }
     }
 

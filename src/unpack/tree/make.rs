@@ -39,6 +39,7 @@ impl Sink for Tree {
 
     fn entry(&mut self, entry: Entry) -> Result<(), TreeError> {
         self.budget.enter()?;
+        self.room.make(self.spine.root())?;
         let mut name = std::mem::take(&mut self.name);
         name.clear();
         push(&mut name, &entry.path);
@@ -49,6 +50,7 @@ impl Sink for Tree {
 
     fn content(&mut self, offset: u64, bytes: &[u8]) -> Result<(), TreeError> {
         let Some(file) = &mut self.open else { return Ok(()) };
+        self.room.write(&file.fd, bytes.len() as u64)?;
         write_all(file.fd.as_fd(), offset, bytes).map_err(|errno| TreeError::io("write", &file.meta.path, errno))?;
         file.length = file.length.max(offset + bytes.len() as u64);
         Ok(())
@@ -123,6 +125,7 @@ impl Tree {
         let mut length = 0;
         if size > ALLOCATED {
             let ahead = size.min(ALLOCATED_AT_MOST);
+            self.room.require(&fd, ahead)?;
             match fallocate(&fd, FallocateFlags::empty(), 0, ahead) {
                 Ok(()) => length = ahead,
                 // Not every file system can.

@@ -1,6 +1,6 @@
 //! Images whose program does not run here, as pods and the node's configuration would have them.
 
-use super::client::{Pod, PullForPod, Text, spec};
+use super::client::{ImageSpec, Pod, PullForPod, Text, spec};
 use super::node::{Node, push};
 use crate::support::daemon::Daemon;
 use crate::support::fixture::{self, Flavour, Image, Manifest, Tree, platform};
@@ -92,4 +92,32 @@ async fn a_pod_may_be_stricter_and_laxer_only_where_the_node_lets_it() {
     let unknown = pull("maybe").await.expect_err("means nothing");
     assert_eq!(unknown.code(), tonic::Code::InvalidArgument, "{unknown}");
     assert!(unknown.message().contains("\"refuse\", \"warn\" or \"allow\""), "{unknown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_a_pod_names_is_no_way_around_the_node() {
+    let plain_node = Sandbox::without_emulators();
+    let registry = Registry::plain();
+    let (wrong, right) = (lying(), fixture::busybox());
+    let (refused, fine) = (push(&registry, &wrong, "app:1"), push(&registry, right, "app:2"));
+    let lines = "[arch-mismatch]\ndefault = \"refuse\"\n";
+    let node = Node::configured(Lighterman::inside(&plain_node), lines).await;
+    let ours = node.ours().await;
+    let named = || [("io.containerd.cri.runtime-handler".to_owned(), "gvisor".to_owned())].into();
+    // kubelet sends a pod's annotations with the image, with the pod, or with both.
+    let by_image =
+        |reference: &str| PullForPod { image: Some(ImageSpec { annotations: named(), ..spec(reference) }), pod: None };
+    let by_pod = |reference: &str| PullForPod { image: Some(spec(reference)), pod: Some(Pod { annotations: named() }) };
+    for message in [by_image(&refused), by_pod(&refused)] {
+        let status = ours.call::<Text>("ImageService/PullImage", message).await.expect_err("does not run here");
+        assert_eq!(status.code(), tonic::Code::FailedPrecondition, "{status}");
+    }
+    assert!(!node.containerd.log().contains("PullImage"), "{}", node.containerd.log());
+    assert_eq!(ours.list().await.expect("lists").len(), 0, "a refused image is left behind");
+
+    for message in [by_image(&fine), by_pod(&fine)] {
+        let pulled: Text = ours.call("ImageService/PullImage", message).await.expect("runs here");
+        assert_eq!(pulled.text, right.of(host()).config.digest);
+    }
+    assert!(node.containerd.log().contains("PullImage"), "containerd may need it elsewhere: {}", node.containerd.log());
 }

@@ -7,7 +7,9 @@ use super::node::{Node, porter, push};
 use super::recorder::Recorder;
 use crate::support::daemon::Daemon;
 use crate::support::fixture::{self, Image, tiny};
+use crate::support::liar::Liar;
 use crate::support::lighterman::Lighterman;
+use crate::support::odd;
 use crate::support::registry::Registry;
 use crate::support::sandbox::Sandbox;
 use crate::support::{foreign, host};
@@ -196,6 +198,37 @@ async fn what_we_cannot_unpack_is_left_to_containerd() {
     let ours = outcome(node.ours().await.pull(&reference).await);
     assert_eq!(ours, outcome(node.theirs().await.pull(&reference).await));
     assert!(node.daemon.log().contains("left to containerd"), "{}", node.daemon.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_a_limit_or_means_two_things_is_refused_and_not_left_to_containerd() {
+    let node = Node::start().await;
+    let ours = node.ours().await;
+    let damaged = fixture::Layer::packed("application/vnd.oci.image.layer.v1.tar+gzip", b"no gzip".into(), b"");
+    let platform = fixture::platform(host().arch, host().variant);
+    let of = |layers: &[fixture::Layer]| {
+        Image::single(fixture::Manifest::new(fixture::Flavour::Oci, &platform, layers, ("/none", &[])))
+    };
+    let unknown = fixture::Layer::packed("application/vnd.lighterman.test.cargo", b"cargo".into(), b"cargo");
+    let cases = [
+        ("both", odd::ambiguous(), "ambiguous"),
+        ("two cases", odd::two_cases(), "ambiguous"),
+        ("a field twice", odd::repeated(), "ambiguous"),
+        ("4 MiB", odd::oversized(&tiny(host().arch, "")), "4 MiB allowed"),
+        ("too many layers", odd::too_many_layers(host().arch), "501"),
+        ("a header of 2 MiB", of(&[odd::bloated()]), "limit"),
+        ("the same above a layer that newer containerds leave out", of(&[unknown, odd::bloated()]), "limit"),
+        ("no archive", of(&[damaged]), "cannot be unpacked"),
+    ];
+    for (what, image, part) in cases {
+        let liar = Liar::serving(&image, "app:1");
+        let refused = ours.pull(&liar.reference("app:1")).await.expect_err(what);
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{what}: {refused}");
+        assert!(refused.message().contains(part), "{what}: {refused}");
+    }
+    assert!(!node.daemon.log().contains("left to containerd"), "{}", node.daemon.log());
+    assert!(!node.containerd.log().contains("PullImage"), "{}", node.containerd.log());
+    assert_eq!(ours.list().await.expect("lists").len(), 0, "a refused image is left behind");
 }
 
 /// What a CRI says of `reference` as containerd's tells it of new images: bit by bit.

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::fixture::{Blob, Flavour, Image, Manifest, platform, tiny};
+#[cfg(feature = "containerd")]
+use super::fixture::{Layer, Tree};
 
 /// A document under a name, with nothing below.
 pub(crate) fn document(media_type: &str, bytes: impl Into<bytes::Bytes>) -> Image {
@@ -70,6 +72,82 @@ pub(crate) fn ambiguous() -> Image {
     let mut body: Value = serde_json::from_slice(&manifest.blob.bytes).expect("JSON of ours");
     body["manifests"] = json!([manifest.entry()]);
     document(Flavour::Oci.manifest(), body.to_string())
+}
+
+/// An index whose list is there under two names, of which readers in Go take the second.
+pub(crate) fn two_cases() -> Image {
+    let entries = json!([tiny("amd64", "").entry()]);
+    let body = json!({ "schemaVersion": 2, "manifests": entries, "Manifests": [tiny("arm64", "").entry()] });
+    document(Flavour::Oci.index(), body.to_string())
+}
+
+/// A manifest that has its config twice.
+pub(crate) fn repeated() -> Image {
+    let manifest = tiny("amd64", "");
+    let text = String::from_utf8(manifest.blob.bytes.to_vec()).expect("JSON of ours");
+    let again =
+        format!("{{ \"config\": {}, {}", manifest.config.descriptor(), text.trim_start().trim_start_matches('{'));
+    document(Flavour::Oci.manifest(), again)
+}
+
+/// An index that says `text` where one word is expected, of itself or of its only entry.
+pub(crate) fn saying(text: &str, place: &str) -> Image {
+    let manifest = tiny("amd64", "");
+    let mut body = json!({ "schemaVersion": 2, "manifests": [manifest.entry()] });
+    match place {
+        "root" => body["mediaType"] = json!(text),
+        "mediaType" => body["manifests"][0][place] = json!(text),
+        "os.features" => body["manifests"][0]["platform"][place] = json!([text]),
+        place => body["manifests"][0]["platform"][place] = json!(text),
+    }
+    document(Flavour::Oci.index(), body.to_string())
+}
+
+/// An image that says `text` wherever it may say what it likes.
+pub(crate) fn talkative(text: &str, arch: &str) -> Image {
+    let edit = |blob: &Blob, change: &dyn Fn(&mut Value)| {
+        let mut document = serde_json::from_slice(&blob.bytes).expect("JSON of ours");
+        change(&mut document);
+        Blob::json(&blob.media_type, &document)
+    };
+    let said = json!({ (text): text, "org.opencontainers.image.title": text });
+    let mut manifest = tiny(arch, "");
+    manifest.config = edit(&manifest.config, &|config| {
+        config["created"] = json!(text);
+        config["author"] = json!(text);
+        config["history"] = json!([{ "created_by": text, "comment": text }]);
+        config["config"] = json!({
+            "Entrypoint": [format!("/{text}"), text], "Cmd": [text], "Env": [text], "WorkingDir": text, "Labels": said,
+        });
+    });
+    manifest.blob = edit(&manifest.blob, &|document| {
+        document["config"] = manifest.config.descriptor();
+        document["layers"][0]["annotations"] = said.clone();
+        document["annotations"] = said.clone();
+    });
+    let mut entry = manifest.entry();
+    entry["annotations"] = said.clone();
+    let mut image = Image::index(Flavour::Oci, std::slice::from_ref(&manifest), &[entry]);
+    image.root = edit(&image.root, &|document| document["annotations"] = said.clone());
+    image
+}
+
+/// A manifest of more layers than run anywhere.
+#[cfg(feature = "containerd")]
+pub(crate) fn too_many_layers(arch: &str) -> Image {
+    let layers: Vec<_> = (0..501).map(|n| Tree::new().file(&n.to_string(), 0o644, b"").layer()).collect();
+    Image::single(Manifest::new(Flavour::Oci, &platform(arch, ""), &layers, ("/none", &[])))
+}
+
+/// A layer that begins with a header that is larger than any reader takes.
+#[cfg(feature = "containerd")]
+pub(crate) fn bloated() -> Layer {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::XHeader);
+    header.set_size(2 << 20);
+    archive.append_data(&mut header, "pax", &vec![b' '; 2 << 20][..]).expect("memory");
+    Layer::gzip(&archive.into_inner().expect("memory"))
 }
 
 /// An index of more than 4 MiB that is well formed otherwise.

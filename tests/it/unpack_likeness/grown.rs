@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use lighterman::core::limits::Limits;
 use lighterman::fetch::Budget;
 use lighterman::unpack::archive::Archive;
-use lighterman::unpack::tree::{RootMeta, Tree, Whiteouts, settle};
+use lighterman::unpack::tree::{Account, RootMeta, Tree, Whiteouts, settle};
 
 /// What containerd makes of a snapshot's own directory.
 const ROOT: RootMeta = RootMeta { mode: 0o755, uid: 0, gid: 0 };
@@ -31,7 +31,8 @@ fn layer(tar: &[u8], root: &Path, lowers: &[PathBuf]) -> Result<(), Box<dyn std:
     let limits = Limits::default();
     let memory = Budget::new(limits.buffer_bytes).memory();
     let style = if lowers.is_empty() { Whiteouts::Plain } else { Whiteouts::Overlay };
-    let (mut archive, mut tree) = (Archive::new(&limits), Tree::create(root, style, &limits, memory)?);
+    let (mut archive, mut tree) =
+        (Archive::new(&limits), Tree::create(root, style, &limits, (Account::default().share(), memory))?);
     // Pieces of a size that fits nothing, so that everything is cut somewhere.
     for piece in tar.chunks(60_001) {
         archive.push(piece, &mut tree)?;

@@ -5,7 +5,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::super::{Grown, Tree, TreeError, Whiteouts};
+use super::super::{Account, Grown, Tree, TreeError, Whiteouts};
 use crate::core::limits::Limits;
 use crate::fetch::Budget;
 use crate::unpack::archive::{Entry, Kind, Sink, Time};
@@ -93,7 +93,8 @@ impl Growing {
     pub(crate) fn with(style: Whiteouts, limits: &Limits) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let memory = Budget::new(limits.buffer_bytes).memory();
-        let tree = Tree::create(folder.path(), style, limits, memory).expect("an empty folder");
+        let share = Account::default().share();
+        let tree = Tree::create(folder.path(), style, limits, (share, memory)).expect("an empty folder");
         Self { folder, tree }
     }
 
