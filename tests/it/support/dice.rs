@@ -8,6 +8,8 @@ const SEED: &str = "LIGHTERMAN_TEST_SEED";
 /// Numbers that follow from a seed: that of an earlier run where one is named, else of the clock.
 pub(crate) struct Dice {
     state: u64,
+    /// Told when it is dropped.
+    #[cfg_attr(not(feature = "containerd"), expect(dead_code, reason = "only its end matters there"))]
     told: Told,
 }
 
@@ -31,6 +33,7 @@ impl Dice {
     }
 
     /// What they follow from.
+    #[cfg(feature = "containerd")]
     pub(crate) fn seed(&self) -> u64 {
         self.told.0
     }
