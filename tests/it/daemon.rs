@@ -350,16 +350,16 @@ fn a_second_daemon_does_not_take_the_socket_away() {
 #[test]
 fn what_it_is_to_pass_on_to_is_not_itself() {
     let containerd = ContainerdDaemon::start();
-    let user = Lighterman::new();
-    let [socket, link] = ["own.sock", "link.sock"].map(|name| user.path(name));
+    let files = Lighterman::new();
+    let [socket, link] = ["own.sock", "link.sock"].map(|name| files.path(name));
     std::os::unix::fs::symlink(&socket, &link).expect("a link");
     let address = containerd.address();
     let [socket, link, address] = [&socket, &link, &address].map(|path| path.to_str().expect("UTF-8"));
     for (containerd, cri, key) in [(address, link, "cri.endpoint"), (socket, address, "containerd.address")] {
-        let text = format!("[containerd]\naddress = {containerd:?}\n[cri]\nendpoint = {cri:?}\n");
-        let file = user.path("own.toml");
-        std::fs::write(&file, text).expect("a configuration");
+        let file = files.path("own.toml");
+        std::fs::write(&file, format!("[cri]\nendpoint = {cri:?}\n")).expect("a configuration");
         let args = ["serve", "--listen", socket, "--config", file.to_str().expect("UTF-8")];
+        let user = Lighterman::new().with("CONTAINERD_ADDRESS", containerd);
         user.run(&args).fails(exit::USAGE).says(&[key, "lighterman's own"]);
     }
 }
