@@ -48,6 +48,7 @@ mod pull_layout;
 mod pulls;
 mod resolve;
 mod rootfs;
+mod security;
 mod skopeo;
 mod support;
 mod tls;

@@ -226,7 +226,8 @@ impl World {
             }
             return;
         }
-        let code = outcome.code.unwrap_or(-1);
+        // He was gone before he could say so.
+        let code = outcome.code.unwrap_or(exit::INTERRUPTED);
         self.count(format!("pulls that ended with {code}"));
         let expected =
             [exit::CONTENT, exit::NOT_FOUND, exit::UNAVAILABLE, exit::LOCAL_IO, exit::TRY_LATER, exit::CREDENTIALS];
