@@ -21,6 +21,7 @@ mod landing;
 mod leases;
 mod link;
 mod local;
+mod lost;
 mod share;
 mod wire;
 
@@ -220,7 +221,13 @@ impl Store for Containerd {
     async fn claim(&self, lease: &Lease, blob: &Descriptor, belongs: Belongs<'_>) -> Result<bool, StoreError> {
         self.check_algorithm(&blob.digest)?;
         match self.info(&blob.digest).await? {
-            Some(info) if u64::try_from(info.size) == Ok(blob.size) => self.keep(lease, &blob.digest, belongs).await,
+            Some(info) if u64::try_from(info.size) == Ok(blob.size) => {
+                if self.holds(&blob.digest, blob.size).await? {
+                    return self.keep(lease, &blob.digest, belongs).await;
+                }
+                self.forget(&blob.digest).await?;
+                Ok(false)
+            }
             Some(_) => Ok(false),
             None => self.take_over(lease, blob, belongs).await,
         }
@@ -272,6 +279,7 @@ impl Store for Containerd {
     }
 
     async fn name(&self, lease: &Lease, record: &ImageRecord) -> Result<(), StoreError> {
+        self.sync_content().await?;
         self.write_records(lease, record).await
     }
 
@@ -280,8 +288,10 @@ impl Store for Containerd {
         let whole = |(info, blob): (&Option<Info>, &&Descriptor)| {
             info.as_ref().is_some_and(|info| u64::try_from(info.size) == Ok(blob.size))
         };
-        // The names come last: as long as they are there, so is what they stand for.
-        Ok(infos.iter().zip(blobs).all(whole) && self.has_records(record).await?)
+        // The names come last: as long as they are there, so is what they stand for, but for what the
+        // disk has lost.
+        let recorded = infos.iter().zip(blobs).all(whole) && self.has_records(record).await?;
+        Ok(recorded && self.holds_all(blobs).await?)
     }
 
     async fn lookup(&self, name: &str) -> Result<Option<Known>, StoreError> {
