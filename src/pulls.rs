@@ -207,8 +207,10 @@ impl Pulls {
     ///
     /// # Errors
     /// [`ApplyError`]; the mounts are as they were.
-    pub async fn apply(&self, namespace: Option<String>, application: Application) -> Result<Applied, ApplyError> {
+    pub async fn apply(&self, namespace: Option<String>, mut application: Application) -> Result<Applied, ApplyError> {
         let (pulls, end) = (self.clone(), self.0.end.clone());
+        // Hardly any containerd asks for it, and its image is as easily torn as one of ours.
+        application.durability = application.durability.max(self.settings().unpack.durability);
         let applying = async move {
             let place = Place { namespace, snapshotter: None };
             let store = pulls.0.places.open(&place).await.map_err(|error| error.to_string())?;

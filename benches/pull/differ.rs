@@ -91,7 +91,11 @@ impl Daemon {
     fn start(program: &Path, containerd: &Containerd, task: &Task<'_>) -> Self {
         let (socket, config) = (task.scratch.join("lighterman.sock"), task.scratch.join("serve.toml"));
         let staging = task.landing.disk.path().join("staging");
-        let text = format!("[containerd]\naddress = {:?}\nstaging-dir = {staging:?}\n", containerd.address());
+        // containerd's own does not write trees through either.
+        let text = format!(
+            "[containerd]\naddress = {:?}\nstaging-dir = {staging:?}\nsync-snapshots = false\n",
+            containerd.address()
+        );
         std::fs::write(&config, text).expect("a writable scratch folder");
         // Of an earlier one, which would look as if this one were ready.
         let _ = std::fs::remove_file(&socket);

@@ -87,16 +87,17 @@ pub(crate) fn empty_config(scratch: &Path) -> PathBuf {
 
 fn lighterman(program: &Path, trees: Trees, task: &Task<'_>) -> Command {
     let mut command = Command::new(program);
-    command.arg("--config").arg(empty_config(task.scratch)).args(["pull", "--plain-http", task.reference, "--to"]);
+    // Of an earlier one as well: it reads this key, whatever its flags.
+    let config = task.scratch.join("lighterman-pull.toml");
+    let text = format!("[containerd]\nsync-snapshots = {}\n", trees == Trees::Synced);
+    std::fs::write(&config, text).expect("a writable scratch folder");
+    command.arg("--config").arg(config).args(["pull", "--plain-http", task.reference, "--to"]);
     let disk = task.landing.disk.path();
     match task.goal {
         Goal::Layout => command.arg(format!("oci:{}", disk.join("layout").display())),
         Goal::Unpacked => command.arg("containerd"),
         Goal::Content => command.args(["containerd", "--no-unpack"]),
     };
-    if trees == Trees::Synced {
-        command.arg("--sync-snapshots");
-    }
     if task.goal != Goal::Layout {
         command.arg("--staging-dir").arg(disk.join("staging"));
     }

@@ -308,9 +308,9 @@ pub(super) struct UnpackArgs {
     /// Who extracts layers: lighterman, or containerd's diff-service [default: lighterman]
     #[arg(long, value_name = "WHO", hide_possible_values = true)]
     pub(super) extract_with: Option<Extractor>,
-    /// Write unpacked layers through to the disk before the image gets its name
-    #[arg(long)]
-    pub(super) sync_snapshots: bool,
+    /// Write unpacked layers through to the disk before the image gets its name [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) sync_snapshots: Option<bool>,
 }
 
 #[derive(Debug, Args)]

@@ -162,11 +162,11 @@ impl Context {
     #[cfg(feature = "containerd")]
     pub(super) fn unpack_options(&self, args: &UnpackArgs) -> Options {
         let file = &self.file;
-        let synced = args.sync_snapshots || file.sync_snapshots.unwrap_or(false);
+        let durability = |synced| if synced { Durability::Synced } else { Durability::Cached };
         Options {
             extractor: args.extract_with.or(file.extract_with).unwrap_or_default(),
             start: args.unpack.or(file.unpack).unwrap_or_default(),
-            durability: if synced { Durability::Synced } else { Durability::Cached },
+            durability: args.sync_snapshots.or(file.sync_snapshots).map(durability).unwrap_or_default(),
         }
     }
 

@@ -87,7 +87,7 @@ fn only_here(args: &PullArgs, place: &Place) -> Option<&'static str> {
         (args.content.is_some(), "--content"),
         (unpack.unpack.is_some(), "--unpack"),
         (unpack.extract_with.is_some(), "--extract-with"),
-        (unpack.sync_snapshots, "--sync-snapshots"),
+        (unpack.sync_snapshots.is_some(), "--sync-snapshots"),
     ];
     first_given(given).or(args.registry.only_here())
 }

@@ -7,7 +7,8 @@
 //! instead of being sent, where that was tried and works (`link`).
 //!
 //! A lease that is never released, because lighterman was killed, is ended by the next pull that
-//! finds its mark in staging, and expires after a day if there is none. [`Store::release`] after a failed pull lets containerd collect what was adopted so far;
+//! finds its mark in staging or that it is of another boot, and expires after a day if there is neither.
+//! [`Store::release`] after a failed pull lets containerd collect what was adopted so far;
 //! what was only staged is ours and stays, and the next pull goes on from it.
 //!
 //! Facts: containerd 1.6 to 2.x, `api/services/*/v1`. Unpacking is the business of
@@ -21,6 +22,7 @@ mod landing;
 mod leases;
 mod link;
 mod local;
+mod lost;
 mod share;
 mod wire;
 
@@ -38,6 +40,7 @@ use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
 use futures_util::future::try_join_all;
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::OnceCell;
 
 use super::staging::{Staged, Staging};
 use super::{Belongs, BlobReader, ImageRecord, Known, Lease, Store, StoreError};
@@ -80,6 +83,8 @@ pub struct Containerd {
     staging: Staging,
     staging_is_given: bool,
     trial: Arc<Trial>,
+    /// Set once the leases of other boots have ended: no more of them can come up in this one.
+    is_swept: Arc<OnceCell<()>>,
 }
 
 impl Containerd {
@@ -124,6 +129,7 @@ impl Containerd {
             staging_is_given: options.staging.is_some(),
             staging: Staging::new(options.staging.unwrap_or_else(|| link::STAGING.into())),
             trial,
+            is_swept: Arc::default(),
         })
     }
 
@@ -206,6 +212,7 @@ impl Store for Containerd {
         // It is the first call that notices when containerd was started anew.
         self.landing().await;
         self.end_orphans().await;
+        self.end_leases_of_other_boots().await;
         self.create_lease().await
     }
 
@@ -220,7 +227,13 @@ impl Store for Containerd {
     async fn claim(&self, lease: &Lease, blob: &Descriptor, belongs: Belongs<'_>) -> Result<bool, StoreError> {
         self.check_algorithm(&blob.digest)?;
         match self.info(&blob.digest).await? {
-            Some(info) if u64::try_from(info.size) == Ok(blob.size) => self.keep(lease, &blob.digest, belongs).await,
+            Some(info) if u64::try_from(info.size) == Ok(blob.size) => {
+                if self.holds(&blob.digest, blob.size).await? {
+                    return self.keep(lease, &blob.digest, belongs).await;
+                }
+                self.forget(&blob.digest).await?;
+                Ok(false)
+            }
             Some(_) => Ok(false),
             None => self.take_over(lease, blob, belongs).await,
         }
@@ -272,6 +285,7 @@ impl Store for Containerd {
     }
 
     async fn name(&self, lease: &Lease, record: &ImageRecord) -> Result<(), StoreError> {
+        self.sync_content().await?;
         self.write_records(lease, record).await
     }
 
@@ -280,8 +294,10 @@ impl Store for Containerd {
         let whole = |(info, blob): (&Option<Info>, &&Descriptor)| {
             info.as_ref().is_some_and(|info| u64::try_from(info.size) == Ok(blob.size))
         };
-        // The names come last: as long as they are there, so is what they stand for.
-        Ok(infos.iter().zip(blobs).all(whole) && self.has_records(record).await?)
+        // The names come last: as long as they are there, so is what they stand for, but for what the
+        // disk has lost.
+        let recorded = infos.iter().zip(blobs).all(whole) && self.has_records(record).await?;
+        Ok(recorded && self.holds_all(blobs).await?)
     }
 
     async fn lookup(&self, name: &str) -> Result<Option<Known>, StoreError> {

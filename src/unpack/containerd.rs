@@ -14,6 +14,7 @@ mod overlay;
 mod snapshots;
 
 use std::path::PathBuf;
+use std::sync::Once;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -40,6 +41,9 @@ pub use differ::{Application, Applied, ApplyError};
 use landing::{Quay, wait_until_present};
 use overlay::Ground;
 use snapshots::Snapshots;
+
+/// That layers cannot be written through is said once: it is about the node, and true of every pull.
+static UNSYNCED: Once = Once::new();
 
 /// Unpacks images into one namespace of a containerd.
 #[derive(Debug, Clone)]
@@ -106,6 +110,7 @@ impl Unpack for Unpacker {
         let mut growing = growing.collect::<Vec<_>>().into_iter();
         let quay = Quay { engine: &self.engine, snapshots, ground: ground.as_ref(), durable: durable.as_deref() };
         let mut stack = None;
+        let mut found = present > 0;
         for (index, step) in steps.iter().enumerate() {
             let layer = grown(growing.next().flatten(), &mut failed).await?;
             let outcome = if index < present {
@@ -122,9 +127,14 @@ impl Unpack for Unpacker {
                     landed => landed?,
                 };
                 stack = landed.stack;
+                found |= landed.outcome == Outcome::Present;
                 landed.outcome
             };
             observer(LayerUnpacked { index, layer: step.layer, outcome });
+        }
+        if let Some(durable) = durable.filter(|_| found) {
+            // Whoever made the layers that were there need not have written them through.
+            landing::sync(&durable).await?;
         }
         self.label(&steps[present..], &image.arrivals[present..]).await?;
         let config = &image.manifest.config.digest;
@@ -155,17 +165,20 @@ impl Unpacker {
         })
     }
 
-    /// The file system to write through before each commit, if the user wants that.
+    /// The file system to write through before each commit, unless the user does without.
     async fn durable(&self) -> Result<Option<PathBuf>, StoreError> {
         if self.options.durability == Durability::Cached {
             return Ok(None);
         }
         let root = self.store.snapshotter_root().await?.filter(|root| root.is_dir());
         if root.is_none() {
-            tracing::warn!(
-                snapshotter = self.store.snapshotter(),
-                "layers cannot be written through: containerd does not say where they are"
-            );
+            UNSYNCED.call_once(|| {
+                tracing::warn!(
+                    snapshotter = self.store.snapshotter(),
+                    "layers are not written through to the disk before images are named: containerd does not say \
+                     where they are"
+                );
+            });
         }
         Ok(root)
     }

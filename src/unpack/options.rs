@@ -33,12 +33,12 @@ pub enum Start {
     Verified,
 }
 
-/// Whether trees are written through to the disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Whether trees are written through to the disk; the more durable is the greater.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// The kernel writes them when it likes, as with containerd's own pull.
-    #[default]
     Cached,
     /// Before their snapshots are committed, so that a loss of power leaves none of empty files.
+    #[default]
     Synced,
 }

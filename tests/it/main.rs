@@ -43,6 +43,8 @@ mod mirror;
 mod node;
 #[cfg(feature = "containerd")]
 mod plugins;
+#[cfg(feature = "containerd")]
+mod powerloss;
 mod pull_layout;
 #[cfg(feature = "containerd")]
 mod pulls;

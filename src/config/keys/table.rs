@@ -188,8 +188,8 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         accepts: Accepts::Flag,
-        default: Fallback::Value("false"),
-        example: "true",
+        default: Fallback::Value("true"),
+        example: "false",
         flag: Some("--sync-snapshots"),
         change: Change::Now,
         ..key(

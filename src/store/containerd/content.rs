@@ -205,6 +205,10 @@ impl Containerd {
             };
             match written {
                 Written::Committed => return Ok(Handed::Over),
+                Written::Existed if !self.holds(digest, size).await? => {
+                    self.forget(digest).await?;
+                    tries += 1;
+                }
                 Written::Existed if self.keep(lease, digest, belongs).await? => return Ok(Handed::Over),
                 Written::Existed => tries += 1,
                 Written::Stale => {
@@ -285,7 +289,7 @@ impl Containerd {
         }
     }
 
-    /// A document, whole and verified.
+    /// A document, whole and verified; `None` for one of which only a part is there.
     pub(super) async fn read_document(&self, descriptor: &Descriptor) -> Result<Option<Verified<Bytes>>, StoreError> {
         let limit = Limits::default().document_bytes;
         if descriptor.size > limit {
@@ -297,10 +301,13 @@ impl Containerd {
         // One byte more than there should be is enough to see that there are too many.
         let read = reader.take(descriptor.size + 1).read_to_end(&mut bytes).await;
         read.map_err(|error| self.refused_read(&error))?;
+        if (bytes.len() as u64) < descriptor.size {
+            return Ok(None);
+        }
         Ok(Some(Verified::check(Bytes::from(bytes), &descriptor.digest, descriptor.size)?))
     }
 
-    fn refused_read(&self, error: &std::io::Error) -> StoreError {
+    pub(super) fn refused_read(&self, error: &std::io::Error) -> StoreError {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Status>()) {
             Some(status) => self.failure("read content", status),
             None => {

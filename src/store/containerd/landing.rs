@@ -99,6 +99,11 @@ impl Containerd {
         self.landing().await.obstacle.clone().map_or(Ok(()), Err)
     }
 
+    /// The way into this containerd, if it was tried.
+    pub(super) fn known_landing(&self) -> Option<Arc<Landing>> {
+        self.trial.known()
+    }
+
     /// The way into this containerd, tried by the first who asks.
     pub(super) async fn landing(&self) -> Arc<Landing> {
         if let Some(landing) = self.trial.known() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use containerd_client::services::v1::leases_client::LeasesClient;
-use containerd_client::services::v1::{AddResourceRequest, CreateRequest, DeleteRequest, Resource};
+use containerd_client::services::v1::{AddResourceRequest, CreateRequest, DeleteRequest, ListRequest, Resource};
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Code, Request};
 use prost_types::Timestamp;
@@ -23,6 +23,10 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 const EXPIRE_LABEL: &str = "containerd.io/gc.expire";
 /// What the names of our leases begin with.
 const PREFIX: &str = "lighterman-";
+/// On our leases: the boot of the machine that their pull is of. Its process cannot have outlived it.
+const BOOT_LABEL: &str = "io.lighterman.boot";
+/// A number that the kernel draws when it starts. Unlike times, it does not depend on the clock.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 impl Containerd {
     fn leases(&self) -> LeasesClient<Channel> {
@@ -32,7 +36,9 @@ impl Containerd {
     pub(super) async fn create_lease(&self) -> Result<Lease, StoreError> {
         let id = format!("{PREFIX}{}", unique::name());
         let expires = Timestamp::from(SystemTime::now() + EXPIRES_AFTER);
-        let labels = HashMap::from([(EXPIRE_LABEL.to_owned(), expires.to_string())]);
+        let expires = (EXPIRE_LABEL.to_owned(), expires.to_string());
+        let boot = boot().map(|boot| (BOOT_LABEL.to_owned(), boot));
+        let labels = std::iter::once(expires).chain(boot).collect();
         let mark = self.mark_lease(&id).await;
         let request = self.request(CreateRequest { id: id.clone(), labels });
         match self.leases().create(request).await {
@@ -77,6 +83,30 @@ impl Containerd {
         }
     }
 
+    /// Ends the leases of pulls that the machine stopped in. The mark of such a lease may have gone
+    /// the way of everything that was not on the disk yet; containerd's own records are.
+    pub(super) async fn end_leases_of_other_boots(&self) {
+        let Some(boot) = boot() else { return };
+        let swept = self.is_swept.get_or_try_init(async || {
+            for lease in self.leases_of_other_boots(&boot).await? {
+                self.delete(self.request(DeleteRequest { id: lease.clone(), sync: false })).await?;
+                tracing::info!(lease, "ended the lease of a pull that the machine stopped in");
+            }
+            Ok::<_, StoreError>(())
+        });
+        // The next pull tries again.
+        if let Err(error) = swept.await {
+            tracing::warn!(%error, "leases of pulls that the machine stopped in may stay");
+        }
+    }
+
+    async fn leases_of_other_boots(&self, boot: &str) -> Result<Vec<String>, StoreError> {
+        let request = self.request(ListRequest { filters: vec![format!("id~=\"^{PREFIX}\"")] });
+        let listed = self.leases().list(request).await.map_err(|status| self.failure("list leases", &status))?;
+        let leases = listed.into_inner().leases.into_iter();
+        Ok(leases.filter(|lease| is_of_other_boot(&lease.id, &lease.labels, boot)).map(|lease| lease.id).collect())
+    }
+
     /// Does not wait for the collection that containerd starts now. A lease that is gone already is no error.
     pub(super) async fn delete_lease(&self, mut lease: Lease) -> Result<(), StoreError> {
         let mark = lease.mark.take();
@@ -115,6 +145,17 @@ impl Containerd {
     }
 }
 
+/// Which boot of the machine this is, where the kernel says so.
+fn boot() -> Option<String> {
+    let id = std::fs::read_to_string(BOOT_ID).ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+/// Whether a lease is ours, and its pull of another boot than this one.
+fn is_of_other_boot(id: &str, labels: &HashMap<String, String>, boot: &str) -> bool {
+    id.starts_with(PREFIX) && labels.get(BOOT_LABEL).is_some_and(|other| other != boot)
+}
+
 /// A lease as its mark tells of it: containerd's socket, the namespace and the lease, in lines.
 #[derive(Debug, PartialEq, Eq)]
 struct Orphan<'a> {
@@ -148,6 +189,22 @@ mod tests {
         for text in ["", "/run/containerd.sock\nk8s.io\n", &Orphan::text(ours, "k8s.io", "kubelet's")] {
             assert_eq!(Orphan::read(text, ours), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn only_our_own_leases_are_told_to_be_of_another_boot() {
+        let of = |boot: &str| HashMap::from([(BOOT_LABEL.to_owned(), boot.to_owned())]);
+        assert!(is_of_other_boot("lighterman-1", &of("before"), "this"));
+        for (id, labels) in [
+            ("lighterman-1", of("this")),
+            // Who made it does not tell, and may live.
+            ("lighterman-1", HashMap::new()),
+            ("kubelet's", of("before")),
+        ] {
+            assert!(!is_of_other_boot(id, &labels, "this"), "{id} {labels:?}");
+        }
+        assert_eq!(boot(), boot());
+        assert!(boot().is_some_and(|boot| !boot.contains(char::is_whitespace)));
     }
 
     #[test]

@@ -305,7 +305,7 @@ fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Where a content store keeps what has a sha256 digest.
-fn blobs_in(root: &Path) -> PathBuf {
+pub(super) fn blobs_in(root: &Path) -> PathBuf {
     root.join("blobs/sha256")
 }
 

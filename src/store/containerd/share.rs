@@ -72,7 +72,7 @@ impl Containerd {
     }
 
     /// Removes the record of content in this namespace.
-    async fn disown(&self, digest: &Digest) -> Result<(), StoreError> {
+    pub(super) async fn disown(&self, digest: &Digest) -> Result<(), StoreError> {
         let request = self.request(DeleteContentRequest { digest: digest.to_string() });
         match self.content().delete(request).await {
             Ok(_) => Ok(()),
@@ -83,6 +83,6 @@ impl Containerd {
 }
 
 /// Whether a blob of this size is there.
-async fn lies_there(path: &Path, size: u64) -> bool {
+pub(super) async fn lies_there(path: &Path, size: u64) -> bool {
     tokio::fs::symlink_metadata(path).await.is_ok_and(|found| found.is_file() && found.len() == size)
 }

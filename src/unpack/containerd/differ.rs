@@ -35,7 +35,7 @@ pub struct Application {
     pub layer: Descriptor,
     /// As a snapshotter prepared them.
     pub mounts: Vec<Mount>,
-    /// Whether it has to be on the disk before this is over.
+    /// Whether it has to be on the disk before this is over, as far as the caller asks for it.
     pub durability: Durability,
 }
 

@@ -182,7 +182,7 @@ pub(super) async fn wait_until_present(mut arrival: watch::Receiver<Arrival>) ->
 
 /// Everything on a file system, ours or not: there is no smaller unit that holds directories
 /// as well.
-async fn sync(path: &Path) -> Result<(), StoreError> {
+pub(super) async fn sync(path: &Path) -> Result<(), StoreError> {
     let path = path.to_owned();
     let synced = tokio::task::spawn_blocking(move || {
         let failed = |error| StoreError::io("sync", &path, error);

@@ -4,11 +4,14 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use crate::powerloss;
 use crate::support::containerd::{ContainerdDaemon, Cri, Programs, newer};
 use crate::support::cri::CriImages;
 use crate::support::daemon::Daemon;
+use crate::support::disk::Journal;
 use crate::support::fixture::{self, Flavour, Image, Layer, Manifest, elsewhere, greeting, noise, platform};
 use crate::support::host;
+use crate::support::liar::Liar;
 use crate::support::lighterman::Lighterman;
 use crate::support::registry::Registry;
 
@@ -52,6 +55,15 @@ fn plugged(programs: &Programs, cri: Cri) -> (ContainerdDaemon, Daemon<'static>)
     (containerd, daemon)
 }
 
+/// The same on a disk of its own.
+fn plugged_on_disk(programs: &Programs) -> (ContainerdDaemon, Daemon<'static>) {
+    let user = Lighterman::new();
+    let configure = |text: String| set_up(&user, programs, &text);
+    let containerd = ContainerdDaemon::start_on_disk(Some(programs), powerloss::MEBIBYTES, configure);
+    let daemon = Daemon::start_as(user, &containerd, "");
+    (containerd, daemon)
+}
+
 /// Pulls the image as kubelet would.
 fn pull_by_cri(containerd: &ContainerdDaemon, reference: &str) {
     let runtime = tokio::runtime::Runtime::new().expect("threads");
@@ -60,6 +72,18 @@ fn pull_by_cri(containerd: &ContainerdDaemon, reference: &str) {
         let id = images.pull(reference).await;
         assert_eq!(images.status(reference).await.expect("is there").id, id);
     });
+}
+
+#[test]
+fn what_we_unpack_for_containerd_outlives_a_loss_of_power() {
+    let programs = newer(DIFFERS).remove(0);
+    let (mut containerd, daemon) = plugged_on_disk(&programs);
+    let liar = Liar::serving(powerloss::image(), "app:1");
+    let reference = liar.reference("app:1");
+    containerd.ctr_prints(&["images", "pull", "--local", "--plain-http", &reference]);
+    assert_eq!(unpacked(&daemon), powerloss::image().manifests[0].layers.len(), "{}", daemon.log());
+    containerd.lose_power(Journal::Written, || ());
+    assert_eq!(powerloss::torn(&containerd, &reference), [""; 0]);
 }
 
 #[test]

@@ -18,6 +18,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::disk::{Disk, Journal, unmount_below};
+
 /// Whether the daemon also serves Kubernetes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cri {
@@ -81,6 +83,8 @@ pub(crate) struct ContainerdDaemon {
     folder: TempDir,
     child: Child,
     programs: Option<Programs>,
+    /// Where its root is, if that is a disk of its own.
+    disk: Option<Disk>,
 }
 
 impl ContainerdDaemon {
@@ -122,6 +126,52 @@ impl ContainerdDaemon {
         Self::begin(folder, &text, Some(programs.clone()))
     }
 
+    /// Starts containerd, or another version of it, without CRI and with its data on a disk of its
+    /// own, with what `configure` makes of its configuration.
+    pub(crate) fn start_on_disk(
+        programs: Option<&Programs>,
+        mebibytes: u64,
+        configure: impl FnOnce(String) -> String,
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let root = folder.path().join("root");
+        std::fs::create_dir(&root).expect("creates the mount point");
+        let disk = Disk::at(&root, mebibytes);
+        let text = configure(configuration(folder.path(), Cri::Off));
+        let mut daemon = Self::begin(folder, &text, programs.cloned());
+        daemon.disk = Some(disk);
+        daemon.wait_for_answer();
+        // It writes its own identity when it is first asked, and never again: an empty one, which a
+        // loss of power leaves, it would refuse for ever.
+        daemon.disk().sync();
+        daemon
+    }
+
+    /// The disk that its data is on.
+    pub(crate) fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("it was started on one")
+    }
+
+    /// Loses the power of its disk under it, and starts it on what is left. `end_others` ends whoever
+    /// else uses the disk.
+    pub(crate) fn lose_power(&mut self, journal: Journal, end_others: impl FnOnce()) {
+        self.disk().lose_power(journal);
+        end_others();
+        self.kill();
+        self.disk().restore();
+        self.start_again();
+        self.wait_for_answer();
+    }
+
+    /// Waits until all of it has started.
+    fn wait_for_answer(&mut self) {
+        while !self.ctr(&["version"]).status.success() {
+            let ended = self.child.try_wait().expect("its state");
+            assert!(ended.is_none(), "containerd ended with {ended:?}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn start_in(folder: TempDir, cri: Cri) -> Self {
         Self::launch(folder, cri, "")
     }
@@ -134,7 +184,7 @@ impl ContainerdDaemon {
     fn begin(folder: TempDir, configuration: &str, programs: Option<Programs>) -> Self {
         configure(folder.path(), configuration);
         let child = run(folder.path(), programs.as_ref());
-        let mut daemon = Self { folder, child, programs };
+        let mut daemon = Self { folder, child, programs, disk: None };
         daemon.wait();
         daemon
     }
@@ -252,15 +302,6 @@ impl ContainerdDaemon {
             }
         }
     }
-
-    fn unmount_all(&self) {
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
-        let ours: Vec<&Path> = points.filter(|point| point.starts_with(self.folder.path())).collect();
-        for point in ours.into_iter().rev() {
-            let _ = Command::new("umount").arg("--lazy").arg(point).status();
-        }
-    }
 }
 
 impl Drop for ContainerdDaemon {
@@ -270,7 +311,7 @@ impl Drop for ContainerdDaemon {
             self.signal(Signal::SIGTERM);
             let _ = self.child.wait();
         }
-        self.unmount_all();
+        unmount_below(self.folder.path());
     }
 }
 

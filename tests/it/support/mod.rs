@@ -14,6 +14,8 @@ pub(crate) mod cri;
 pub(crate) mod daemon;
 pub(crate) mod debian;
 pub(crate) mod dice;
+#[cfg(feature = "containerd")]
+pub(crate) mod disk;
 pub(crate) mod engine;
 pub(crate) mod fixture;
 pub(crate) mod liar;
