@@ -19,7 +19,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(150);
 const WINDOW: usize = 4;
 
 /// Turns of a connection that others wait for, where it would have to begin anew.
-const LONGER: u128 = 60;
+const LONGER: usize = 60;
 
 /// What one connection has brought, look by look.
 #[derive(Debug)]
@@ -51,32 +51,38 @@ impl Progress {
 }
 
 /// How long a connection has been at work that others may wait for the end of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turn {
-    looks: u32,
-    /// Bytes at the last looks, the number of which is a stall window's.
+    /// Looks that make a stall window, and bytes that are to come within.
+    window: usize,
+    least: u128,
+    looks: usize,
+    /// Bytes at the last looks, a window of them.
     marks: VecDeque<u64>,
 }
 
 impl Turn {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let window = usize::try_from(limits.stall_window.as_millis() / LOOK.as_millis()).unwrap_or(usize::MAX);
+        let least = u128::from(limits.fair_rate) * limits.stall_window.as_millis() / 1000;
+        Self { window: window.max(1), least, looks: 0, marks: VecDeque::new() }
+    }
+
     /// Takes down that it has brought so many bytes in all.
     pub(super) fn look(&mut self, brought: u64) {
         self.looks = self.looks.saturating_add(1);
+        if self.marks.len() > self.window {
+            self.marks.pop_front();
+        }
         self.marks.push_back(brought);
     }
 
     /// Whether it has had its turn and brought next to nothing lately. Who cannot go on where it
     /// stopped has a longer one.
-    pub(super) fn is_over(&mut self, limits: &Limits, can_go_on: bool) -> bool {
-        let looks = |time: Duration| (time.as_millis() / LOOK.as_millis()).max(1);
-        let window = looks(limits.stall_window);
-        while self.marks.len() as u128 > window + 1 {
-            self.marks.pop_front();
-        }
-        let turn = window * if can_go_on { 1 } else { LONGER };
+    pub(super) fn is_over(&self, can_go_on: bool) -> bool {
+        let turn = self.window.saturating_mul(if can_go_on { 1 } else { LONGER });
         let lately = self.marks.back().zip(self.marks.front()).map_or(0, |(last, first)| last - first);
-        let least = u128::from(limits.fair_rate) * limits.stall_window.as_millis() / 1000;
-        u128::from(self.looks) > turn && u128::from(lately) < least
+        self.looks > turn && u128::from(lately) < self.least
     }
 }
 
@@ -179,6 +185,30 @@ mod tests {
         assert_eq!(progress.lately(), Some(25));
         (0..WINDOW).for_each(|_| progress.look(45));
         assert_eq!(progress.lately(), Some(0));
+    }
+
+    #[test]
+    fn a_turn_ends_for_who_brings_next_to_nothing_lately() {
+        // Ten looks, and 1500 bytes within.
+        let limits = Limits { fair_rate: 1000, stall_window: 10 * LOOK, ..Limits::default() };
+        let after = |looks: u64, brought: &dyn Fn(u64) -> u64, can_go_on| {
+            let mut turn = Turn::new(&limits);
+            (0..looks).for_each(|look| turn.look(brought(look)));
+            assert!(turn.marks.len() <= 11, "it does not grow");
+            turn.is_over(can_go_on)
+        };
+        let cases: [(u64, &dyn Fn(u64) -> u64, bool, bool); 7] = [
+            (10, &|_| 0, true, false),
+            (11, &|_| 0, true, true),
+            (11, &|_| 0, false, false),
+            (1000, &|_| 0, false, true),
+            (1000, &|look| 100 * look, true, true),
+            (1000, &|look| 200 * look, true, false),
+            (1000, &|_| 1 << 40, true, true),
+        ];
+        for (index, (looks, brought, can_go_on, is_over)) in cases.into_iter().enumerate() {
+            assert_eq!(after(looks, brought, can_go_on), is_over, "case {index}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! as far as the host's [`Ramp`] says that they pay, and shared evenly among the blobs that
 //! can use more than one. Where all connections are taken and somebody has none, those that had
 //! their turn are to give way, at the end of a range where they bring something, and at once where
-//! they bring next to nothing: hosts that drip do not keep everybody from all others. Nothing here opens a connection; a [`Lane`] is the right to one, and
-//! the memory for its buffers.
+//! they bring next to nothing: hosts that drip do not keep everybody from all others. Nothing here
+//! opens a connection; a [`Lane`] is the right to one, and the memory for its buffers.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -199,10 +199,9 @@ impl<'a> Transfer<'a> {
     /// Ends connections that bring next to nothing, because others wait for one. What is missing is
     /// asked for again when it is this blob's turn.
     fn give_way(&mut self) {
-        let limits = self.common.engine.limits();
         let does_ranges = self.common.source.does_ranges();
         for running in self.claims.values_mut() {
-            if running.turn.is_over(limits, does_ranges) && running.claim.divide(0).is_some() {
+            if running.turn.is_over(does_ranges) && running.claim.divide(0).is_some() {
                 tracing::debug!(host = %self.common.host, "a connection that brings little gives way to others");
                 (running.is_given_up, running.gives_way) = (true, true);
             }
@@ -241,7 +240,8 @@ impl<'a> Transfer<'a> {
         let Some(Task { range, request, is_heir }) = self.next() else { return false };
         let (claim, number) = (Arc::new(Claim::new(range)), self.next_claim);
         self.next_claim += 1;
-        self.claims.insert(number, Running::new(Arc::clone(&claim), is_heir));
+        let turn = Turn::new(self.common.engine.limits());
+        self.claims.insert(number, Running::new(Arc::clone(&claim), is_heir, turn));
         let connection = Connection { common: Arc::clone(&self.common), lane, claim, number, request };
         // Its own task, so that TLS of several connections runs on several cores; it ends with us.
         self.running.spawn(connection.run());
@@ -316,8 +316,8 @@ impl<'a> Transfer<'a> {
 }
 
 impl Running {
-    fn new(claim: Arc<Claim>, is_heir: bool) -> Self {
-        let (progress, turn) = (Progress::default(), Turn::default());
+    fn new(claim: Arc<Claim>, is_heir: bool, turn: Turn) -> Self {
+        let progress = Progress::default();
         Self { claim, progress, seen: 0, is_heir, is_given_up: false, turn, gives_way: false }
     }
 
