@@ -167,6 +167,9 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
+    /// What has come by a look.
+    type Brought = fn(u64) -> u64;
+
     fn runner(lately: u64, left: u64) -> Runner {
         Runner { lately: Some(lately), left, is_heir: false }
     }
@@ -191,20 +194,20 @@ mod tests {
     fn a_turn_ends_for_who_brings_next_to_nothing_lately() {
         // Ten looks, and 1500 bytes within.
         let limits = Limits { fair_rate: 1000, stall_window: 10 * LOOK, ..Limits::default() };
-        let after = |looks: u64, brought: &dyn Fn(u64) -> u64, can_go_on| {
+        let after = |looks: u64, brought: Brought, can_go_on| {
             let mut turn = Turn::new(&limits);
             (0..looks).for_each(|look| turn.look(brought(look)));
             assert!(turn.marks.len() <= 11, "it does not grow");
             turn.is_over(can_go_on)
         };
-        let cases: [(u64, &dyn Fn(u64) -> u64, bool, bool); 7] = [
-            (10, &|_| 0, true, false),
-            (11, &|_| 0, true, true),
-            (11, &|_| 0, false, false),
-            (1000, &|_| 0, false, true),
-            (1000, &|look| 100 * look, true, true),
-            (1000, &|look| 200 * look, true, false),
-            (1000, &|_| 1 << 40, true, true),
+        let cases: [(u64, Brought, bool, bool); 7] = [
+            (10, |_| 0, true, false),
+            (11, |_| 0, true, true),
+            (11, |_| 0, false, false),
+            (1000, |_| 0, false, true),
+            (1000, |look| 100 * look, true, true),
+            (1000, |look| 200 * look, true, false),
+            (1000, |_| 1 << 40, true, true),
         ];
         for (index, (looks, brought, can_go_on, is_over)) in cases.into_iter().enumerate() {
             assert_eq!(after(looks, brought, can_go_on), is_over, "case {index}");
