@@ -220,9 +220,7 @@ async fn at_hand(context: &Context, flags: ContainerdFlags) -> Option<Box<dyn St
 /// Those that were named, else the one at hand.
 fn nodes(args: &DiagnoseArgs, host: &LocalHost) -> Result<Vec<Node>, Failure> {
     if args.host.is_empty() {
-        // Test programs are started, and waited for.
-        let report = tokio::task::block_in_place(|| host.complete().clone());
-        return Ok(vec![Node::this(report)]);
+        return Ok(vec![Node::this(host.complete().clone())]);
     }
     Ok(args.host.iter().map(|text| Node::named(text)).collect::<Result<_, _>>()?)
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use crate::core::platform::Platform;
 
 use super::{Binfmt, Depth, Execution, HostReport, Source, detect};
@@ -35,13 +37,23 @@ impl LocalHost {
         self.complete.get().unwrap_or(&self.report)
     }
 
-    /// Everything that can be known. It starts test programs the first time, and blocks for them.
+    /// Everything that can be known. It starts test programs the first time and blocks for them;
+    /// called by a task, it lets the other tasks of its thread go on elsewhere.
     pub fn complete(&self) -> &HostReport {
-        self.complete.get_or_init(|| {
-            let mut report = self.report.clone();
-            report.complete(self.source.as_ref());
-            report
-        })
+        if let Some(report) = self.complete.get() {
+            return report;
+        }
+        let look = || {
+            self.complete.get_or_init(|| {
+                let mut report = self.report.clone();
+                report.complete(self.source.as_ref());
+                report
+            })
+        };
+        match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(look),
+            _ => look(),
+        }
     }
 
     /// Whether and how images of a platform run here.

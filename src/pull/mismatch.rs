@@ -173,9 +173,7 @@ impl Puller<'_> {
     fn report_for(&self, contents: &Contents) -> &HostReport {
         let quick = self.host.report();
         match runs::on(contents, quick) {
-            Execution::Unknown { .. } if quick.binfmt == Binfmt::NotRead => {
-                tokio::task::block_in_place(|| self.host.complete())
-            }
+            Execution::Unknown { .. } if quick.binfmt == Binfmt::NotRead => self.host.complete(),
             _ => quick,
         }
     }

@@ -88,8 +88,6 @@ impl Pulls {
 
     async fn this_node(&self) -> Node {
         let host = self.host().await;
-        // Test programs are started, and waited for.
-        let report = tokio::task::block_in_place(|| host.complete().clone());
-        Node::this(report)
+        Node::this(host.complete().clone())
     }
 }

@@ -83,13 +83,12 @@ impl Lighterman for Api {
     async fn get_host(&self, _: Request<v1::GetHostRequest>) -> Result<Response<v1::GetHostResponse>, Status> {
         let pulls = self.pulls.clone();
         let host = pulls.host().await;
-        // Test programs are started, and waited for.
-        let report = tokio::task::block_in_place(|| host.complete().clone());
+        let report = host.complete();
         Ok(Response::new(v1::GetHostResponse {
             version: env!("CARGO_PKG_VERSION").into(),
             matches: report.matching_platform().to_string(),
             cpu: report.isa_platform().to_string(),
-            report_json: serde_json::to_string(&report).map_err(|error| Status::internal(error.to_string()))?,
+            report_json: serde_json::to_string(report).map_err(|error| Status::internal(error.to_string()))?,
         }))
     }
 
