@@ -7,6 +7,7 @@
 //! Two stores: [`layout`], an OCI image layout in a directory (the embedded default),
 //! and `containerd` (with the feature of that name). This room never talks to a registry.
 
+mod boot;
 #[cfg(feature = "containerd")]
 pub mod containerd;
 pub mod error;

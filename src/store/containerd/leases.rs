@@ -14,6 +14,7 @@ use super::Containerd;
 use super::wire::Namespace;
 use crate::core::digest::Digest;
 use crate::core::unique;
+use crate::store::boot::BOOT;
 use crate::store::staging::Mark;
 use crate::store::{Lease, Store, StoreError};
 
@@ -25,8 +26,6 @@ const EXPIRE_LABEL: &str = "containerd.io/gc.expire";
 const PREFIX: &str = "lighterman-";
 /// On our leases: the boot of the machine that their pull is of. Its process cannot have outlived it.
 const BOOT_LABEL: &str = "io.lighterman.boot";
-/// A number that the kernel draws when it starts. Unlike times, it does not depend on the clock.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 impl Containerd {
     fn leases(&self) -> LeasesClient<Channel> {
@@ -37,7 +36,7 @@ impl Containerd {
         let id = format!("{PREFIX}{}", unique::name());
         let expires = Timestamp::from(SystemTime::now() + EXPIRES_AFTER);
         let expires = (EXPIRE_LABEL.to_owned(), expires.to_string());
-        let boot = boot().map(|boot| (BOOT_LABEL.to_owned(), boot));
+        let boot = BOOT.clone().map(|boot| (BOOT_LABEL.to_owned(), boot));
         let labels = std::iter::once(expires).chain(boot).collect();
         let mark = self.mark_lease(&id).await;
         let request = self.request(CreateRequest { id: id.clone(), labels });
@@ -86,9 +85,9 @@ impl Containerd {
     /// Ends the leases of pulls that the machine stopped in. The mark of such a lease may have gone
     /// the way of everything that was not on the disk yet; containerd's own records are.
     pub(super) async fn end_leases_of_other_boots(&self) {
-        let Some(boot) = boot() else { return };
+        let Some(boot) = BOOT.as_deref() else { return };
         let swept = self.is_swept.get_or_try_init(async || {
-            for lease in self.leases_of_other_boots(&boot).await? {
+            for lease in self.leases_of_other_boots(boot).await? {
                 self.delete(self.request(DeleteRequest { id: lease.clone(), sync: false })).await?;
                 tracing::info!(lease, "ended the lease of a pull that the machine stopped in");
             }
@@ -145,12 +144,6 @@ impl Containerd {
     }
 }
 
-/// Which boot of the machine this is, where the kernel says so.
-fn boot() -> Option<String> {
-    let id = std::fs::read_to_string(BOOT_ID).ok()?;
-    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
-}
-
 /// Whether a lease is ours, and its pull of another boot than this one.
 fn is_of_other_boot(id: &str, labels: &HashMap<String, String>, boot: &str) -> bool {
     id.starts_with(PREFIX) && labels.get(BOOT_LABEL).is_some_and(|other| other != boot)
@@ -203,8 +196,6 @@ mod tests {
         ] {
             assert!(!is_of_other_boot(id, &labels, "this"), "{id} {labels:?}");
         }
-        assert_eq!(boot(), boot());
-        assert!(boot().is_some_and(|boot| !boot.contains(char::is_whitespace)));
     }
 
     #[test]

@@ -22,10 +22,11 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use crate::core::descriptor::Descriptor;
 use crate::core::ranges::Ranges;
+use crate::store::boot::BOOT;
 
 /// Bytes of a journal that are read: a line for every 4 MiB of 1 TB takes less.
 const LONGEST: u64 = 64 * 1024 * 1024;
@@ -33,13 +34,6 @@ const LONGEST: u64 = 64 * 1024 * 1024;
 const LONGEST_HOST: usize = 262;
 /// Lines looked at for one to lengthen: as many as connections write at a time.
 const OPEN_LINES: usize = 64;
-
-/// This kernel's boot; `None` where it does not say, and then every run is taken for another boot.
-static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let id = id.trim();
-    (!id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic())).then(|| id.to_owned())
-});
 
 /// Some bytes and where they are from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +64,7 @@ pub(super) struct Journal {
 impl Journal {
     /// The journal of a blob of which nothing is there.
     pub(super) fn new(path: PathBuf, blob: &Descriptor) -> Self {
+        // Where the kernel does not say, every run is taken for another boot.
         let head = format!("{}\nboot {}\n", title(blob), BOOT.as_deref().unwrap_or("-"));
         Self { path, head, file: None, length: 0, records: Vec::new(), lines: Vec::new(), sealed: 0, noted: 0 }
     }
