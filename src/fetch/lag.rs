@@ -24,20 +24,26 @@ const LONGER: usize = 60;
 /// What one connection has brought, look by look.
 #[derive(Debug)]
 pub(super) struct Progress {
+    /// Looks that make a window.
+    window: usize,
     /// Bytes at the last looks, oldest first.
     marks: VecDeque<u64>,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { marks: VecDeque::from([0]) }
+        Self::over(WINDOW)
     }
 }
 
 impl Progress {
+    fn over(window: usize) -> Self {
+        Self { window, marks: VecDeque::from([0]) }
+    }
+
     /// Takes down that it has brought so many bytes in all.
     pub(super) fn look(&mut self, brought: u64) {
-        if self.marks.len() > WINDOW {
+        if self.marks.len() > self.window {
             self.marks.pop_front();
         }
         self.marks.push_back(brought);
@@ -46,43 +52,38 @@ impl Progress {
     /// Bytes within the last window; `None` before there was one.
     pub(super) fn lately(&self) -> Option<u64> {
         let (first, last) = (self.marks.front()?, self.marks.back()?);
-        (self.marks.len() > WINDOW).then(|| last.saturating_sub(*first))
+        (self.marks.len() > self.window).then(|| last.saturating_sub(*first))
     }
 }
 
 /// How long a connection has been at work that others may wait for the end of.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// Looks that make a stall window, and bytes that are to come within.
-    window: usize,
+    /// Within a stall window.
+    progress: Progress,
+    /// Bytes that are to come within one.
     least: u128,
     looks: usize,
-    /// Bytes at the last looks, a window of them.
-    marks: VecDeque<u64>,
 }
 
 impl Turn {
     pub(super) fn new(limits: &Limits) -> Self {
         let window = usize::try_from(limits.stall_window.as_millis() / LOOK.as_millis()).unwrap_or(usize::MAX);
         let least = u128::from(limits.fair_rate) * limits.stall_window.as_millis() / 1000;
-        Self { window: window.max(1), least, looks: 0, marks: VecDeque::new() }
+        Self { progress: Progress::over(window.max(1)), least, looks: 0 }
     }
 
     /// Takes down that it has brought so many bytes in all.
     pub(super) fn look(&mut self, brought: u64) {
         self.looks = self.looks.saturating_add(1);
-        if self.marks.len() > self.window {
-            self.marks.pop_front();
-        }
-        self.marks.push_back(brought);
+        self.progress.look(brought);
     }
 
     /// Whether it has had its turn and brought next to nothing lately. Who cannot go on where it
     /// stopped has a longer one.
     pub(super) fn is_over(&self, can_go_on: bool) -> bool {
-        let turn = self.window.saturating_mul(if can_go_on { 1 } else { LONGER });
-        let lately = self.marks.back().zip(self.marks.front()).map_or(0, |(last, first)| last - first);
-        self.looks > turn && u128::from(lately) < self.least
+        let turn = self.progress.window.saturating_mul(if can_go_on { 1 } else { LONGER });
+        self.looks > turn && self.progress.lately().is_some_and(|lately| u128::from(lately) < self.least)
     }
 }
 
@@ -197,7 +198,7 @@ mod tests {
         let after = |looks: u64, brought: Brought, can_go_on| {
             let mut turn = Turn::new(&limits);
             (0..looks).for_each(|look| turn.look(brought(look)));
-            assert!(turn.marks.len() <= 11, "it does not grow");
+            assert!(turn.progress.marks.len() <= 11, "it does not grow");
             turn.is_over(can_go_on)
         };
         let cases: [(u64, Brought, bool, bool); 7] = [
