@@ -61,6 +61,11 @@ fn way(asker: Option<&str>) -> Way {
     Way { repository: "app".into(), asker, unpacks: true, stance: Stance::default() }
 }
 
+/// As those who join hand them over.
+fn shared(observers: &[Arc<Counting>; 3]) -> [Arc<dyn Observer>; 3] {
+    observers.each_ref().map(|observer| Arc::<Counting>::clone(observer) as Arc<dyn Observer>)
+}
+
 fn silent() -> Arc<dyn Observer> {
     Arc::new(Silent)
 }
@@ -79,8 +84,7 @@ fn assert_taken(part: &mut Part) {
 fn one_lands_and_the_others_hear_of_it_and_go_on_where_it_ends() {
     let landings = Landings::default();
     let observers: [Arc<Counting>; 3] = Default::default();
-    let [first, second, elsewhere] =
-        observers.each_ref().map(|observer| Arc::<Counting>::clone(observer) as Arc<dyn Observer>);
+    let [first, second, elsewhere] = shared(&observers);
     let mut lands = landings.join(key("a"), way(None), &first);
     let mut waits = landings.join(key("a"), way(None), &second);
     let mut other = landings.join(key("b"), way(None), &elsewhere);
@@ -155,8 +159,7 @@ fn who_waited_for_one_that_was_cancelled_takes_over() {
 fn what_is_wrong_with_an_image_is_told_to_whom_it_concerns() {
     let landings = Landings::default();
     let observers: [Arc<Counting>; 3] = Default::default();
-    let [first, second, third] =
-        observers.each_ref().map(|observer| Arc::<Counting>::clone(observer) as Arc<dyn Observer>);
+    let [first, second, third] = shared(&observers);
     let heard = || observers.each_ref().map(|observer| observer.heard());
     let lax = Way { stance: Action::Warn.into(), ..way(None) };
     let mut lands = landings.join(key("a"), way(None), &first);

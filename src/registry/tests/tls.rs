@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::support::{Response, Server, client};
+use super::support::{Request, Response, Server, client};
 use crate::core::error::{Classify as _, Kind};
 use crate::registry::{
     ClientCertificate, Credentials, Host, HostOptions, Reason, RegistryError, Secret, Stage, hosts_for,
@@ -162,39 +162,39 @@ async fn a_self_signed_certificate_that_is_named_is_still_for_its_own_host() {
     assert_eq!(error.kind(), Kind::TlsUntrusted, "{error}");
 }
 
-#[tokio::test]
-async fn a_client_certificate_does_not_follow_a_redirect() {
-    let authority = Authority::new();
+/// One that asks for a client's certificate.
+fn careful(authority: &Authority, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Server {
     let (certificate, key) = authority.sign("127.0.0.1");
-    let storage = answer(config(&certificate, &key, Some(&authority)));
-    let there = format!("https://{}/blob", storage.authority());
-    let registry = Server::tls(config(&certificate, &key, Some(&authority)), move |_| {
-        Response::new(307).header("Location", there.clone())
-    });
+    Server::tls(config(&certificate, &key, Some(authority)), answer)
+}
+
+/// The registry leads elsewhere, where our certificate is asked for in vain.
+async fn assert_not_shown(authority: &Authority, registry: &Server, elsewhere: &Server) {
     let options =
         HostOptions { ca: vec![authority.file()], client: Some(authority.client()), ..HostOptions::default() };
     let host = super::support::host(&registry.reference(), &options);
-    let error = pull(&host, &registry).await.expect_err("the storage asks in vain");
+    let error = pull(&host, registry).await.expect_err("it asks in vain");
     assert!(matches!(error.reason(), Reason::ClientCertificate { .. }), "{error}");
-    assert_eq!((error.host(), registry.requests().len()), (storage.authority().as_str(), 1));
+    assert_eq!((error.host(), registry.requests().len()), (elsewhere.authority().as_str(), 1));
+    assert!(elsewhere.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_certificate_does_not_follow_a_redirect() {
+    let authority = Authority::new();
+    let storage = careful(&authority, |_| Response::new(200));
+    let there = format!("https://{}/blob", storage.authority());
+    let registry = careful(&authority, move |_| Response::new(307).header("Location", there.clone()));
+    assert_not_shown(&authority, &registry, &storage).await;
 }
 
 #[tokio::test]
 async fn a_client_certificate_is_not_shown_to_a_token_server_elsewhere() {
     let authority = Authority::new();
-    let (certificate, key) = authority.sign("127.0.0.1");
-    let tokens = answer(config(&certificate, &key, Some(&authority)));
+    let tokens = careful(&authority, |_| Response::new(200));
     let realm = format!("Bearer realm=\"https://{}/token\"", tokens.authority());
-    let registry = Server::tls(config(&certificate, &key, Some(&authority)), move |_| {
-        Response::new(401).header("WWW-Authenticate", realm.clone())
-    });
-    let options =
-        HostOptions { ca: vec![authority.file()], client: Some(authority.client()), ..HostOptions::default() };
-    let host = super::support::host(&registry.reference(), &options);
-    let error = pull(&host, &registry).await.expect_err("the token server asks in vain");
-    assert!(matches!(error.reason(), Reason::ClientCertificate { .. }), "{error}");
-    assert_eq!((error.host(), registry.requests().len()), (tokens.authority().as_str(), 1));
-    assert!(tokens.requests().is_empty());
+    let registry = careful(&authority, move |_| Response::new(401).header("WWW-Authenticate", realm.clone()));
+    assert_not_shown(&authority, &registry, &tokens).await;
 }
 
 #[tokio::test]

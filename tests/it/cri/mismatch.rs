@@ -21,6 +21,14 @@ fn pod(reference: &str, action: &str) -> PullForPod {
     PullForPod { image: Some(spec(reference)), pod: Some(Pod { annotations }) }
 }
 
+#[track_caller]
+fn assert_refused(status: &tonic::Status) {
+    assert_eq!(status.code(), tonic::Code::FailedPrecondition, "{status}");
+    for part in ["failed to pull and unpack image", "/bin/app", "PLAT-004", "to blame is the image"] {
+        assert!(status.message().contains(part), "{status} does not say {part}");
+    }
+}
+
 /// kubelet asks for an image that is here where the pod's pull policy is Always.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_refuses_it_is_refused_an_image_that_is_here() {
@@ -35,11 +43,7 @@ async fn a_pod_that_refuses_it_is_refused_an_image_that_is_here() {
 
     let pulled = pull("allow").await.expect("the pod takes it").text;
     assert_eq!((pulled.as_str(), said(&node)), (image.manifests[0].config.digest.as_str(), 0));
-    let refused = pull("refuse").await.expect_err("the pod refuses it");
-    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
-    for part in ["failed to pull and unpack image", "/bin/app", "PLAT-004", "to blame is the image"] {
-        assert!(refused.message().contains(part), "{refused} does not say {part}");
-    }
+    assert_refused(&pull("refuse").await.expect_err("the pod refuses it"));
     assert!(!node.daemon.log().contains("left to containerd"), "{}", node.daemon.log());
     assert!(ours.image(&reference).await.is_some(), "it is gone, and others may use it");
     // Nobody else is held up by what one pod thinks of it.
@@ -51,8 +55,7 @@ async fn a_pod_that_refuses_it_is_refused_an_image_that_is_here() {
     assert_eq!(said(&node), before, "it was looked at for those who take it");
 
     node.daemon.reload(&node.containerd.address(), "[arch-mismatch]\ndefault = \"refuse\"\n");
-    let refused = ours.pull(&reference).await.expect_err("the node refuses it");
-    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+    assert_refused(&ours.pull(&reference).await.expect_err("the node refuses it"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,11 +68,7 @@ async fn a_pod_may_be_stricter_and_laxer_only_where_the_node_lets_it() {
     let ours = node.ours().await;
     let pull = async |action: &str| ours.call::<Text>("ImageService/PullImage", pod(&reference, action)).await;
 
-    let refused = pull("refuse").await.expect_err("the pod refuses it");
-    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
-    for part in ["failed to pull and unpack image", "/bin/app", "PLAT-004", "to blame is the image"] {
-        assert!(refused.message().contains(part), "{refused} does not say {part}");
-    }
+    assert_refused(&pull("refuse").await.expect_err("the pod refuses it"));
     assert_eq!(ours.list().await.expect("lists").len(), 0, "a refused image is left behind");
     assert!(!node.daemon.log().contains("left to containerd"), "{}", node.daemon.log());
 
