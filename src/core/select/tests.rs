@@ -1,9 +1,13 @@
 //! Every selection scenario of platform-tables.json, and the reasons that are given.
 
+use std::sync::LazyLock;
+
 use super::super::descriptor::MediaType;
 use super::super::digest::Digest;
 use super::super::predict::{Client, HostView, Outcome, predict};
 use super::*;
+use proptest::prelude::*;
+use proptest::sample::Index;
 use serde_json::Value;
 
 fn tables() -> Value {
@@ -163,4 +167,50 @@ fn podman_takes_entries_without_platform_from_oci_indexes_alone() {
     let outcome = |kind| predict(Client::Podman, &kind, std::slice::from_ref(&nil), &view);
     assert_eq!(outcome(MediaType::OciIndex), Outcome::Takes(vec![vec![0]]));
     assert_eq!(outcome(MediaType::DockerManifestList), Outcome::NoMatch);
+}
+
+/// The rows of a table: hosts and their orders, spellings and what they mean.
+static HOSTS: LazyLock<Vec<Value>> = LazyLock::new(|| cases("only_vector"));
+static SPELLINGS: LazyLock<Vec<Value>> = LazyLock::new(|| cases("normalize_arch"));
+
+fn cases(table: &str) -> Vec<Value> {
+    tables()[table]["cases"].as_array().expect("cases").clone()
+}
+
+/// Which of some spellings the tables put first on a host, and of equal ones the first.
+fn first_by_the_tables(host: &Value, spelt: &[&Value]) -> Option<usize> {
+    let order: Vec<&str> = host["vector"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    let rank = |case: &Value| {
+        let [architecture, variant] = pair(&case["out"]);
+        let separator = if variant.is_empty() { "" } else { "/" };
+        let meant = format!("{architecture}{separator}{variant}");
+        order.iter().position(|platform| *platform == meant)
+    };
+    let ranks = spelt.iter().enumerate().filter_map(|(at, case)| Some((rank(case)?, at)));
+    ranks.min().map(|(_, at)| at)
+}
+
+fn pair(json: &Value) -> [&str; 2] {
+    [0, 1].map(|at| json[at].as_str().expect("text"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn of_any_entries_the_one_is_chosen_that_the_tables_put_first(
+        host in any::<Index>(), spelt in proptest::collection::vec(any::<Index>(), 0..12),
+    ) {
+        let host = host.get(&HOSTS);
+        let spelt: Vec<&Value> = spelt.iter().map(|index| index.get(&SPELLINGS)).collect();
+        let entries = spelt.iter().enumerate().map(|(at, case)| {
+            let [architecture, variant] = pair(&case["in"]);
+            let declared = Some(Platform::linux(architecture, variant));
+            Entry::unread(descriptor(&at.to_string(), MediaType::OciManifest, declared))
+        });
+        let name = host["host"].as_str().and_then(|name| name.strip_prefix("linux/")).expect("a host");
+        let matcher = Matcher::only(&platform(name));
+        let chosen = choose(&entries.collect::<Vec<_>>(), &matcher, Eligible::Images);
+        prop_assert_eq!(chosen, first_by_the_tables(host, &spelt).map(|at| vec![at]), "{} of {:?}", name, spelt);
+    }
 }
