@@ -9,6 +9,7 @@
 //! asker      query and Authorization -> which registry, with whose credentials
 //! upstream   the hosts of that registry; one engine per caller's credentials
 //! rights     what upstream has granted to whom, for minutes
+//! possession     whether upstream has what a store has
 //! manifests, blobs, listings     the answers
 //! body       a blob to a client while it arrives; the end is held back until the digest held
 //! refusal    what went wrong -> the specification's error document
@@ -34,7 +35,8 @@
 //! **Whose bytes.** A registry can only grant what came from it. Blobs that came from another
 //! one are not served and not joined while they arrive, since whoever runs a registry can have
 //! it grant anything. So the cache is divided by registry, and content of a store counts only
-//! where the store knows it to be from there.
+//! where the store was told that it is from there, which pulls tell it of whatever a registry lists, and
+//! where the registry shows that it has it (`possession`). Only blobs are served from stores.
 //!
 //! **Where we go.** `ns` comes from strangers, so a registry that no operator has named is only
 //! reached at public addresses that are not our own, and what it redirects to as well. We never ask ourselves: our
@@ -55,6 +57,7 @@ pub mod layout;
 mod listings;
 mod manifests;
 mod meter;
+mod possession;
 mod range;
 mod refusal;
 mod reply;
@@ -77,6 +80,7 @@ use http::header::WWW_AUTHENTICATE;
 use crate::fetch::Engine;
 use asker::Asker;
 use cache::Cache;
+use possession::Places;
 use refusal::Refusal;
 use rights::Rights;
 use route::{Route, route};
@@ -96,6 +100,7 @@ struct Inner {
     settings: RwLock<Arc<Settings>>,
     engines: Engines,
     rights: Rights,
+    places: Places,
     cache: Cache,
     /// What we are called in `Via`, unlike every other mirror.
     pseudonym: String,
@@ -108,6 +113,7 @@ impl Mirror {
         Self(Arc::new(Inner {
             engines: Engines::new(engine),
             rights: Rights::default(),
+            places: Places::default(),
             cache: Cache::new(home.cache.clone(), engine.limits()),
             pseudonym: via::pseudonym(),
             settings: RwLock::new(Arc::new(settings.without_identity())),

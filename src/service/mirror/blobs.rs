@@ -10,7 +10,7 @@ use tokio_util::io::ReaderStream;
 
 use super::Inner;
 use super::body::{Arriving, CHUNK};
-use super::manifests::{on_disk, unreadable};
+use super::manifests::on_disk;
 use super::meter::Source;
 use super::refusal::{Code, Refusal};
 use super::reply::Part;
@@ -21,6 +21,7 @@ use crate::core::error::{Classify, Kind};
 use crate::fetch::Endpoint;
 use crate::fetch::progress::{Event, Observer};
 use crate::service::status::http_status;
+use crate::store::{Store, StoreError};
 
 impl Inner {
     /// Answers for a blob.
@@ -48,9 +49,12 @@ impl Inner {
         Ok(response)
     }
 
-    /// From a store that has it from this registry.
+    /// From a store that has it from this registry, which has shown that it has it.
     async fn stored(&self, upstream: &Upstream, blob: &Descriptor, part: &Part) -> Option<Body> {
         let store = self.store_with(upstream, blob).await?;
+        if !self.is_shown(upstream, &**store, blob).await {
+            return None;
+        }
         let opened = store.open_part(blob, part.start..part.end).await;
         let reader = opened.unwrap_or_else(|error| unreadable(&**store, &error))?;
         Some(Body::from_stream(ReaderStream::with_capacity(reader, CHUNK)))
@@ -86,6 +90,28 @@ impl Inner {
             }
         }
     }
+
+    /// A store that has something from the registry that is asked, as far as it was told.
+    async fn store_with(&self, upstream: &Upstream, what: &Descriptor) -> Option<&Arc<dyn Store>> {
+        // Stores may not tell the ports of a host apart, and what listens on another port may be
+        // another's. An operator who has named the port vouches for it.
+        if !upstream.is_vouched_for && upstream.reference.registry().contains(':') {
+            return None;
+        }
+        for store in &self.home.stores {
+            let is_from = store.is_from(&upstream.reference, what).await;
+            if is_from.unwrap_or_else(|error| unreadable(&**store, &error)) {
+                return Some(store);
+            }
+        }
+        None
+    }
+}
+
+/// Makes do without a store: upstream has the same.
+pub(super) fn unreadable<T: Default>(store: &dyn Store, error: &StoreError) -> T {
+    tracing::warn!(%error, store = %store.describe(), "the mirror cannot read a store");
+    T::default()
 }
 
 /// Hears whether a blob was whole here when a reader came.

@@ -1,9 +1,8 @@
 //! Manifests and indexes.
 //!
 //! What a tag stands for is asked of the registry every time: by HEAD, which registries do not
-//! count. A document is fetched once and kept with the blobs.
-
-use std::sync::Arc;
+//! count. A document is fetched once and kept with the blobs. Stores of this node are not looked
+//! into: what a digest stands for is only shown by sending all of it, and then it is here.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -19,7 +18,7 @@ use crate::core::descriptor::{Descriptor, MediaType};
 use crate::core::digest::{Digest, Verified};
 use crate::core::reference::Reference;
 use crate::fetch::Endpoint;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 impl Inner {
     /// Answers for a manifest.
@@ -62,7 +61,7 @@ impl Inner {
     async fn document(&self, upstream: &Upstream, descriptor: &Descriptor) -> Result<(Bytes, Source), Refusal> {
         let registry = upstream.reference.registry();
         if let Some(kept) = self.kept(upstream, descriptor).await {
-            return Ok(kept);
+            return Ok((kept, Source::Cache));
         }
         let fetching = upstream.content.document(&upstream.reference, descriptor, Endpoint::Manifests);
         let fetched = upstream.in_time(fetching).await?;
@@ -71,35 +70,14 @@ impl Inner {
         Ok((document.into_content(), Source::Upstream))
     }
 
-    /// A document that this node has from that registry.
-    async fn kept(&self, upstream: &Upstream, descriptor: &Descriptor) -> Option<(Bytes, Source)> {
+    /// A document that that registry has sent.
+    async fn kept(&self, upstream: &Upstream, descriptor: &Descriptor) -> Option<Bytes> {
         let (staging, wanted) = (self.cache.of(upstream.reference.registry()), descriptor.clone());
         let cached = on_disk(move || staging.document(&wanted)).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the mirror cannot read what it has kept");
             None
         });
-        if let Some(cached) = cached {
-            return Some((cached.into_content(), Source::Cache));
-        }
-        let store = self.store_with(upstream, descriptor).await?;
-        let found = store.document(descriptor).await.unwrap_or_else(|error| unreadable(&**store, &error));
-        found.map(|document| (document.into_content(), Source::Store))
-    }
-
-    /// A store that has something from the registry that is asked.
-    pub(super) async fn store_with(&self, upstream: &Upstream, what: &Descriptor) -> Option<&Arc<dyn Store>> {
-        // Stores may not tell the ports of a host apart, and what listens on another port may be
-        // another's. An operator who has named the port vouches for it.
-        if !upstream.is_vouched_for && upstream.reference.registry().contains(':') {
-            return None;
-        }
-        for store in &self.home.stores {
-            let is_from = store.is_from(&upstream.reference, what).await;
-            if is_from.unwrap_or_else(|error| unreadable(&**store, &error)) {
-                return Some(store);
-            }
-        }
-        None
+        cached.map(Verified::into_content)
     }
 
     async fn keep(&self, registry: &str, document: &Verified<Bytes>) {
@@ -113,12 +91,6 @@ impl Inner {
             tracing::warn!(%error, "the mirror cannot keep a manifest");
         }
     }
-}
-
-/// Makes do without a store: upstream has the same.
-pub(super) fn unreadable<T: Default>(store: &dyn Store, error: &StoreError) -> T {
-    tracing::warn!(%error, store = %store.describe(), "the mirror cannot read a store");
-    T::default()
 }
 
 fn as_blob(digest: &Digest, size: u64) -> Descriptor {

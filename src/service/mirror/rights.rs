@@ -31,6 +31,8 @@ pub(super) struct Right {
 struct Grant {
     what: Descriptor,
     until: Instant,
+    /// Upstream has shown since that it has it.
+    is_shown: bool,
 }
 
 /// The grants.
@@ -47,10 +49,19 @@ impl Right {
 impl Rights {
     /// What upstream said of it when it granted this right, or granted it to everybody.
     pub(super) fn find(&self, right: &Right) -> Option<Descriptor> {
-        let grants = self.lock();
-        let holds = |right: &Right| grants.get(right).filter(|grant| Instant::now() < grant.until);
-        let found = holds(right).or_else(|| holds(&Right { caller: None, ..right.clone() }))?;
-        Some(found.what.clone())
+        Some(holding(&mut self.lock(), right)?.what.clone())
+    }
+
+    /// Whether upstream has shown what it granted.
+    pub(super) fn is_shown(&self, right: &Right) -> bool {
+        holding(&mut self.lock(), right).is_some_and(|grant| grant.is_shown)
+    }
+
+    /// Upstream has shown what it granted just now.
+    pub(super) fn note_shown(&self, right: &Right) {
+        if let Some(grant) = holding(&mut self.lock(), right) {
+            grant.is_shown = true;
+        }
     }
 
     /// Upstream has granted it just now.
@@ -76,13 +87,21 @@ impl Rights {
         if grants.len() >= MOST {
             grants.clear();
         }
-        grants.insert(right, Grant { what, until });
+        grants.insert(right, Grant { what, until, is_shown: false });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Right, Grant>> {
         // Whole after any panic: every change is one insertion or removal.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The grant by which a right holds: this caller's, or everybody's.
+fn holding<'a>(grants: &'a mut HashMap<Right, Grant>, right: &Right) -> Option<&'a mut Grant> {
+    let holds = |right: &Right| grants.get(right).is_some_and(|grant| Instant::now() < grant.until);
+    let everybody = Right { caller: None, ..right.clone() };
+    let by = if holds(right) { right } else { &everybody };
+    grants.get_mut(by).filter(|grant| Instant::now() < grant.until)
 }
 
 #[cfg(test)]
@@ -123,6 +142,22 @@ mod tests {
         let rights = Rights::default();
         rights.note(right("a.example/app", None, Endpoint::Blobs), cargo());
         assert!(rights.find(&right("a.example/app", Some("alice"), Endpoint::Blobs)).is_some());
+    }
+
+    #[test]
+    fn what_was_shown_is_forgotten_with_the_grant() {
+        let rights = Rights::default();
+        let granted = right("a.example/app", None, Endpoint::Blobs);
+        rights.note_shown(&granted);
+        assert!(!rights.is_shown(&granted), "nothing was granted");
+        rights.note(granted.clone(), cargo());
+        assert!(!rights.is_shown(&granted));
+        rights.note_shown(&right("a.example/app", Some("alice"), Endpoint::Blobs));
+        assert!(rights.is_shown(&granted));
+        assert!(!rights.is_shown(&right("a.example/other", None, Endpoint::Blobs)));
+        rights.withdraw(&granted);
+        rights.note(granted.clone(), cargo());
+        assert!(!rights.is_shown(&granted));
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub struct Home {
     pub listen: Vec<SocketAddr>,
     /// Where blobs are kept that came through the mirror; a directory of its own.
     pub cache: PathBuf,
-    /// What content is served from as well, as far as it is known to be from the registry asked.
+    /// What blobs are served from as well, as far as they are known to be from the registry asked,
+    /// and it has them.
     pub stores: Vec<Arc<dyn Store>>,
     /// Who counts.
     pub meter: Arc<dyn Meter>,

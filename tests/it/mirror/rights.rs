@@ -1,6 +1,7 @@
 //! Who may read what.
 
 use super::{blob_path, image, layer};
+use crate::support::containerd::ContainerdDaemon;
 use crate::support::fixture::{Image, base64};
 use crate::support::liar::{At, Liar, Reply};
 use crate::support::lighterman::Lighterman;
@@ -100,6 +101,59 @@ fn a_registry_that_grants_everything_opens_nothing_of_another() {
     let stolen = mirror.get(&blob_path("private/app", layer(&bed.image), &mallory.address()), &[]);
     assert!(!stolen.is_whole() || stolen.status != 200, "{}", stolen.status);
     assert!(!mallory.requests_for("GET /v2/private/app/blobs/").is_empty(), "its own bytes are asked of it");
+}
+
+/// A registry at another name of this machine that lists what `image` is of and can send none of it.
+fn stranger(image: &Image) -> (Liar, String) {
+    let mallory = Liar::serving(image, "mallory/app:1");
+    mallory.always("GET /v2/mallory/app/manifests/", Reply::status(404));
+    mallory.always("GET /v2/mallory/app/blobs/", Reply::Flipped(7));
+    let address = mallory.address().replace("127.0.0.1", "localhost");
+    (mallory, address)
+}
+
+#[test]
+fn a_label_that_a_pull_of_a_stranger_left_opens_nothing() {
+    // A large layer is shown in part and a small one as a whole.
+    for size in [200_000, 1000] {
+        let image = image(9, size);
+        let registry = Liar::serving(&image, "private/app:1");
+        let containerd = ContainerdDaemon::start();
+        containerd.ctr_prints(&["images", "pull", "--plain-http", &registry.reference("private/app:1")]);
+        let (mallory, at) = stranger(&image);
+        containerd.ctr_prints(&["images", "pull", "--plain-http", &format!("{at}/mallory/app:1")]);
+        assert!(mallory.requests_for("GET /v2/mallory/app/blobs/").is_empty(), "no byte of it was his");
+        let label = containerd.ctr_prints(&["content", "ls"]);
+        assert!(label.contains("containerd.io/distribution.source.localhost=mallory/app"), "{label}");
+
+        let mirror = MirrorServer::beside(&containerd, &Setup::allowing(&[&registry.address(), &at]));
+        let stolen = mirror.get(&blob_path("mallory/app", layer(&image), &at), &[]);
+        assert!(!stolen.is_whole() || stolen.status != 200, "{}", stolen.status);
+        let shown = mallory.requests_for("GET /v2/mallory/app/blobs/");
+        assert!(!shown.is_empty(), "he was asked to show it");
+        let part = mirror.get(&blob_path("mallory/app", layer(&image), &at), &[("range", "bytes=0-99")]);
+        assert!(part.body != layer(&image).bytes[..100], "what he made up himself, at the most");
+        let manifest = mirror.get(&format!("/v2/mallory/app/manifests/{}?ns={at}", image.root.digest), &[]);
+        assert_eq!(manifest.status, 404, "what it says there is nothing of");
+        // The registry that it is of has it, and needs to show no more.
+        let path = blob_path("private/app", layer(&image), &registry.address());
+        let before = registry.requests_for("GET /v2/private/app/blobs/").len();
+        for _ in 0..2 {
+            assert!(mirror.get(&path, &[]).body == layer(&image).bytes);
+        }
+        assert_eq!(registry.requests_for("GET /v2/private/app/blobs/").len(), before + 1);
+    }
+}
+
+#[test]
+fn what_a_registry_without_ranges_has_comes_from_there() {
+    let image = image(10, 400_000);
+    let registry = Liar::serving(&image, "app:1");
+    registry.always("GET /v2/app/blobs/", Reply::IgnoreRange);
+    let containerd = ContainerdDaemon::start();
+    containerd.ctr_prints(&["images", "pull", "--plain-http", &registry.reference("app:1")]);
+    let mirror = MirrorServer::beside(&containerd, &Setup::allowing(&[&registry.address()]));
+    assert!(mirror.get(&blob_path("app", layer(&image), &registry.address()), &[]).body == layer(&image).bytes);
 }
 
 #[test]
