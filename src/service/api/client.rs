@@ -73,6 +73,11 @@ impl Classify for ClientError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Unreachable { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Some(
+                "only root and the daemon's group may use it: run this as root or as a member of that group, or \
+                 give --address none to pull in this process"
+                    .into(),
+            ),
             Self::Unreachable { .. } => {
                 Some("start it (systemctl start lighterman), or leave out --address to pull in this process".into())
             }
