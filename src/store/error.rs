@@ -37,6 +37,22 @@ pub enum StoreError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A directory that only we may change can be changed by others.
+    #[error("{path} belongs to user {owner} and has mode {mode:04o}: others could change what is staged there", path = path.display())]
+    Exposed {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A symbolic link where a file or directory of ours is to be.
+    #[error("{path} is a symbolic link, or behind too many of them", path = path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
     /// Content in the store is not what its name says.
     #[error("content in the store is damaged: {0}")]
     Damaged(#[from] Mismatch),
@@ -129,13 +145,15 @@ pub enum RemoteCode {
 }
 
 impl StoreError {
-    /// Wraps an I/O error; missing rights become [`StoreError::NotWritable`].
+    /// Wraps an I/O error; missing rights become [`StoreError::NotWritable`], and what is not
+    /// followed [`StoreError::Link`].
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();
         match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if action != "read" => {
                 Self::NotWritable { path, source }
             }
+            _ if source.raw_os_error() == Some(nix::libc::ELOOP) => Self::Link { path },
             _ => Self::Io { action, path, source },
         }
     }
@@ -155,7 +173,9 @@ impl Classify for StoreError {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::StoreFull,
                 _ => Kind::StoreFailed,
             },
-            Self::NotALayout { .. } | Self::NotWritable { .. } => Kind::StoreInvalid,
+            Self::NotALayout { .. } | Self::NotWritable { .. } | Self::Exposed { .. } | Self::Link { .. } => {
+                Kind::StoreInvalid
+            }
             Self::Damaged(_) => Kind::StoreFailed,
             Self::Thread(_) | Self::Discarded { .. } => Kind::Internal,
             Self::NoRoom { .. } => Kind::StoreFull,
@@ -184,6 +204,17 @@ impl Classify for StoreError {
             }
             Self::NotALayout { .. } => Some("name an empty or new directory, or one that has an oci-layout file".into()),
             Self::NotWritable { .. } => Some("choose a directory that you may write to, or run as root".into()),
+            Self::Exposed { path, .. } => Some(format!(
+                "empty it and give it to this user alone (chown {}, chmod 700 {}), or name another directory with \
+                 --staging-dir or containerd.staging-dir",
+                nix::unistd::geteuid(),
+                path.display()
+            )),
+            Self::Link { path } => Some(format!(
+                "remove {}; where a directory is to be elsewhere, name that place itself with --staging-dir or \
+                 containerd.staging-dir",
+                path.display()
+            )),
             Self::NoRoom { path, .. } => Some(format!(
                 "free some space on the file system of {}, or choose another one with --staging-dir or --to",
                 path.display()

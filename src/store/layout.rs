@@ -69,7 +69,7 @@ impl Layout {
     }
 
     fn at(root: &Path) -> Self {
-        Self { root: root.into(), staging: Staging::new(root.join(STAGING)), limits: Limits::default() }
+        Self { root: root.into(), staging: Staging::of_store(root.join(STAGING)), limits: Limits::default() }
     }
 
     /// Where a blob is, or would be.

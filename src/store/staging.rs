@@ -4,7 +4,7 @@
 //! it. One process writes it at a time, a lock on the file says which, and the next one goes
 //! on after an interruption: it asks for what the journal lacks, and every byte on disk is
 //! hashed again. Nothing here has a name that a store would show, and the directory is
-//! readable by its owner only, since blobs may be private.
+//! readable by its owner only, since blobs may be private. One that others can change is not used.
 //!
 //! ```text
 //! sha256-9f86d0…            a blob, with gaps; written by `partial`, read while it grows by `follow`
@@ -23,6 +23,7 @@ mod in_order;
 mod journal;
 mod mark;
 mod partial;
+mod place;
 mod quota;
 mod suspect;
 
@@ -52,6 +53,8 @@ pub struct Staging {
     root: PathBuf,
     /// Whole blobs are for later readers.
     is_cache: bool,
+    /// Who can change what is in here can change the store as well.
+    is_as_open_as_its_store: bool,
 }
 
 /// The answer to [`Staging::begin`].
@@ -64,10 +67,17 @@ pub enum Turn {
 }
 
 impl Staging {
-    /// A staging directory at `root`; it is created when the first blob arrives.
+    /// A staging directory at `root`, for this user alone; it is created when the first blob arrives.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        Self { root, is_cache: false }
+        Self { root, is_cache: false, is_as_open_as_its_store: false }
+    }
+
+    /// A staging directory that is a part of its store: it may belong to whoever the store does,
+    /// and be on a file system that knows no owners.
+    #[must_use]
+    pub fn of_store(root: PathBuf) -> Self {
+        Self { is_as_open_as_its_store: true, ..Self::new(root) }
     }
 
     /// Where it is.
@@ -115,6 +125,9 @@ impl Staging {
     /// Removes what an earlier attempt left of a blob that the store has by now: a process
     /// that is killed between linking and unlinking leaves a second name.
     pub fn forget(&self, digest: &Digest) {
+        if self.check().is_err() {
+            return;
+        }
         let path = self.path_of(digest);
         remove_unless_locked(&suspect_of(&path));
         if remove_unless_locked(&path) {
@@ -130,8 +143,10 @@ impl Staging {
 
     /// Removes the directory if nothing is in it.
     pub fn tidy(&self) {
-        // Not empty is the ordinary case: partial blobs stay for the next pull.
-        let _ = std::fs::remove_dir(&self.root);
+        if self.check().is_ok() {
+            // Not empty is the ordinary case: partial blobs stay for the next pull.
+            let _ = std::fs::remove_dir(&self.root);
+        }
     }
 
     /// Puts an empty file in the place of one that nothing can be made of. That one is not
@@ -147,12 +162,16 @@ impl Staging {
     }
 
     fn open(&self, path: &Path) -> Result<File, StoreError> {
+        self.check()?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
-        let opened = options.open(path).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => self.create_dir().and_then(|()| options.open(path)),
-            _ => Err(error),
-        });
+        let opened = match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.create_dir()?;
+                options.open(path)
+            }
+            opened => opened,
+        };
         opened.map_err(|error| StoreError::io("open", path, error))
     }
 
@@ -160,18 +179,25 @@ impl Staging {
     pub(super) fn temporary(&self, permissions: Permissions) -> Result<NamedTempFile, StoreError> {
         let mut builder = tempfile::Builder::new();
         builder.permissions(permissions);
+        self.check()?;
         let make = || builder.tempfile_in(&self.root);
-        let made = make().or_else(|error| match error.kind() {
+        let made = match make() {
             // Not yet there, or tidied up by another pull just now.
-            io::ErrorKind::NotFound => self.create_dir().and_then(|()| make()),
-            _ => Err(error),
-        });
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.create_dir()?;
+                make()
+            }
+            made => made,
+        };
         made.map_err(|error| StoreError::io("write to", &self.root, error))
     }
 
     /// Makes the directory, for its owner only.
-    fn create_dir(&self) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.root)
+    fn create_dir(&self) -> Result<(), StoreError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
+        made.map_err(|error| StoreError::io("create", &self.root, error))?;
+        // Somebody may have been faster.
+        self.check()
     }
 
     fn path_of(&self, digest: &Digest) -> PathBuf {
@@ -194,8 +220,8 @@ fn take_up(path: &Path, file: &File, descriptor: &Descriptor) -> io::Result<Foun
         return Ok(Found::Nothing);
     }
     let journal = match Journal::resume(journal_of(path), descriptor) {
-        // Another user's.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+        // Another user's, or a link.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied || is_link(&error) => None,
         resumed => resumed?,
     };
     let Some(journal) = journal else { return Ok(Found::Garbage) };
@@ -234,6 +260,11 @@ fn remove_unless_locked(path: &Path) -> bool {
 
 fn open_to_read(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)
+}
+
+/// Whether something was not opened because it is a link.
+fn is_link(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::libc::ELOOP)
 }
 
 fn journal_of(path: &Path) -> PathBuf {

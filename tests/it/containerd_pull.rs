@@ -61,6 +61,39 @@ fn an_image_is_pulled_runs_and_goes_without_a_trace() {
 }
 
 #[test]
+fn a_staging_folder_of_others_is_not_used_and_a_link_in_its_place_not_followed() {
+    use std::fs::{Permissions, create_dir, remove_dir_all, set_permissions};
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+    const NOBODY: u32 = 65534;
+    let daemon = ContainerdDaemon::start();
+    let registry = Registry::plain();
+    let reference = registry.push(fixture::busybox(), "library/busybox:1");
+    let user = Lighterman::new();
+    let (staging, elsewhere) = (user.path("staging"), user.path("elsewhere"));
+    for folder in [&staging, &elsewhere] {
+        create_dir(folder).expect("a writable home");
+        std::fs::write(folder.join("a person's"), b"notes").expect("a writable home");
+    }
+    let refused = |says: &str| {
+        let place = staging.to_str().expect("UTF-8");
+        let outcome = pull(&user, &daemon, &reference, &[]).fails(exit::DESTINATION);
+        outcome.says(&[place, says, "blame: this node", "hint: ", "--staging-dir"]);
+    };
+    set_permissions(&staging, Permissions::from_mode(0o777)).expect("a folder of ours");
+    refused("others could change what is staged there");
+    set_permissions(&staging, Permissions::from_mode(0o700)).expect("a folder of ours");
+    chown(&staging, Some(NOBODY), Some(NOBODY)).expect("root gives it away");
+    refused("others could change what is staged there");
+    assert_eq!(files_below(&staging), ["a person's"]);
+    remove_dir_all(&staging).expect("a folder of ours");
+    symlink(&elsewhere, &staging).expect("a link");
+    refused("is a symbolic link");
+    assert_eq!(files_below(&elsewhere), ["a person's"]);
+    std::fs::remove_file(&staging).expect("a link of ours");
+    pull(&user, &daemon, &reference, &[]).succeeds();
+}
+
+#[test]
 fn an_image_that_is_left_packed_is_there_and_runs_later() {
     let daemon = ContainerdDaemon::start();
     let registry = Registry::plain();

@@ -47,6 +47,7 @@ impl Staging {
     /// # Errors
     /// [`StoreError`] where the file cannot be read.
     pub fn document(&self, descriptor: &Descriptor) -> Result<Option<Verified<Bytes>>, StoreError> {
+        self.check()?;
         let path = self.path_of(&descriptor.digest);
         let failed = |error| StoreError::io("read", &path, error);
         let file = match File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(&path) {

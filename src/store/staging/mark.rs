@@ -44,6 +44,9 @@ impl Staging {
     /// Marks of processes that are gone, with what they say. They are ours from here on.
     #[must_use]
     pub fn orphans(&self) -> Vec<(Mark, String)> {
+        if self.check().is_err() {
+            return Vec::new();
+        }
         let entries = std::fs::read_dir(self.root()).into_iter().flatten().flatten();
         let marks = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)));
         marks.filter_map(|entry| Mark::take(entry.path())).take(MOST).collect()

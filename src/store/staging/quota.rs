@@ -120,6 +120,7 @@ impl Staging {
     }
 
     fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
+        self.check()?;
         match std::fs::read_dir(self.root()) {
             Ok(entries) => Ok(entries.flatten().filter_map(|entry| Leftover::of(&entry)).collect()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

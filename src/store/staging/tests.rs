@@ -337,7 +337,8 @@ fn a_read_only_leftover_is_replaced_by_who_may_and_never_while_it_is_in_use() {
     use std::os::unix::fs::{PermissionsExt, chown};
     const NOBODY: u32 = 65534;
     let root = nix::unistd::geteuid().is_root();
-    let (folder, staging) = staging();
+    let folder = tempfile::tempdir().expect("folder");
+    let staging = Staging::of_store(folder.path().join("staging"));
     let blob = descriptor(b"cargo");
     let (path, journal) = (staging.path_of(&blob.digest), journal_of(&staging.path_of(&blob.digest)));
     staging.create_dir().expect("creates");
