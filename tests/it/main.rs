@@ -45,6 +45,8 @@ mod node;
 mod plugins;
 #[cfg(feature = "containerd")]
 mod powerloss;
+#[cfg(feature = "containerd")]
+mod proxies;
 mod pull_layout;
 #[cfg(feature = "containerd")]
 mod pulls;
