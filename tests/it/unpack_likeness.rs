@@ -196,6 +196,19 @@ fn extended_attributes() {
 }
 
 #[test]
+fn floods_of_extended_attributes() {
+    let (bed, case) = (Bed::start(), cases::flooded());
+    let (layer, diff_ids) = (Layer::gzip(&case.layers[0]), [Digest::of(&case.layers[0])]);
+    let manifest = Manifest::new(Flavour::Oci, &platform(host().arch, host().variant), &[layer], ("/none", &[]));
+    let reference = bed.registry.push(&Image::single(manifest), "case:1");
+    // What containerd's own differ says of it cannot be told from a full disk, so that one is left out.
+    let (theirs, ours) = (bed.theirs(&reference, &diff_ids), bed.ours(OWN, &reference, &diff_ids));
+    let wrong = bed.judge(&case, &theirs, &ours);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(ours.err().is_none_or(|said| said.contains("more extended attributes") && said.contains("the image")));
+}
+
+#[test]
 fn paths_and_parents() {
     check(&cases::paths());
 }

@@ -16,6 +16,9 @@ const XATTR: &[u8] = b"SCHILY.xattr.";
 const BAD: &str = "a bad extended header";
 /// The shortest record there is: `5 k=\n`.
 const SHORTEST: usize = 5;
+/// Bytes that the names of a file's extended attributes take, each with its NUL, where Linux can still
+/// list them (`XATTR_LIST_MAX`). A header could hold some ten thousands, which take far more memory than it.
+const MOST_NAMES: usize = 64 * 1024;
 
 /// The keys with a meaning of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,8 @@ const KEYS: [(&[u8], Key); 15] = [
 pub(super) struct Records {
     values: [Vec<u8>; KEYS.len()],
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Bytes that their names take.
+    names: usize,
 }
 
 impl Records {
@@ -73,7 +78,7 @@ impl Records {
             match key {
                 b"GNU.sparse.offset" => pairs.push(value, Half::Offset)?,
                 b"GNU.sparse.numbytes" => pairs.push(value, Half::Length)?,
-                key => records.set(key, value),
+                key => records.set(key, value)?,
             }
             body = rest;
         }
@@ -83,12 +88,18 @@ impl Records {
         Ok(records)
     }
 
-    fn set(&mut self, key: &[u8], value: &[u8]) {
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
         if let Some(name) = key.strip_prefix(XATTR) {
-            self.xattrs.insert(name.to_vec(), value.to_vec());
+            if self.xattrs.insert(name.to_vec(), value.to_vec()).is_none() {
+                self.names += name.len() + 1;
+            }
+            if self.names > MOST_NAMES {
+                return Err("more extended attributes than a file can have");
+            }
         } else if let Some((_, known)) = KEYS.iter().find(|(name, _)| *name == key) {
             self.values[*known as usize] = value.to_vec();
         }
+        Ok(())
     }
 
     /// The value of a key; empty where there is none, which means the same.
@@ -157,6 +168,23 @@ fn record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attributes_are_as_many_as_can_be_listed() {
+        let record = |name: &str| {
+            let rest = format!(" SCHILY.xattr.{name}=v\n");
+            let length = |digits: usize| rest.len() + digits;
+            let digits = (1..).find(|digits| length(*digits).to_string().len() == *digits).expect("some length");
+            format!("{}{rest}", length(digits))
+        };
+        // Names of 15 bytes and a NUL.
+        let body = |count: usize| (0..count).map(|number| record(&format!("user.{number:010}"))).collect::<String>();
+        let most = MOST_NAMES / 16;
+        assert_eq!(Records::parse(body(most).as_bytes()).expect("records").into_xattrs().len(), most);
+        assert!(Records::parse(body(most + 1).as_bytes()).is_err());
+        let again = body(most) + &body(most);
+        assert!(Records::parse(again.as_bytes()).is_ok(), "those that are replaced do not count");
+    }
 
     #[test]
     fn later_records_replace_earlier_ones() {

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
-    fsetxattr, fstat, futimens, lsetxattr, mkdirat, openat, unlinkat, utimensat,
+    fsetxattr, fstat, fstatvfs, futimens, lsetxattr, mkdirat, openat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -141,6 +141,12 @@ impl Place<'_> {
         }
     }
 
+    /// Whether the file system has any room left.
+    fn has_room(self) -> bool {
+        let (Self::Open(fd) | Self::Name(fd, _)) = self;
+        fstatvfs(fd).is_ok_and(|found| found.f_bavail > 0)
+    }
+
     pub(super) fn set_xattr(self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<(), Errno> {
         match self {
             Self::Open(fd) => fsetxattr(fd, name, value, flags),
@@ -215,6 +221,10 @@ fn set_attribute(place: Place<'_>, meta: &Meta, (name, value): (&[u8], &[u8])) -
         Err(Errno::PERM) if name.starts_with(b"user.") && !holds_user_attributes(place) => Ok(()),
         Err(errno) => {
             let (path, name) = (Shown::new(&meta.path), Shown::new(name));
+            // Some file systems say so of a file that has enough of them, too.
+            if errno == Errno::NOSPC && place.has_room() {
+                return Err(TreeError::Attributes { path, name });
+            }
             Err(TreeError::Attribute { path, name, source: errno.into() })
         }
     }

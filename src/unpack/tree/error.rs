@@ -114,6 +114,14 @@ pub enum TreeError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// More extended attributes, or larger ones, than a file can have here.
+    #[error("{path} has more extended attributes than a file can have here: there is no place for {name}")]
+    Attributes {
+        /// As the layer spells it.
+        path: Shown,
+        /// The first that does not fit.
+        name: Shown,
+    },
     /// An entry that is none of the things that can be made.
     #[error("{path} has the type {flag:?}, which cannot be unpacked")]
     Unsupported {
@@ -199,7 +207,7 @@ impl Classify for TreeError {
     fn kind(&self) -> Kind {
         match self {
             Self::Io { source, .. } => kind_of_io(source),
-            // A full disk looks the same as an attribute that is larger than the file system's blocks.
+            // The disk is full as well, or else it is [`Self::Attributes`].
             Self::Attribute { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::StoreInvalid,
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::StoreFailed,
@@ -213,6 +221,7 @@ impl Classify for TreeError {
             | Self::WhiteoutName { .. }
             | Self::WhiteoutOfOwn { .. }
             | Self::Removed { .. }
+            | Self::Attributes { .. }
             | Self::Unsupported { .. }
             | Self::Lower { .. }
             | Self::TooLarge { .. } => Kind::InvalidContent,
@@ -274,6 +283,11 @@ mod tests {
             (attribute(Errno::INVAL), Kind::InvalidContent, Blame::Image),
             (attribute(Errno::NOSPC), Kind::StoreFailed, Blame::Node),
             (attribute(Errno::PERM), Kind::StoreInvalid, Blame::Node),
+            (
+                TreeError::Attributes { path: Shown::new(b"a"), name: Shown::new(b"user.a") },
+                Kind::InvalidContent,
+                Blame::Image,
+            ),
         ];
         for (error, kind, blame) in cases {
             assert_eq!((error.kind(), error.blame()), (kind, blame), "{error}");

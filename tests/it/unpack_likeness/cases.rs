@@ -9,7 +9,7 @@ mod real;
 mod whiteouts;
 
 pub(super) use formats::{ends, headers, sparse};
-pub(super) use kinds::{attributes, links, nodes};
+pub(super) use kinds::{attributes, flooded, links, nodes};
 pub(super) use packings::packings;
 pub(super) use places::{implied, paths, replaced};
 pub(super) use random::{damaged, random};

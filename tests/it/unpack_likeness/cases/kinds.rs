@@ -1,7 +1,7 @@
 //! Links, devices, pipes and extended attributes.
 
 use super::super::tar::{device, dir, file, hardlink, other, symlink, tar};
-use super::{Case, refuses, unpacks};
+use super::{Case, Verdict, refuses, unpacks};
 
 /// `cap_net_raw=ep` as the kernel stores it.
 const CAPABILITY: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -144,4 +144,10 @@ pub(in super::super) fn attributes() -> Vec<Case> {
             [tar([file("f", "x").xattr(&format!("user.{}", "a".repeat(300)), "b")])],
         ),
     ]
+}
+
+/// File systems differ in how many there may be; a file of ext4 has some hundreds. Linux could list all of them.
+pub(in super::super) fn flooded() -> Case {
+    let flood = (0..5000).fold(file("flooded", "x"), |file, number| file.xattr(&format!("user.{number}"), "v"));
+    Case { verdict: Verdict::Either, ..unpacks("very many attributes", [tar([flood])]) }
 }
