@@ -12,7 +12,7 @@
 //! with its helpers. The file is read when a host first asks for credentials, so that a
 //! broken one does not stop the pull of a public image from a registry without logins.
 
-mod docker;
+pub mod docker;
 mod helper;
 
 use std::ffi::OsString;

@@ -1,7 +1,7 @@
 //! Questions about what a repository has, without fetching it: blobs, tags, referrers.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, LINK, RANGE};
+use http::header::{ACCEPT, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Url;
 
@@ -116,23 +116,17 @@ impl Client {
     }
 }
 
-/// The query of a `Link` with the relation `next`, RFC 8288. Where else it leads does not
-/// matter: the next page is asked for at the same place as this one.
+/// The query that asks for the next page. Where else its URL leads does not matter: it is asked for
+/// at the same place as this one.
 fn next_page(url: &Url, headers: &HeaderMap) -> Option<Vec<(String, String)>> {
-    let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-    let (target, _) = links
-        .flat_map(|value| value.split(", <"))
-        .filter_map(|link| link.trim_start_matches('<').split_once('>'))
-        .find(|(_, parameters)| {
-            let mut parameters = parameters.split(';').map(|parameter| parameter.trim().to_ascii_lowercase());
-            parameters.any(|parameter| matches!(parameter.as_str(), "rel=next" | "rel=\"next\""))
-        })?;
-    let next = url.join(target).ok()?;
+    let next = url.join(reply::next_page(headers)?).ok()?;
     Some(next.query_pairs().into_owned().filter(|(key, _)| key != "ns").collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::LINK;
+
     use super::*;
 
     #[test]

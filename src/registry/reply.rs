@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED, LINK, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 
@@ -168,6 +168,20 @@ impl ContentRange {
         let total = if total.trim() == "*" { None } else { Some(number(total)?) };
         (first <= last).then_some(Self { first, last, total })
     }
+}
+
+/// Where the next page is: the target of a `Link` with the relation `next`, RFC 8288.
+#[must_use]
+pub fn next_page(headers: &HeaderMap) -> Option<&str> {
+    let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+    let (target, _) = links
+        .flat_map(|value| value.split(", <"))
+        .filter_map(|link| link.trim_start_matches('<').split_once('>'))
+        .find(|(_, parameters)| {
+            let mut parameters = parameters.split(';').map(|parameter| parameter.trim().to_ascii_lowercase());
+            parameters.any(|parameter| matches!(parameter.as_str(), "rel=next" | "rel=\"next\""))
+        })?;
+    Some(target)
 }
 
 /// How long to wait before the next try, from `Retry-After`: seconds, or a date, which is

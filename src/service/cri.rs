@@ -34,7 +34,7 @@ mod codec;
 mod deadline;
 mod error;
 mod refusal;
-mod request;
+pub mod request;
 mod runtime;
 mod server;
 

@@ -68,7 +68,10 @@ fn namespace(metadata: &MetadataMap) -> Option<String> {
 }
 
 /// What a request asks for.
-fn application(request: ApplyRequest) -> Result<Application, Status> {
+///
+/// # Errors
+/// INVALID_ARGUMENT where that is no layer. Whether its mounts are familiar is seen later.
+pub fn application(request: ApplyRequest) -> Result<Application, Status> {
     let malformed = |reason: String| Status::new(grpc_code(Kind::InvalidArgument), reason);
     // Payloads are for stream processors, which only types have that are not ours. CRI sends those
     // for decryption along with every layer.

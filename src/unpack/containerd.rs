@@ -9,7 +9,7 @@
 mod diff;
 mod differ;
 mod landing;
-mod mounts;
+pub mod mounts;
 mod overlay;
 mod snapshots;
 

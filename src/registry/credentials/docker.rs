@@ -23,7 +23,7 @@ const DOCKER_HUB_SERVER: &str = "https://index.docker.io/v1/";
 /// The parts of the file that are about credentials.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Config {
+pub struct Config {
     auths: HashMap<String, Auth>,
     creds_store: String,
     cred_helpers: HashMap<String, String>,
@@ -49,19 +49,33 @@ impl Config {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
             Err(source) => return Err(CredentialsError::Read { path: path.into(), source }),
         };
-        let config: Self = serde_json::from_slice(&bytes)
+        Self::parse(path, &bytes).map(Some)
+    }
+
+    /// What the file at `path` says.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Malformed`].
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, CredentialsError> {
+        let config: Self = serde_json::from_slice(bytes)
             .map_err(|error| CredentialsError::Malformed { path: path.into(), line: error.line() })?;
-        Ok(Some(Self { path: path.into(), ..config }))
+        Ok(Self { path: path.into(), ..config })
     }
 
     /// The helper for `authority`: its own, or else the common store.
-    pub(super) fn helper(&self, authority: &str) -> Option<&str> {
-        let own = self.cred_helpers.iter().find(|(key, _)| same_registry(key, authority)).map(|(_, name)| name);
+    #[must_use]
+    pub fn helper(&self, authority: &str) -> Option<&str> {
+        let alike = self.cred_helpers.iter().filter(|(key, _)| same_registry(key, authority));
+        // A stable choice where several fit.
+        let own = alike.min_by_key(|(key, _)| *key).map(|(_, name)| name);
         own.or(Some(&self.creds_store)).map(String::as_str).filter(|name| !name.is_empty())
     }
 
     /// What the file itself holds for `authority`.
-    pub(super) fn stored(&self, authority: &str) -> Result<Option<Credential>, CredentialsError> {
+    ///
+    /// # Errors
+    /// [`CredentialsError::Auth`] where that cannot be read.
+    pub fn stored(&self, authority: &str) -> Result<Option<Credential>, CredentialsError> {
         let exact = self.auths.get_key_value(server_address(authority));
         // Keys may be URLs with a path; a stable choice where several fit.
         let alike = || self.auths.iter().filter(|(key, _)| same_registry(key, authority)).min_by_key(|(key, _)| *key);
@@ -91,7 +105,8 @@ impl Config {
 }
 
 /// `name:password` in base64, padded or not. docker pads passwords with NUL bytes.
-pub(super) fn decode(text: &str) -> Option<Credential> {
+#[must_use]
+pub fn decode(text: &str) -> Option<Credential> {
     let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let bytes = GeneralPurpose::new(&alphabet::STANDARD, lenient).decode(text.trim()).ok()?;
     let plain = String::from_utf8(bytes).ok()?;

@@ -29,7 +29,7 @@ const RUNTIME_HANDLER: &str = "io.containerd.cri.runtime-handler";
 
 /// Whose work a request is.
 #[derive(Debug)]
-pub(super) enum Work {
+pub enum Work {
     /// Ours.
     Ours(Box<Order>),
     /// Ours, and then containerd's: what we refuse is refused, and what we bring may be needed in
@@ -42,7 +42,8 @@ pub(super) enum Work {
 }
 
 /// Reads a PullImageRequest.
-pub(super) fn read(request: &Request<Bytes>) -> Work {
+#[must_use]
+pub fn read(request: &Request<Bytes>) -> Work {
     let message = request.get_ref().clone();
     let Ok(PullImageRequest { image, auth, sandbox_config }) = PullImageRequest::decode(message) else {
         return Work::Runtimes("it cannot be read");

@@ -13,17 +13,20 @@ use super::super::{Attributes, Stack};
 
 /// Where a layer goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Site {
+pub struct Site {
     /// Its files.
-    pub(super) dir: PathBuf,
+    pub dir: PathBuf,
     /// Directories of the layers below, nearest first.
-    pub(super) lowers: Vec<PathBuf>,
+    pub lowers: Vec<PathBuf>,
     /// How it hides what is in them.
-    pub(super) whiteouts: Whiteouts,
+    pub whiteouts: Whiteouts,
 }
 
-/// Reads mounts, or says what is unfamiliar about them.
-pub(super) fn site(mounts: &[Mount]) -> Result<Site, String> {
+/// Reads mounts.
+///
+/// # Errors
+/// What is unfamiliar about them.
+pub fn site(mounts: &[Mount]) -> Result<Site, String> {
     let [mount] = mounts else { return Err(format!("{} mounts instead of one", mounts.len())) };
     if !mount.target.is_empty() {
         return Err(format!("a mount at {:?} in another", mount.target));
@@ -52,8 +55,11 @@ fn overlay(options: &[String]) -> Result<Site, String> {
     Ok(Site { dir: dir.into(), lowers: lowers.unwrap_or_default(), whiteouts: Whiteouts::Overlay })
 }
 
-/// Where the files of a snapshot are, read only or not; or what is unfamiliar about its mounts.
-pub(super) fn stack(mounts: &[Mount]) -> Result<Stack, String> {
+/// Where the files of a snapshot are, read only or not.
+///
+/// # Errors
+/// What is unfamiliar about its mounts.
+pub fn stack(mounts: &[Mount]) -> Result<Stack, String> {
     let [mount] = mounts else { return Err(format!("{} mounts instead of one", mounts.len())) };
     if !mount.target.is_empty() {
         return Err(format!("a mount at {:?} in another", mount.target));

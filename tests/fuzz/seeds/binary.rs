@@ -154,6 +154,45 @@ pub(super) fn messages() -> Seeds {
     vec![answer.concat(), planned.concat(), failure, doubt.concat(), doubt_of_others.concat()]
 }
 
+/// Requests of kubelet's.
+pub(super) fn pulls() -> Seeds {
+    let annotation = |name: &[u8], value: &[u8]| [text(1, name), text(2, value)].concat();
+    let mismatch = annotation(b"lighterman.dev/arch-mismatch", b"refuse");
+    let level = annotation(b"lighterman.dev/isa-level", b"true");
+    let handler = annotation(b"io.containerd.cri.runtime-handler", b"gvisor");
+    let image = |reference: &[u8], more: &[u8]| text(1, &[text(1, reference), more.to_vec()].concat());
+    let login = [text(1, b"ann"), text(2, b"pier"), text(4, b"https://quay.io/v2/")].concat();
+    let auths = [login, text(3, b"Ym9iOnF1YXk="), text(5, b"identity"), text(6, b"registry")];
+    let pod = |annotations: &[u8]| text(3, &text(7, annotations));
+    let mut seeds: Seeds =
+        auths.iter().map(|auth| [image(b"quay.io/team/app:1", &text(2, &mismatch)), text(2, auth)].concat()).collect();
+    seeds.push([image(b"busybox", b""), pod(&level)].concat());
+    seeds.push([image(b"busybox", &text(2, &handler)), pod(&handler)].concat());
+    // Field 19 takes a tag of two bytes.
+    seeds.push(image(b"busybox", &[&[0x9a, 1, 6], b"gvisor".as_slice()].concat()));
+    seeds.push(image(b"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", b""));
+    seeds
+}
+
+/// Requests of containerd's to its differs.
+pub(super) fn applications() -> Seeds {
+    let digest = b"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let layer = [text(1, b"application/vnd.oci.image.layer.v1.tar+gzip"), text(2, digest), number(3, 7)].concat();
+    let options = |options: &[&[u8]]| options.iter().flat_map(|option| text(4, option)).collect::<Vec<u8>>();
+    let bind = [text(1, b"bind"), text(2, b"/c/snapshots/1/fs"), options(&[b"rw", b"rbind"])].concat();
+    let overlay = options(&[
+        b"index=off",
+        b"workdir=/c/snapshots/7/work",
+        b"upperdir=/c/snapshots/7/fs",
+        b"lowerdir=/c/snapshots/6/fs:/c/snapshots/2/fs",
+    ]);
+    let overlay = [text(1, b"overlay"), text(2, b"overlay"), overlay].concat();
+    let view = [text(1, b"overlay"), options(&[b"userxattr", b"lowerdir=/c/6/fs:/c/2/fs"])].concat();
+    let payload = text(3, &[text(1, b"io.containerd.ocicrypt.v1.Payload"), text(2, b"")].concat());
+    let request = |mount: &[u8]| [text(1, &layer), text(2, mount), number(4, 1)].concat();
+    vec![request(&bind), request(&overlay), request(&view), [request(&bind), payload].concat(), text(2, &bind)]
+}
+
 /// A field of text, or of a message; all are shorter than 16 KiB.
 fn text(field: u8, bytes: &[u8]) -> Vec<u8> {
     let length = bytes.len();

@@ -16,10 +16,13 @@ type Seeds = Vec<Vec<u8>>;
 fn main() -> io::Result<()> {
     let folder = std::env::args_os().nth(1).ok_or_else(|| io::Error::other("seeds FOLDER"))?;
     let archives = binary::archives();
-    let targets: [(&str, Seeds); 17] = [
+    let targets: [(&str, Seeds); 20] = [
         ("api", binary::messages()),
         ("archive", archives.clone()),
         ("challenge", text::challenges()),
+        ("cri", binary::pulls()),
+        ("differ", binary::applications()),
+        ("docker_config", text::logins()),
         ("elf", binary::programs()),
         ("host", text::hosts()),
         ("hosts_toml", text::hosts_toml()),

@@ -86,7 +86,20 @@ pub(super) fn replies() -> Seeds {
         "429 0 0 0\nretry-after: Sun, 06 Nov 1994 08:49:37 GMT\ndate: Sun, 06 Nov 1994 08:49:30 GMT\n\n\
          {\"errors\":[{\"code\":\"TOOMANYREQUESTS\",\"message\":\"slow down\",\"detail\":[]}]}",
         "416 0 1 0\ncontent-range: bytes */0\ncontent-type: text/plain; charset=utf-8\nretry-after: 120\n\nno  more",
+        "200 0 0 0\nlink: </v2/app/tags/list?last=b&n=2>; rel=\"next\"\n\n{}",
+        "200 0 0 0\nlink: <a?x=1>; rel=prev, <https://elsewhere.example/?x=2>; title=\"x\"; rel=next\n\n",
         "401 0 0 0\n\n{\"details\":\"incorrect password\",\"error\":\"denied\",\"error_description\":\"x\"}",
+    ])
+}
+
+/// docker's `config.json`.
+pub(super) fn logins() -> Seeds {
+    all(&[
+        r#"{"auths":{"https://index.docker.io/v1/":{"auth":"Ym9iOnF1YXk="},"registry.example:5000":{"username":"ann",
+            "password":"pier"},"http://quay.io/v2/":{"identitytoken":"token"}},"HttpHeaders":{"a":"b"}}"#,
+        r#"{"auths":{"quay.io":{"auth":"","registrytoken":"token"},"docker.io":{"auth":"Ym9iOnF1YXkAAA"}},
+            "credsStore":"desktop","credHelpers":{"registry.example:5000":"ecr-login","quay.io":""}}"#,
+        r#"{"auths":{"registry.example:5000":{"auth":"no base64"}},"plugins":{},"currentContext":"default"}"#,
     ])
 }
 

@@ -38,6 +38,8 @@ fuzz_target!(|data: &[u8]| {
             assert!(!target.contains(':') || descriptor.digest.to_string() == target);
         }
     }
+    let page = reply::next_page(&headers);
+    assert!(page.is_none_or(|page| !page.contains('>') && !page.starts_with('<')), "{page:?}");
     assert!(reply::retry_after(&headers).is_none_or(|wait| wait.as_secs() <= 3600));
     if let Some(words) = reply::message(&headers, body) {
         assert!((1..=400).contains(&words.chars().count()) && !words.contains(char::is_control), "{words:?}");
