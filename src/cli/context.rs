@@ -82,7 +82,7 @@ impl Place {
             Some(("oci", dir)) if !dir.is_empty() => Ok(Self::Layout(dir.into())),
             Some(("containerd", namespace)) if !namespace.is_empty() => Ok(Self::Containerd(Some(namespace.into()))),
             None if text == "containerd" => Ok(Self::Containerd(None)),
-            _ => Err(ConfigError::Contradiction(format!(
+            _ => Err(ConfigError::Flags(format!(
                 "{text:?} is no place for images: use oci:DIR, containerd or containerd:NAMESPACE"
             ))),
         }
@@ -209,7 +209,7 @@ impl Context {
         _flags: ContainerdFlags,
         _access: Access<'_>,
     ) -> Result<Opened, Failure> {
-        Err(ConfigError::Contradiction(
+        Err(ConfigError::Flags(
             "this lighterman was built without containerd (feature \"containerd\"): use --to oci:DIR".into(),
         )
         .into())
@@ -255,7 +255,7 @@ impl Context {
     pub(super) fn credentials(&self, args: &RegistryArgs) -> Result<Credentials, Failure> {
         let Some(user) = &args.user else { return Ok(Credentials::from_environment()) };
         if user.contains(':') {
-            return Err(ConfigError::Contradiction(
+            return Err(ConfigError::Flags(
                 "--user takes the name alone: a password on the command line is seen by everyone on this machine; \
                  pipe it in with --password-stdin"
                     .into(),
@@ -263,7 +263,7 @@ impl Context {
             .into());
         }
         if !args.password_stdin {
-            return Err(ConfigError::Contradiction("--user needs --password-stdin".into()).into());
+            return Err(ConfigError::Flags("--user needs --password-stdin".into()).into());
         }
         Ok(Credentials::from_environment().with_login(user, read_password()?))
     }
@@ -284,8 +284,8 @@ fn read_password() -> Result<Secret, ConfigError> {
     let password = text.trim_end_matches(['\r', '\n']);
     match read {
         Ok(_) if !password.is_empty() => Ok(Secret::new(password.to_owned())),
-        Ok(_) => Err(ConfigError::Contradiction("--password-stdin: nothing came on stdin".into())),
-        Err(error) => Err(ConfigError::Contradiction(format!("--password-stdin: {error}"))),
+        Ok(_) => Err(ConfigError::Flags("--password-stdin: nothing came on stdin".into())),
+        Err(error) => Err(ConfigError::Flags(format!("--password-stdin: {error}"))),
     }
 }
 

@@ -39,7 +39,7 @@ impl Context {
         let named = self.global.address.as_deref();
         match (named, here) {
             (Some(address), _) if address == Path::new(NONE) => Ok(None),
-            (Some(_), Some(flag)) => Err(ConfigError::Contradiction(format!(
+            (Some(_), Some(flag)) => Err(ConfigError::Flags(format!(
                 "{flag} says how this process is to pull, and --address leaves that to a daemon: leave one of them out"
             ))
             .into()),

@@ -86,9 +86,7 @@ fn size(text: &str) -> Result<u64, String> {
 pub(super) async fn run(context: &Context, args: &DiagnoseArgs) -> Result<(), Failure> {
     let then = &args.then;
     if (then.push || then.out.is_some()) && !args.fix {
-        return Err(
-            ConfigError::Contradiction("--push and --out say what becomes of a --fix: give that too".into()).into()
-        );
+        return Err(ConfigError::Flags("--push and --out say what becomes of a --fix: give that too".into()).into());
     }
     if args.fix {
         return fix(context, args).await;

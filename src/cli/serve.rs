@@ -86,7 +86,7 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
     let pulls = Pulls::new(engine, places, settings(context, &args.registry, &own), at_once, Arc::new(metrics));
     let socket = match inherited.api {
         Some(listener) => {
-            held_where_configured(&listener, &path)?;
+            held_where_configured(&listener, (args.listen.is_some(), &path))?;
             ApiSocket::inherited(path, listener)
         }
         None => ApiSocket::bind(&path, file.serve_group.as_deref().unwrap_or(GROUP))?,
@@ -99,8 +99,9 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
     };
     let containerd: PathBuf = context.containerd_address().into();
     let cri = file.cri_endpoint.clone().unwrap_or_else(|| containerd.clone());
-    for (key, theirs) in [("containerd.address", &containerd), ("cri.endpoint", &cri)] {
-        not_our_own(key, theirs, socket.path())?;
+    let is_flag = context.global.containerd_address.is_some();
+    for (key, theirs, is_flag) in [("containerd.address", &containerd, is_flag), ("cri.endpoint", &cri, false)] {
+        not_our_own((is_flag || args.listen.is_some(), key), theirs, socket.path())?;
     }
     let doors = Doors { pulls, socket, containerd, cri, mirror };
     app::run(doors, Notify::from_environment(), signals, || reload(context, &set, &mut now)).await?;
@@ -108,27 +109,30 @@ pub(super) async fn run(context: &Context, args: &ServeArgs) -> Result<(), Failu
 }
 
 /// Whoever passes calls on to himself is never done with the first one.
-fn not_our_own(key: &str, theirs: &Path, ours: &Path) -> Result<(), ConfigError> {
+fn not_our_own((by_flag, key): (bool, &str), theirs: &Path, ours: &Path) -> Result<(), ConfigError> {
     let file = |path: &Path| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
     match (file(theirs), file(ours)) {
-        (Some(one), Some(other)) if one == other => Err(ConfigError::Contradiction(format!(
-            "{key} is to be containerd's socket, and {} is lighterman's own",
-            theirs.display()
-        ))),
+        (Some(one), Some(other)) if one == other => {
+            let message = format!("{key} is to be containerd's socket, and {} is lighterman's own", theirs.display());
+            Err(ConfigError::contradiction(by_flag, message))
+        }
         _ => Ok(()),
     }
 }
 
 /// Clients are led to what the configuration says: systemd has to hold the socket there.
-fn held_where_configured(listener: &UnixListener, path: &Path) -> Result<(), ConfigError> {
+fn held_where_configured(listener: &UnixListener, (by_flag, path): (bool, &Path)) -> Result<(), ConfigError> {
     let held = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
     match held {
-        Some(held) if held != path => Err(ConfigError::Contradiction(format!(
-            "the socket is to be {}, and systemd holds {}: change lighterman.socket (systemctl edit), or take \
-             serve.listen out of the configuration",
-            path.display(),
-            held.display()
-        ))),
+        Some(held) if held != path => {
+            let message = format!(
+                "the socket is to be {}, and systemd holds {}: change lighterman.socket (systemctl edit), or take \
+                 serve.listen out of the configuration",
+                path.display(),
+                held.display()
+            );
+            Err(ConfigError::contradiction(by_flag, message))
+        }
         _ => Ok(()),
     }
 }
@@ -142,11 +146,12 @@ async fn mirror(
 ) -> Result<(Mirror, Vec<tokio::net::TcpListener>), Failure> {
     let file = &context.file;
     let named = Some(args.mirror_listen.as_slice()).filter(|addresses| !addresses.is_empty());
+    let by_flag = named.is_some();
     let addresses = named.or(file.mirror_listen.as_deref()).unwrap_or_default();
     let held: Vec<SocketAddr> = inherited.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     if let Some(exposed) = addresses.iter().chain(&held).find(|address| !address.ip().is_loopback()) {
         let message = format!("the mirror is for this node only, and {exposed} is no loopback address");
-        return Err(ConfigError::Contradiction(message).into());
+        return Err(ConfigError::contradiction(by_flag, message).into());
     }
     // Others are led to what the configuration says: nobody but us may hold that port.
     if let Some(unheld) = addresses.iter().find(|address| !held.is_empty() && !held.contains(address)) {
@@ -155,7 +160,7 @@ async fn mirror(
              (systemctl edit), or take mirror.listen out of the configuration",
             held.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         );
-        return Err(ConfigError::Contradiction(message).into());
+        return Err(ConfigError::contradiction(by_flag, message).into());
     }
     let listeners = app::listeners(addresses, inherited).await?;
     let places = context.place_defaults(&ContainerdFlags::default());

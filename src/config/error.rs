@@ -24,9 +24,20 @@ pub enum ConfigError {
         /// All of them, from the top of the file to its end.
         mistakes: Vec<Mistake>,
     },
-    /// Flags or settings that contradict each other.
+    /// A flag that contradicts another, the file or this node. Whoever gave it had the last word.
     #[error("{0}")]
-    Contradiction(String),
+    Flags(String),
+    /// What the file says contradicts itself or this node.
+    #[error("{0}")]
+    Settings(String),
+}
+
+impl ConfigError {
+    /// What was said contradicts something, as `message` says. `by_flag`: a flag or a variable said it.
+    #[must_use]
+    pub fn contradiction(by_flag: bool, message: String) -> Self {
+        if by_flag { Self::Flags(message) } else { Self::Settings(message) }
+    }
 }
 
 /// One mistake in a configuration file.
@@ -60,18 +71,46 @@ fn listed(mistakes: &[Mistake]) -> String {
 impl Classify for ConfigError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Contradiction(_) => Kind::InvalidArgument,
-            _ => Kind::InvalidConfiguration,
+            Self::Flags(_) => Kind::InvalidArgument,
+            Self::Settings(_) | Self::Unreadable { .. } | Self::Mistakes { .. } => Kind::InvalidConfiguration,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Contradiction(_) => None,
+            Self::Flags(_) => None,
             Self::Unreadable { .. } => Some("--config names another file".into()),
-            Self::Mistakes { .. } => {
+            Self::Settings(_) | Self::Mistakes { .. } => {
                 Some("`lighterman config show` lists every key; --config names another file".into())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::error::Blame;
+
+    #[test]
+    fn who_is_to_blame() {
+        let file = || PathBuf::from("/etc/lighterman/config.toml");
+        let cases = [
+            (ConfigError::contradiction(true, "x".into()), Kind::InvalidArgument, Blame::Caller),
+            (ConfigError::contradiction(false, "x".into()), Kind::InvalidConfiguration, Blame::Configuration),
+            (
+                ConfigError::Unreadable { path: file(), source: std::io::ErrorKind::NotFound.into() },
+                Kind::InvalidConfiguration,
+                Blame::Configuration,
+            ),
+            (
+                ConfigError::Mistakes { path: file(), mistakes: Vec::new() },
+                Kind::InvalidConfiguration,
+                Blame::Configuration,
+            ),
+        ];
+        for (error, kind, blame) in cases {
+            assert_eq!((error.kind(), error.blame()), (kind, blame), "{error}");
         }
     }
 }

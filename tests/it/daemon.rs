@@ -396,6 +396,25 @@ fn what_it_is_to_pass_on_to_is_not_itself() {
 }
 
 #[test]
+fn what_contradicts_itself_is_the_fault_of_whoever_said_it_last() {
+    let files = Lighterman::new();
+    let (file, socket) = (files.path("own.toml"), files.path("own.sock"));
+    let own = format!("[serve]\nlisten = {socket:?}\n[cri]\nendpoint = {socket:?}\n");
+    let [file, socket] = [&file, &socket].map(|path| path.to_str().expect("UTF-8"));
+    let nothing = format!("[serve]\nlisten = {socket:?}\n");
+    for (lines, flags, code, says) in [
+        (&own, &[][..], exit::CONFIGURATION, "lighterman's own"),
+        (&own, &["--listen", socket], exit::USAGE, "lighterman's own"),
+        (&nothing, &["--mirror-listen", "192.0.2.1:5000"], exit::USAGE, "no loopback address"),
+    ] {
+        std::fs::write(file, lines).expect("a configuration");
+        let blame = if code == exit::USAGE { "blame: the request" } else { "blame: the configuration" };
+        let outcome = Lighterman::new().run(&[&["--config", file, "serve"], flags].concat()).fails(code);
+        outcome.says(&[says, blame]);
+    }
+}
+
+#[test]
 fn no_core_file_has_its_memory() {
     use std::os::unix::process::ExitStatusExt as _;
     let folder = tempfile::tempdir().expect("a temporary folder");
