@@ -27,6 +27,28 @@ is() { [ "$1" = "$2" ] || { echo "$1 is not $2"; return 1; }; }
 show() { systemctl show --property "$2" --value "$1"; }
 active() { systemctl --quiet is-active "$@"; }
 logged() { journalctl --no-pager -u "$1" | grep -q "$2"; }
+proc() { awk -v name="$1:" '$1 == name {print $2}' "$2"; }
+# Messages of gRPC in hex: hex TEXT, number FIELD VALUE, field FIELD HEX.
+hex() { printf %s "$1" | od -An -tx1 | tr -d ' \n'; }
+varint() {
+    local value=$1
+    while [ "$value" -gt 127 ]; do
+        printf %02x $((value & 127 | 128))
+        value=$((value >> 7))
+    done
+    printf %02x "$value"
+}
+number() { printf %02x%s $(($1 << 3)) "$(varint "$2")"; }
+field() { printf %02x%s%s $(($1 << 3 | 2)) "$(varint $((${#2} / 2)))" "$2"; }
+# grpc METHOD HEX: calls the daemon's socket
+grpc() {
+    # shellcheck disable=SC2059 # the format is made of the bytes
+    printf "$(printf 00%08x%s $((${#2} / 2)) "$2" | sed 's/../\\x&/g')" |
+        curl -s --http2-prior-knowledge --unix-socket /run/lighterman/lighterman.sock -D /run/head -o /run/body \
+            -H 'content-type: application/grpc' -H 'te: trailers' -H 'containerd-namespace: default' \
+            --data-binary @- "http://localhost/$1"
+    grep -qi '^grpc-status: 0' /run/head || { cat /run/head; return 1; }
+}
 main_pid() { show lighterman.service MainPID; }
 quit() {
     journalctl --no-pager -u lighterman -u containerd >/share/journal 2>&1
@@ -128,6 +150,18 @@ part_booted() {
     in_sandbox "/share/emulator /share/busybox echo translated" /run/emulated
     try "an emulator works there" is "$(cat /run/emulated)" translated
 
+    # What the kernel says of the process itself.
+    local status
+    status=/proc/$(main_pid)/status
+    # chown, dac_override, dac_read_search, fowner, fsetid, sys_admin, mknod and setfcap.
+    try "it can never have more capabilities" is "$(proc CapBnd "$status")" 000000008820001f
+    try "nor has it more" is "$(proc CapEff "$status")" 000000008820001f
+    try "it gains no privileges" is "$(proc NoNewPrivs "$status")" 1
+    try "its system calls are filtered" test "$(proc Seccomp "$status")" = 2 -a \
+        "$(proc Seccomp_filters "$status")" -gt "$(proc Seccomp_filters /proc/1/status)"
+    try "its memory is bounded" is "$(show lighterman.service MemoryMax)" 1073741824
+    try "and the number of its threads" is "$(show lighterman.service TasksMax)" 2048
+
     # A pull by the daemon, of files that only root can make.
     /share/docker-registry serve /share/registry.yml >/dev/null 2>&1 &
     becomes "there is a registry" curl -sf http://127.0.0.1:5000/v2/
@@ -144,6 +178,27 @@ part_booted() {
     try "pipes are kept" test -p /mnt/image/dev/pipe
     try "what a layer hides is hidden" is "$(ls /mnt/image /mnt/image/gone | tr '\n' ' ')" "/mnt/image: bin dev gone  /mnt/image/gone: new "
     ctr images unmount /mnt/image >/dev/null 2>&1
+
+    # One thing at each of the other doors. 127.0.0.1:5000/odd:1 is what kubelet would ask for.
+    local image layer digest snapshot apply
+    image=$(field 1 "$(field 1 "$(hex 127.0.0.1:5000/odd:1)")")
+    try "CRI pulls" grpc runtime.v1.ImageService/PullImage "$image"
+    try "for kubelet" grep -qx 127.0.0.1:5000/odd:1 <(ctr -n k8s.io images ls -q)
+    try "CRI passes on what is not ours" grpc runtime.v1.ImageService/ImageFsInfo ""
+    layer=$(curl -sf -H 'accept: application/vnd.oci.image.manifest.v1+json' http://127.0.0.1:5000/v2/odd/manifests/1 |
+        grep -o 'tar+gzip", "digest": "sha256:[0-9a-f]*", "size": [0-9]*' | head -n 1)
+    digest=$(grep -o 'sha256:[0-9a-f]*' <<<"$layer")
+    snapshot=$(ctr snapshots prepare --mounts by-hand "" | sed -n 's/.*"Source": "\(.*\)",*/\1/p')
+    apply=$(field 1 "$(field 1 "$(hex "application/vnd.oci.image.layer.v1.tar+gzip")")$(field 2 "$(hex "$digest")")$(number 3 "${layer##* }")")
+    apply=$apply$(field 2 "$(field 1 "$(hex bind)")$(field 2 "$(hex "$snapshot")")")
+    try "the differ fills a snapshot" grpc containerd.services.diff.v1.Diff/Apply "$apply"
+    try "with what is in the layer" is "$(stat -c %a "$snapshot/bin/suid")" 4755
+    sed -i 's/^#allow = .*/allow = ["127.0.0.1:5000"]/' /etc/lighterman/config.toml
+    systemctl reload lighterman.service
+    becomes "the mirror serves a manifest" \
+        curl -sf 'http://127.0.0.1:335/v2/odd/manifests/1?ns=127.0.0.1:5000' -o /run/manifest
+    curl -sf "http://127.0.0.1:335/v2/odd/blobs/$digest?ns=127.0.0.1:5000" -o /run/layer
+    try "and a layer" is "sha256:$(sha256sum /run/layer | cut -d ' ' -f 1)" "$digest"
     kill %1 2>/dev/null
 
     # containerd away and back.

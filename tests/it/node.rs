@@ -41,6 +41,14 @@ fn units_agree_with_the_program() {
     let group = lighterman::config::FileConfig::defaults().serve_group.expect("a default");
     assert_eq!(setting(&api, "SocketGroup"), [group.as_str()]);
     assert!(unit("lighterman.sysusers.conf").contains(&format!("\ng {group} ")));
+    // What it bounds itself to, and the files that it writes, stay well below where the kernel ends it.
+    let gib = |text: &str| text.strip_suffix('G').and_then(|text| text.parse::<u64>().ok()).expect("whole GiB") << 30;
+    let [most] = setting(&service, "MemoryMax")[..] else { panic!("no bound on memory, or several") };
+    assert!(gib(most) >= 16 * u64::from(lighterman::core::limits::Limits::default().buffer_bytes));
+    assert_eq!(setting(&service, "TasksMax").len(), 1);
+    for hardened in ["NoNewPrivileges=yes", "KeyringMode=private", "LimitCORE=1", "ProtectSystem=strict"] {
+        assert!(service.lines().any(|line| line == hardened), "{hardened}");
+    }
     // Links do not cross from one writable path to another.
     assert_eq!(setting(&service, "ReadWritePaths"), ["/var/lib"]);
 }
