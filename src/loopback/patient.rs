@@ -8,30 +8,40 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// A stream that fails once nothing could be written to it for so long.
+/// Bytes per second that keep up patience: what limits ask of registries, too.
+const LEAST: u64 = 1024;
+
+/// A stream that fails once writes to it have waited for so long. What is taken buys time again, at
+/// [`LEAST`]: a byte now and then keeps nobody his place.
 #[derive(Debug)]
 pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
-    /// When patience ends, while a write waits.
+    /// What is left of it.
+    left: Duration,
+    /// When that ends, while a write waits.
     end: Pin<Box<Sleep>>,
-    is_waiting: bool,
+    waiting_since: Option<Instant>,
 }
 
 impl<S> Patient<S> {
     pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, end: Box::pin(tokio::time::sleep(patience)), is_waiting: false }
+        let end = Box::pin(tokio::time::sleep(patience));
+        Self { stream, patience, left: patience, end, waiting_since: None }
     }
 
     /// What came of a write; a failure where it has waited for too long.
     fn judge(&mut self, context: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.is_waiting = false;
-            return written;
+        if let Poll::Ready(written) = written {
+            let waited = self.waiting_since.take().map(|since| since.elapsed()).unwrap_or_default();
+            let bought = Duration::from_secs(*written.as_ref().unwrap_or(&0) as u64) / LEAST as u32;
+            self.left = (self.left.saturating_sub(waited) + bought).min(self.patience);
+            return Poll::Ready(written);
         }
-        if !self.is_waiting {
-            self.is_waiting = true;
-            self.end.as_mut().reset(Instant::now() + self.patience);
+        if self.waiting_since.is_none() {
+            let now = Instant::now();
+            self.waiting_since = Some(now);
+            self.end.as_mut().reset(now + self.left);
         }
         self.end
             .as_mut()
@@ -86,20 +96,38 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_given_up_and_who_takes_a_little_is_not() {
-        let (mut client, server) = tokio::io::duplex(16);
+    async fn who_takes_nothing_is_given_up_and_who_takes_enough_is_not() {
+        // As much as has to be taken in five sixths of the time.
+        const SOME: usize = 50 * LEAST as usize;
+        let (mut client, server) = tokio::io::duplex(SOME);
         let mut server = Patient::new(server, PATIENCE);
         let begun = Instant::now();
-        let writing = tokio::spawn(async move { server.write_all(&[0; 1000]).await });
-        let mut some = [0; 8];
+        let writing = tokio::spawn(async move { server.write_all(&[0; 20 * SOME]).await });
+        let mut some = [0; SOME];
         for _ in 0..5 {
-            tokio::time::sleep(PATIENCE * 9 / 10).await;
+            tokio::time::sleep(Duration::from_secs(50)).await;
             client.read_exact(&mut some).await.expect("the server has not given up");
         }
         let written = writing.await.expect("no panic");
         assert_eq!(written.expect_err("nothing was taken any more").kind(), io::ErrorKind::TimedOut);
-        // Five waits, and one that was too long.
-        assert_eq!(begun.elapsed().as_secs(), PATIENCE.as_secs() * 9 / 10 * 5 + PATIENCE.as_secs());
+        assert_eq!(begun.elapsed().as_secs(), 5 * 50 + PATIENCE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_byte_now_and_then_is_given_up() {
+        let (mut client, server) = tokio::io::duplex(16);
+        let mut server = Patient::new(server, PATIENCE);
+        let begun = Instant::now();
+        let writing = tokio::spawn(async move { server.write_all(&[0; 1000]).await });
+        let dripping = tokio::spawn(async move {
+            while client.read_u8().await.is_ok() {
+                tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+            }
+        });
+        let written = writing.await.expect("no panic");
+        assert_eq!(written.expect_err("too little was taken").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), PATIENCE.as_secs());
+        dripping.await.expect("no panic");
     }
 
     #[tokio::test(start_paused = true)]

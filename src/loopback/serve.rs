@@ -30,7 +30,7 @@ const HEADERS: usize = 64;
 /// Bound on the wait for a whole request, on a fresh connection and between two requests. Clients
 /// send a request at once, and open another connection where an idle one has ended.
 const REQUEST: Duration = Duration::from_secs(30);
-/// Bound on the wait for a client to take some of what is sent to it.
+/// Bound on the waits for a client to take what is sent to it, beside what it takes.
 const STALL: Duration = Duration::from_secs(60);
 /// Bytes that the kernel keeps for a client that is slow to take them: its own bound is megabytes,
 /// which every client could have for nothing.
