@@ -1,5 +1,7 @@
 //! containerd: its hosts.toml, and in its configuration what makes it read one.
 
+use std::path::Path;
+
 use toml_edit::Value;
 
 use super::edit::set_toml;
@@ -13,8 +15,8 @@ use super::{Own, Steps, Topic, Wanted, differ, header};
 pub(super) const VERIFIER: &str = "/opt/containerd/image-verifier/bin/lighterman";
 /// What lets the service write where this containerd keeps its data.
 pub(super) const UNIT_ADDITION: &str = "/etc/systemd/system/lighterman.service.d/50-containerd-root.conf";
-/// Below it, the unit may write anyway.
-const WRITABLE: &str = "/var/lib/";
+/// There, the unit may write anyway.
+const WRITABLE: &str = "/var/lib/containerd";
 /// What makes it read its configuration.
 pub(super) const RESTART: &str = "systemctl restart containerd";
 
@@ -100,13 +102,13 @@ fn config_path_text(schema: i64) -> String {
     format!("[plugins.\"{}\".registry]\n  config_path = \"{HOSTS_DIR}\"\n", cri_plugin(schema))
 }
 
-/// The unit may write below /var/lib only. Elsewhere, staging finds its place inside
-/// containerd's root, so that one writable path holds both ends of every link.
+/// The unit may write to containerd's usual root only. Staging finds its place inside of it, so that
+/// one writable path holds both ends of every link.
 fn writable_root(node: &Containerd, settings: &RuntimeConfig, steps: &mut Steps) {
     steps.about(Topic::Unit);
     let root = settings.root().trim_end_matches('/');
     // A path with spaces or without a name is nobody's.
-    if root.starts_with(WRITABLE) || root.is_empty() || root.contains(char::is_whitespace) {
+    if Path::new(root).starts_with(WRITABLE) || root.is_empty() || root.contains(char::is_whitespace) {
         return;
     }
     let entry = format!("[Service]\nReadWritePaths=-{root}\n");
