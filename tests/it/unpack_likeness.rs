@@ -14,6 +14,7 @@ mod tree;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -238,14 +239,22 @@ fn whiteouts_in_the_bottom_layer() {
     check(&cases::bottom());
 }
 
+/// Of what is made at random: always the same, unless somebody asks for others. Each is named in what
+/// is said of it, so that it can be had again.
+fn seeds() -> Range<u64> {
+    let Ok(named) = std::env::var("LIGHTERMAN_LIKENESS_SEEDS") else { return 1..25 };
+    let ends = named.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    ends.expect("LIGHTERMAN_LIKENESS_SEEDS is like 1000..2000")
+}
+
 #[test]
 fn entries_at_random() {
-    check(&cases::random(1..25));
+    check(&cases::random(seeds()));
 }
 
 #[test]
 fn damage_at_random() {
-    check(&cases::damaged(1..25));
+    check(&cases::damaged(seeds()));
 }
 
 #[test]
