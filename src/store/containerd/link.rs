@@ -27,6 +27,7 @@ use super::Containerd;
 use super::content::{Handed, Ingest, Source, TRIES, Written, drain};
 use super::landing::{Finding, Landing};
 use crate::core::digest::{Digest, Verified};
+use crate::core::error::{Classify as _, Kind};
 use crate::core::unique;
 use crate::store::error::RemoteCode;
 use crate::store::staging::{Staged, Staging};
@@ -61,6 +62,18 @@ enum Obstacle {
     /// Nobody knows: a call failed.
     #[error(transparent)]
     Unknown(#[from] StoreError),
+}
+
+impl Obstacle {
+    /// What a failure says of a staging directory, in these words. A full disk says nothing of it.
+    fn of(error: StoreError, reason: String) -> Self {
+        if error.kind() == Kind::StoreFull { Self::Unknown(error) } else { Self::Here(reason) }
+    }
+
+    fn of_staging(error: StoreError) -> Self {
+        let reason = error.to_string();
+        Self::of(error, reason)
+    }
 }
 
 impl Containerd {
@@ -127,11 +140,7 @@ impl Containerd {
         for _ in 0..TRIES {
             let (staging, root, folder) = (staging.clone(), root.to_owned(), blobs_in(root));
             let planted = tokio::task::spawn_blocking(move || Probe::plant(&staging, &root, &folder)).await;
-            let probe = match planted {
-                Ok(Ok(probe)) => probe,
-                Ok(Err(reason)) => return Err(Obstacle::Here(reason)),
-                Err(error) => return Err(Obstacle::Here(error.to_string())),
-            };
+            let probe = planted.map_err(|error| Obstacle::Here(error.to_string()))??;
             match self.sees(&probe).await? {
                 true => return Ok(()),
                 // The collector may have come by.
@@ -250,15 +259,19 @@ struct Probe {
 
 impl Probe {
     /// Links a file of `staging` into `folder`, the way in which blobs will be.
-    fn plant(staging: &Staging, root: &Path, folder: &Path) -> Result<Self, String> {
+    fn plant(staging: &Staging, root: &Path, folder: &Path) -> Result<Self, Obstacle> {
         let content = format!("lighterman {}", unique::name());
         let digest = Digest::of(content.as_bytes());
-        let explain = |error: io::Error| format!("no hard link to {}: {error}", folder.display());
+        let explain = |error: io::Error| {
+            let reason = format!("no hard link to {}: {error}", folder.display());
+            Obstacle::of(StoreError::io("link a probe into", folder, error), reason)
+        };
         // Where containerd runs on a file system of its own, its path may be something else here.
         fs::metadata(ingests(root)).map_err(explain)?;
         let made = staging.temporary(Permissions::from_mode(MODE));
-        let mut file = made.map_err(|error| error.to_string())?;
-        file.write_all(content.as_bytes()).map_err(|error| error.to_string())?;
+        let mut file = made.map_err(Obstacle::of_staging)?;
+        let written = file.write_all(content.as_bytes());
+        written.map_err(|error| Obstacle::of_staging(StoreError::io("write to", staging.root(), error)))?;
         let path = folder.join(digest.hex());
         hard_link(file.path(), &path).map_err(explain)?;
         Ok(Self { path, digest, size: i64::try_from(content.len()).unwrap_or(i64::MAX) })
@@ -353,7 +366,7 @@ mod tests {
         let (staging, root) = (Staging::new(folder.path().join("staging")), folder.path().join("content"));
         let blobs = root.join("blobs/sha256");
         let reason = Probe::plant(&staging, &root, &blobs).expect_err("nobody's content store");
-        assert!(reason.contains("no hard link"), "{reason}");
+        assert!(matches!(&reason, Obstacle::Here(words) if words.contains("no hard link")), "{reason}");
         fs::create_dir_all(root.join("ingest")).expect("creates");
         let probe = Probe::plant(&staging, &root, &blobs).expect("links");
         assert_eq!(Digest::of(&fs::read(&probe.path).expect("reads")), probe.digest);

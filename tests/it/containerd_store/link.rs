@@ -121,6 +121,21 @@ async fn a_trial_that_fails_is_no_verdict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trial_on_a_full_disk_is_no_verdict() {
+    let daemon = ContainerdDaemon::start_on_disk(None, 64, |text| text);
+    let staging = Some(daemon.folder().join("root/staging"));
+    let store = connect_by(&daemon, ContainerdOptions { staging, ..options(&daemon, "default") }).await;
+    daemon.disk().fill_but(0);
+    let full = store.lease().await;
+    store.links().await.expect_err("nothing can be tried");
+    daemon.disk().make_room();
+    if let Ok(lease) = full {
+        store.release(lease).await.expect("releases");
+    }
+    assert_eq!(adopts(&daemon, &store).await, (LINKED, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_another_namespace_has_is_taken_over_where_containerd_shares() {
     let source = REFERENCE.parse().expect("well formed");
     let belongs = Belongs { role: Role::Layer(None), source: &source };

@@ -11,10 +11,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::io::Errno;
 use rustix::ioctl::{Setter, ioctl, opcode};
 use tempfile::TempDir;
 
 use super::{succeed, tool};
+
+/// Bytes fewer that are tried to take where so many are not to be had.
+const STEP: u64 = 1 << 12;
 
 /// What the file system's own journal gets to the disk before it stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,12 +110,20 @@ impl Disk {
         self.mount();
     }
 
-    /// Takes all room but this.
+    /// Takes all room but this. Others may write meanwhile.
     pub(crate) fn fill_but(&self, mebibytes: u64) {
-        let room = rustix::fs::statvfs(&self.point).expect("is mounted");
-        let taken = (room.f_bavail * room.f_frsize).saturating_sub(mebibytes << 20);
         let ballast = File::create(self.ballast()).expect("creates a file");
-        rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, taken).expect("there is as much");
+        let room = rustix::fs::statvfs(&self.point).expect("is mounted");
+        let mut taken = (room.f_bavail * room.f_frsize).saturating_sub(mebibytes << 20);
+        while taken > 0 {
+            match rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, taken) {
+                Ok(()) => return,
+                // The file system needs some of it to know where the file lies.
+                Err(Errno::NOSPC) => ballast.set_len(0).expect("gives back what it got"),
+                Err(error) => panic!("cannot fill the disk: {error}"),
+            }
+            taken = taken.saturating_sub(STEP);
+        }
     }
 
     /// Gives it back.
