@@ -8,6 +8,7 @@
 //!
 //! A lease that is never released, because lighterman was killed, is ended by the next pull that
 //! finds its mark in staging or that it is of another boot, and expires after a day if there is neither.
+//! A pull whose lease has ended under it, by a clock that was set or by somebody's hand, names nothing.
 //! [`Store::release`] after a failed pull lets containerd collect what was adopted so far;
 //! what was only staged is ours and stays, and the next pull goes on from it.
 //!
@@ -286,6 +287,8 @@ impl Store for Containerd {
 
     async fn name(&self, lease: &Lease, record: &ImageRecord) -> Result<(), StoreError> {
         self.sync_content().await?;
+        // containerd lets leases expire by its clock, which somebody may have set meanwhile.
+        self.require(lease).await?;
         self.write_records(lease, record).await
     }
 

@@ -117,6 +117,11 @@ pub enum StoreError {
         /// Why not.
         reason: String,
     },
+    /// containerd keeps nothing for this pull any more.
+    #[error(
+        "containerd has ended the lease of this pull, and may have removed what it kept: the clock was set, or somebody removed the lease"
+    )]
+    LeaseGone,
     /// containerd refused or failed a call.
     #[error("containerd failed to {action}: {message}")]
     Containerd {
@@ -176,7 +181,7 @@ impl Classify for StoreError {
             Self::NotALayout { .. } | Self::NotWritable { .. } | Self::Exposed { .. } | Self::Link { .. } => {
                 Kind::StoreInvalid
             }
-            Self::Damaged(_) => Kind::StoreFailed,
+            Self::Damaged(_) | Self::LeaseGone => Kind::StoreFailed,
             Self::Thread(_) | Self::Discarded { .. } => Kind::Internal,
             Self::NoRoom { .. } => Kind::StoreFull,
             Self::UnsupportedDigest { .. } => Kind::Unsupported,
@@ -219,6 +224,7 @@ impl Classify for StoreError {
                 "free some space on the file system of {}, or choose another one with --staging-dir or --to",
                 path.display()
             )),
+            Self::LeaseGone => Some("pull again, once the clock of this node is right".into()),
             Self::Damaged(_) => Some("remove the damaged blob and pull again".into()),
             _ if self.kind() == Kind::StoreFull => {
                 Some("free some space and run the same command again; what was downloaded is kept and continued".into())

@@ -43,8 +43,12 @@ impl Containerd {
         match self.leases().create(request).await {
             Ok(_) => Ok(Lease { mark, ..Lease::new(id) }),
             Err(status) => {
-                mark.into_iter().for_each(Mark::remove);
-                Err(self.failure("create a lease", &status))
+                let failure = self.failure("create a lease", &status);
+                // Whoever did not answer may have made it all the same: then the mark is all that tells of it.
+                if !matches!(failure, StoreError::Unreachable { .. }) {
+                    mark.into_iter().for_each(Mark::remove);
+                }
+                Err(failure)
             }
         }
     }
@@ -106,6 +110,14 @@ impl Containerd {
         Ok(leases.filter(|lease| is_of_other_boot(&lease.id, &lease.labels, boot)).map(|lease| lease.id).collect())
     }
 
+    /// Fails where containerd has no such lease any more. As long as it has, the collector has taken
+    /// nothing of what the lease keeps.
+    pub(super) async fn require(&self, lease: &Lease) -> Result<(), StoreError> {
+        let request = self.request(ListRequest { filters: vec![format!("id==\"{}\"", lease.id())] });
+        let listed = self.leases().list(request).await.map_err(|status| self.failure("list leases", &status))?;
+        if listed.into_inner().leases.is_empty() { Err(StoreError::LeaseGone) } else { Ok(()) }
+    }
+
     /// Does not wait for the collection that containerd starts now. A lease that is gone already is no error.
     pub(super) async fn delete_lease(&self, mut lease: Lease) -> Result<(), StoreError> {
         let mark = lease.mark.take();
@@ -139,6 +151,7 @@ impl Containerd {
         match self.leases().add_resource(request).await {
             Ok(_) => Ok(()),
             Err(status) if status.code() == Code::AlreadyExists => Ok(()),
+            Err(status) if status.code() == Code::NotFound => Err(StoreError::LeaseGone),
             Err(status) => Err(self.failure("add to a lease", &status)),
         }
     }

@@ -13,6 +13,8 @@ const MAX_NAMESPACE: usize = 76;
 
 const NAMESPACE_HEADER: &str = "containerd-namespace";
 const LEASE_HEADER: &str = "containerd-lease";
+/// What it says of a call whose lease it does not know, from 1.6 to 2.x.
+const NO_LEASE: &str = "lease does not exist";
 
 /// A namespace that containerd accepts, ready to be sent.
 #[derive(Debug, Clone)]
@@ -69,6 +71,9 @@ pub(super) fn failure(address: &Path, action: &'static str, status: &Status) -> 
         }
         let reason = format!("the connection broke while lighterman asked it to {action}: {cause}");
         return StoreError::Unreachable { address: address.into(), reason };
+    }
+    if status.code() == Code::NotFound && status.message().contains(NO_LEASE) {
+        return StoreError::LeaseGone;
     }
     StoreError::Containerd {
         action,
@@ -143,6 +148,13 @@ mod tests {
         let broken = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         let error = failure(Path::new("/s"), "write content", &Status::from_error(Box::new(broken)));
         assert!(matches!(&error, StoreError::Unreachable { reason, .. } if reason.contains("broken pipe")), "{error}");
+    }
+
+    #[test]
+    fn a_lease_that_is_gone_is_told_from_content_that_is() {
+        let of = |message: &str| failure(Path::new("/s"), "write content", &Status::not_found(message));
+        assert!(matches!(of("lease does not exist: not found"), StoreError::LeaseGone));
+        assert!(matches!(of("content sha256:1: not found"), StoreError::Containerd { .. }));
     }
 
     #[test]

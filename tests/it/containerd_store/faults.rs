@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::{WriteAction, WriteContentRequest, WriteContentResponse};
 use containerd_client::tonic::{Code, Request, Status, Streaming};
-use lighterman::core::digest::Digest;
+use lighterman::core::digest::{Digest, Verified};
 use lighterman::core::error::{Classify, Kind};
 use lighterman::store::containerd::{Containerd, ContainerdOptions, Handover};
 use lighterman::store::{Belongs, Role, Store, StoreError};
 
 use super::fixture::{self, Image, stage};
-use super::{REFERENCE, assert_nothing_left, connect, connect_by, connect_with, land, options, rows, unpack};
+use super::{REFERENCE, assert_nothing_left, connect, connect_by, connect_with, land, options, record, rows, unpack};
 use crate::support::containerd::ContainerdDaemon;
+use crate::support::files_below;
 
 /// Writes `bytes` as somebody who then neither commits nor leaves.
 async fn unfinished(
@@ -213,5 +214,55 @@ async fn a_full_disk_is_named_and_what_was_downloaded_stays() {
     assert_eq!(error.kind(), Kind::StoreFull, "{error}");
     assert!(path.exists(), "the staged file is gone");
     store.release(lease).await.expect("releases");
+    assert_nothing_left(&daemon, "default");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_gets_no_name_once_its_lease_is_gone() {
+    let daemon = ContainerdDaemon::start();
+    let store = connect(&daemon, "default").await;
+    let image = Image::build(&["true"]);
+    let source = REFERENCE.parse().expect("well formed");
+    let lease = store.lease().await.expect("a lease");
+    fixture::write(&store, &lease, &image, &source).await.expect("is written");
+    unpack(&store, &lease, &image, &|_| {}).await.expect("unpacks");
+    // As the collector does with one that has expired.
+    daemon.ctr_prints(&["leases", "rm", "--sync", lease.id()]);
+    let blob = fixture::descriptor("application/octet-stream", b"three hundred sacks");
+    let document = Verified::seal(bytes::Bytes::from_static(b"three hundred sacks"));
+    let belongs = Belongs { role: Role::Layer(None), source: &source };
+    for error in [
+        store.name(&lease, &record(&image, REFERENCE, false)).await.expect_err("nothing is left of it"),
+        store.put(&lease, document, belongs).await.expect_err("nothing keeps it"),
+    ] {
+        assert!(matches!(error, StoreError::LeaseGone), "{error:?}");
+        assert_eq!(error.kind(), Kind::StoreFailed);
+    }
+    assert!(!store.claim(&lease, &blob, belongs).await.expect("answers"), "it is not there");
+    store.release(lease).await.expect("a lease that is gone is no error");
+    assert_nothing_left(&daemon, "default");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_may_have_been_made_is_ended_by_the_next_pull() {
+    let mut daemon = ContainerdDaemon::start();
+    let store = connect(&daemon, "default").await;
+    // What a first lease finds out, a second one knows.
+    let held = store.lease().await.expect("a lease");
+    let staging = store.staging();
+    let marks = || files_below(staging.root()).iter().filter(|name| name.starts_with("mark-")).count();
+    let dying = async {
+        while marks() < 2 {
+            tokio::task::yield_now().await;
+        }
+        daemon.kill();
+    };
+    let (lease, ()) = tokio::join!(store.lease(), dying);
+    assert_eq!(lease.expect_err("nobody answers").kind(), Kind::StoreUnavailable);
+    assert_eq!(marks(), 2, "nobody would look for the lease");
+    daemon.start_again();
+    store.release(held).await.expect("releases");
+    store.release(store.lease().await.expect("a lease")).await.expect("releases");
+    assert_eq!(marks(), 0);
     assert_nothing_left(&daemon, "default");
 }
