@@ -1,12 +1,17 @@
 //! Everything at once, by a plan that a seed decides: overlapping images are pulled beside each
-//! other from registries that break and lie, clients go away, both daemons are killed, names are
-//! removed and the collector runs. After every step nothing is wrong, lost or left behind.
+//! other, also by containerd's own client, from registries that break and lie; clients go away,
+//! both daemons are killed and stopped, the disk is full or slow, clocks jump, tokens expire, names
+//! are removed and the collector runs. After every step nothing is wrong, lost or left behind.
 //!
 //! A short run is one of the tests. A longer one, and one again:
 //!
 //!     LIGHTERMAN_CHAOS_STEPS=2000 cargo test --test it chaos::
 //!     LIGHTERMAN_TEST_SEED=123 cargo test --test it chaos::
 
+mod acts;
+mod check;
+mod images;
+mod judge;
 mod plan;
 mod world;
 
@@ -25,11 +30,11 @@ fn whatever_happens_nothing_is_wrong_lost_or_left() {
     let named = std::env::var("LIGHTERMAN_CHAOS_STEPS").ok();
     let steps = named.as_ref().map_or(STEPS, |text| text.parse().expect("LIGHTERMAN_CHAOS_STEPS is a number"));
     let mut dice = Dice::new();
-    let (mut world, mut story) = (World::new(), Story(Vec::new()));
+    let (mut world, mut story) = (World::new(&mut dice), Story(Vec::new()));
     for number in 0..steps {
         let step = Step::roll(&mut dice);
         story.0.push(format!("{number}: {step:?}"));
-        world.take(&step, &mut dice);
+        world.take(&step);
         world.check();
     }
     world.finish();

@@ -237,9 +237,15 @@ impl ContainerdDaemon {
 
     /// Runs ctr against it.
     pub(crate) fn ctr(&self, args: &[&str]) -> Output {
+        self.ctr_command(args).output().expect("ctr is installed")
+    }
+
+    /// The command, for who does not want to wait for its end.
+    pub(crate) fn ctr_command(&self, args: &[&str]) -> Command {
         let mut command = program(self.programs.as_ref(), "ctr");
-        command.arg("--address").arg(self.address()).args(args).stdin(Stdio::null());
-        command.output().expect("ctr is installed")
+        command.arg("--address").arg(self.address()).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
     }
 
     /// Runs ctr, which must succeed, and returns what it prints.
@@ -277,6 +283,12 @@ impl ContainerdDaemon {
     /// Stops it the hard way, as a crash would.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("is running");
+        self.child.wait().expect("ends");
+    }
+
+    /// Stops it as whoever upgrades it does.
+    pub(crate) fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
         self.child.wait().expect("ends");
     }
 

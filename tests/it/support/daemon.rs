@@ -15,6 +15,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// A running daemon; killed when dropped. Its user is whoever administers the node.
 pub(crate) struct Daemon<'a> {
     administrator: Lighterman<'a>,
+    staging: PathBuf,
     flags: Vec<String>,
     level: &'static str,
     running: Option<Running>,
@@ -45,8 +46,28 @@ impl<'a> Daemon<'a> {
 
     /// The same with more flags.
     pub(crate) fn start_with(administrator: Lighterman<'a>, containerd: &Path, lines: &str, flags: &[&str]) -> Self {
+        let staging = administrator.path("staging");
+        Self::start_anew(administrator, (containerd, &staging), lines, flags)
+    }
+
+    /// Starts one that downloads to this folder.
+    pub(crate) fn start_staging_in(
+        administrator: Lighterman<'a>,
+        containerd: &ContainerdDaemon,
+        staging: &Path,
+        lines: &str,
+    ) -> Self {
+        Self::start_anew(administrator, (&containerd.address(), staging), lines, &[])
+    }
+
+    fn start_anew(
+        administrator: Lighterman<'a>,
+        (containerd, staging): (&Path, &Path),
+        lines: &str,
+        flags: &[&str],
+    ) -> Self {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut daemon = Self { administrator, flags, level: "info", running: None };
+        let mut daemon = Self { administrator, staging: staging.into(), flags, level: "info", running: None };
         daemon.write_configuration(containerd, lines);
         daemon.restart();
         daemon
@@ -58,7 +79,7 @@ impl<'a> Daemon<'a> {
     }
 
     fn write_configuration(&self, address: &Path, lines: &str) {
-        let staging = self.administrator.path("staging");
+        let staging = &self.staging;
         let text = format!("{lines}\n[containerd]\naddress = {address:?}\nstaging-dir = {staging:?}\n");
         std::fs::write(self.configuration(), text).expect("a writable home");
     }
@@ -95,7 +116,7 @@ impl<'a> Daemon<'a> {
 
     /// Where it keeps what it downloads.
     pub(crate) fn staging(&self) -> PathBuf {
-        self.administrator.path("staging")
+        self.staging.clone()
     }
 
     fn configuration(&self) -> PathBuf {

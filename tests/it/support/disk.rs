@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::ioctl::{Setter, ioctl, opcode};
@@ -129,6 +130,13 @@ impl Disk {
     /// Gives it back.
     pub(crate) fn make_room(&self) {
         std::fs::remove_file(self.ballast()).expect("it was filled");
+    }
+
+    /// Lets nobody write for so long; whoever does, waits. So does a disk that is very slow.
+    pub(crate) fn freeze_for(&self, time: Duration) {
+        succeed(Command::new(tool("fsfreeze", "util-linux")).arg("--freeze").arg(&self.point));
+        std::thread::sleep(time);
+        succeed(Command::new(tool("fsfreeze", "util-linux")).arg("--unfreeze").arg(&self.point));
     }
 
     fn ballast(&self) -> PathBuf {

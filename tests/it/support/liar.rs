@@ -142,10 +142,10 @@ impl Liar {
         self.stage.script().always(when.into(), reply);
     }
 
-    /// Forgets what is planned, so that all is well again.
+    /// Forgets what is planned, so that all is well again; the replies that nobody has got.
     #[cfg(feature = "containerd")]
-    pub(crate) fn forget_plans(&self) {
-        self.stage.script().forget_plans();
+    pub(crate) fn forget_plans(&self) -> Vec<Reply> {
+        self.stage.script().forget_plans()
     }
 
     /// Planned replies that nobody has got yet; those for always do not count.
@@ -204,6 +204,18 @@ impl Liar {
     /// Every request so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.stage.script().requests.clone()
+    }
+
+    /// How many requests there were so far.
+    #[cfg(feature = "containerd")]
+    pub(crate) fn heard(&self) -> usize {
+        self.stage.script().requests.len()
+    }
+
+    /// The requests after the first so many.
+    #[cfg(feature = "containerd")]
+    pub(crate) fn requests_after(&self, heard: usize) -> Vec<Request> {
+        self.stage.script().requests[heard..].to_vec()
     }
 
     /// The requests whose method and path contain `part`.

@@ -7,6 +7,8 @@
 pub(crate) mod build;
 pub(crate) mod certs;
 #[cfg(feature = "containerd")]
+pub(crate) mod clock;
+#[cfg(feature = "containerd")]
 pub(crate) mod containerd;
 #[cfg(feature = "containerd")]
 pub(crate) mod cri;

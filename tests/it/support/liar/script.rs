@@ -75,8 +75,8 @@ impl Passes {
 
 impl Script {
     #[cfg(feature = "containerd")]
-    pub(super) fn forget_plans(&mut self) {
-        self.plans.clear();
+    pub(super) fn forget_plans(&mut self) -> Vec<Reply> {
+        self.plans.drain(..).flat_map(|plan| plan.once).collect()
     }
 
     pub(super) fn plan(&mut self, when: When, replies: impl IntoIterator<Item = Reply>) {
@@ -125,10 +125,17 @@ impl Script {
         let refuse = |code: u16, headers: Vec<(&'static str, String)>| {
             Some(Answer::new(request, &Reply::Status(code, headers, "{}"), None))
         };
+        let for_token = self.tokens.is_some() && request.path.starts_with("/token");
+        let planned = if for_token { self.planned(request) } else { Reply::Honest };
         if let Some(tokens) = &mut self.tokens {
-            if request.path.starts_with("/token") {
-                let body = format!("{{\"token\":\"token-{}\",\"expires_in\":300}}", tokens.issue());
-                return Some(Answer::text(200, body));
+            if for_token {
+                return Some(match planned {
+                    Reply::Honest => {
+                        let number = tokens.issue();
+                        Answer::text(200, format!("{{\"token\":\"token-{number}\",\"expires_in\":300}}"))
+                    }
+                    wrong => Answer::new(request, &wrong, None),
+                });
             }
             let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer token-"));
             let sent = token.is_some();
