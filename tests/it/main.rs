@@ -40,6 +40,8 @@ mod manifest;
 mod metrics;
 #[cfg(feature = "containerd")]
 mod mirror;
+#[cfg(feature = "containerd")]
+mod neighbours;
 mod node;
 #[cfg(feature = "containerd")]
 mod plugins;
