@@ -18,6 +18,12 @@ pub fn name() -> String {
     format!("{:016x}", number())
 }
 
+/// Whether it may be one of those names.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// A number in 0..1, to spread by.
 #[must_use]
 pub fn fraction() -> f64 {
@@ -36,7 +42,10 @@ mod tests {
         let mut all: HashSet<String> = make().into_iter().collect();
         all.extend(std::thread::spawn(make).join().expect("no panic"));
         assert_eq!(all.len(), 2000);
-        assert!(all.iter().all(|name| name.len() == 16));
+        assert!(all.iter().all(|name| is_name(name)));
+        assert!(
+            !["", "lost+found", "0123456789abcde", "0123456789abcdefa", "0123456789ABCDEF"].into_iter().any(is_name)
+        );
     }
 
     #[test]

@@ -148,9 +148,14 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
     Ok(named.is_ok_and(|named| (named.dev(), named.ino()) == (open.dev(), open.ino())).then_some(file))
 }
 
-/// Removes the sessions of processes that are gone.
+/// Removes the sessions of processes that are gone, and nothing else: whoever may write there has
+/// his reasons.
 fn sweep(root: &Path) {
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let is_session = entry.file_name().to_str().is_some_and(unique::is_name);
+        if !is_session || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
         if let Ok(Some(_lock)) = lock(&entry.path()) {
             tracing::info!(path = %entry.path().display(), "removing unfinished trees of a process that is gone");
             let _ = tree::remove(&entry.path());
@@ -212,11 +217,22 @@ mod tests {
     #[test]
     fn what_a_dead_process_left_is_removed() {
         let folder = tempfile::tempdir().expect("folder");
-        let left = folder.path().join("1-dead/0/etc");
-        std::fs::create_dir_all(&left).expect("makes");
-        std::fs::write(left.join("shadow"), b"x").expect("writes");
+        let dead = folder.path().join(unique::name());
+        std::fs::create_dir_all(dead.join("0/etc")).expect("makes");
+        std::fs::write(dead.join("0/etc/shadow"), b"x").expect("writes");
         let workspace = Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens");
-        assert!(!folder.path().join("1-dead").exists());
+        assert!(!dead.exists());
         assert_eq!(entries(workspace.root()), 1);
+    }
+
+    #[test]
+    fn what_no_session_of_ours_is_stays() {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::create_dir_all(folder.path().join("lost+found/etc")).expect("makes");
+        std::fs::write(folder.path().join(unique::name()), b"a file").expect("writes");
+        std::os::unix::fs::symlink("lost+found", folder.path().join(unique::name())).expect("links");
+        drop(Workspace::open(folder.path(), &Cpu::new(), |_| Ok(())).expect("opens"));
+        assert_eq!(entries(folder.path()), 3);
+        assert!(folder.path().join("lost+found/etc").exists());
     }
 }

@@ -69,8 +69,9 @@ impl Containerd {
 
     /// Ends the leases of processes that were killed.
     pub(super) async fn end_orphans(&self) {
-        let staging = self.staging();
-        let found = tokio::task::spawn_blocking(move || staging.orphans()).await.unwrap_or_default();
+        let (staging, address) = (self.staging(), self.address.clone());
+        let orphans = move || staging.orphans(|text| Orphan::read(text, &address).is_some());
+        let found = tokio::task::spawn_blocking(orphans).await.unwrap_or_default();
         for (mark, text) in found {
             let Some(orphan) = Orphan::read(&text, &self.address) else { continue };
             let Ok(namespace) = Namespace::parse(orphan.namespace) else { continue };

@@ -41,15 +41,17 @@ impl Staging {
         Ok(Mark { file, path })
     }
 
-    /// Marks of processes that are gone, with what they say. They are ours from here on.
+    /// Marks of processes that are gone, with what they say, as far as `concerns` says that it is for
+    /// whoever asks. They are his from here on. All others stay for those whom they concern: another
+    /// containerd's daemon, or another version of us.
     #[must_use]
-    pub fn orphans(&self) -> Vec<(Mark, String)> {
+    pub fn orphans(&self, concerns: impl Fn(&str) -> bool) -> Vec<(Mark, String)> {
         if self.check().is_err() {
             return Vec::new();
         }
         let entries = std::fs::read_dir(self.root()).into_iter().flatten().flatten();
         let marks = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)));
-        marks.filter_map(|entry| Mark::take(entry.path())).take(MOST).collect()
+        marks.filter_map(|entry| Mark::take(entry.path())).filter(|(_, text)| concerns(text)).take(MOST).collect()
     }
 }
 
@@ -79,17 +81,31 @@ mod tests {
     fn a_mark_is_found_once_its_process_is_gone_and_not_before() {
         let folder = tempfile::tempdir().expect("a folder");
         let staging = Staging::new(folder.path().join("staging"));
-        assert!(staging.orphans().is_empty());
+        assert!(staging.orphans(|_| true).is_empty());
         let (ours, other) = (staging.mark("ours").expect("marks"), staging.mark("other").expect("marks"));
-        assert!(staging.orphans().is_empty(), "it is taken while its process lives");
+        assert!(staging.orphans(|_| true).is_empty(), "it is taken while its process lives");
         // What the kernel does for a process that is killed.
         drop(other);
-        let found = staging.orphans();
+        let found = staging.orphans(|_| true);
         assert_eq!(found.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["other"]);
-        assert!(staging.orphans().is_empty(), "two clear up after one");
+        assert!(staging.orphans(|_| true).is_empty(), "two clear up after one");
         found.into_iter().for_each(|(mark, _)| mark.remove());
         ours.remove();
         staging.tidy();
         assert!(!staging.root().exists(), "something is left");
+    }
+
+    #[test]
+    fn marks_for_others_are_left_to_them_and_hide_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let staging = Staging::new(folder.path().join("staging"));
+        // Dropped, each is as its process left it.
+        (0..20 * MOST).for_each(|_| drop(staging.mark("of another version").expect("marks")));
+        drop(staging.mark("ours").expect("marks"));
+        let found = staging.orphans(|text| text == "ours");
+        assert_eq!(found.len(), 1);
+        found.into_iter().for_each(|(mark, _)| mark.remove());
+        assert_eq!(std::fs::read_dir(staging.root()).expect("is there").count(), 20 * MOST);
+        assert_eq!(staging.orphans(|_| true).len(), MOST);
     }
 }
