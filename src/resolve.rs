@@ -291,18 +291,18 @@ impl Resolver<'_> {
             for entry in unread {
                 entry.inner = match image.documents.len() < self.limits.documents {
                     true => self.behind(image, &entry.descriptor).await?,
-                    false => Inner::Unusable("not read: too many documents".into()),
+                    false => Inner::too_many_documents(&self.limits),
                 };
                 if let Inner::Nested(inner) = &entry.inner {
                     nested += inner.len();
                     if nested > self.limits.index_entries {
-                        entry.inner = Inner::Unusable("not read: too many entries of nested indexes".into());
+                        entry.inner = Inner::too_many_entries(&self.limits);
                     }
                 }
             }
         }
         for entry in unread(entries) {
-            entry.inner = Inner::Unusable("not read: nested too deeply".into());
+            entry.inner = Inner::too_deep(&self.limits);
         }
         Ok(())
     }

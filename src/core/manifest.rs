@@ -157,9 +157,9 @@ pub enum ManifestError {
     #[error("{0} is neither an image index nor an image manifest")]
     UnknownType(String),
     /// More entries than [`Limits`] allows.
-    #[error("{what} has {count} entries, over the limit of {limit}")]
+    #[error("it has {count} {what}, over the limit of {limit}")]
     TooMany {
-        /// `index` or `manifest`.
+        /// `manifests` or `layers`.
         what: &'static str,
         /// How many.
         count: usize,
@@ -167,6 +167,9 @@ pub enum ManifestError {
         limit: usize,
     },
 }
+
+/// What a manifest may have too many of.
+const LAYERS: &str = "layers";
 
 /// Bytes of what a parser says of a document.
 const LONGEST_REASON: usize = 300;
@@ -204,6 +207,11 @@ impl Classify for ManifestError {
                 Some("push the image again with a current tool, for instance: skopeo copy --format v2s2".into())
             }
             Self::UnknownType(_) => Some("the reference names an artifact that is no container image".into()),
+            Self::TooMany { what: LAYERS, .. } => Some(
+                "no overlayfs stacks so many, so that it runs nowhere: the publisher has to build it in fewer steps, or \
+                 to squash them"
+                    .into(),
+            ),
             _ => Some("the publisher has to rebuild and push this image; no retry will help".into()),
         }
     }
@@ -263,14 +271,14 @@ impl Document {
             (Some(_), _, Some(_)) => Err(ManifestError::Ambiguous("layers")),
             (Some(_), Some(_), _) => Err(ManifestError::Ambiguous("config")),
             (Some(manifests), None, None) if kind.is_none_or(MediaType::is_index) => {
-                check_count("index", manifests.len(), limits.index_entries)?;
+                check_count("manifests", manifests.len(), limits.index_entries)?;
                 Ok(Self::Index(Index { manifests, annotations: raw.annotations.unwrap_or_default() }))
             }
             (None, Some(config), layers) if kind.is_none_or(MediaType::is_manifest) => {
                 let layers = layers.unwrap_or_default();
                 // It is read into memory later; better refused before anything is fetched.
                 check_size(config.size, limits)?;
-                check_count("manifest", layers.len(), limits.layers)?;
+                check_count(LAYERS, layers.len(), limits.layers)?;
                 Ok(Self::Manifest(Manifest { config, layers, annotations: raw.annotations.unwrap_or_default() }))
             }
             (None, None, _) => match kind {

@@ -12,6 +12,7 @@
 use std::collections::HashSet;
 
 use super::descriptor::Descriptor;
+use super::limits::Limits;
 use super::platform::{Matcher, Platform};
 
 /// Where an entry stands: indexes into the root and, for nested indexes, into each level below.
@@ -43,6 +44,26 @@ pub enum Inner {
     Nested(Vec<Entry>),
     /// It could not be read or is no image; the reason.
     Unusable(String),
+}
+
+impl Inner {
+    /// Behind more indexes than are read.
+    #[must_use]
+    pub fn too_deep(limits: &Limits) -> Self {
+        Self::Unusable(format!("it is behind more than {} nested indexes", limits.index_depth))
+    }
+
+    /// One of more entries of nested indexes than are read.
+    #[must_use]
+    pub fn too_many_entries(limits: &Limits) -> Self {
+        Self::Unusable(format!("nested indexes have more than {} entries", limits.index_entries))
+    }
+
+    /// One of more documents than are read.
+    #[must_use]
+    pub fn too_many_documents(limits: &Limits) -> Self {
+        Self::Unusable(format!("more than {} documents of the image would have to be read", limits.documents))
+    }
 }
 
 impl Entry {

@@ -204,13 +204,13 @@ impl Inspector<'_> {
 
     async fn nested(&self, index: &Descriptor, depth: usize, room: &mut usize) -> Result<Inner, InspectError> {
         if depth >= self.limits.index_depth {
-            return Ok(Inner::Unusable("not read: nested too deeply".into()));
+            return Ok(Inner::too_deep(self.limits));
         }
         Ok(match self.read(index).await? {
             None => Inner::Unread,
             Some(Document::Manifest(_)) => Inner::Unusable("announced as an index, and is a manifest".into()),
             Some(Document::Index(inner)) => match room.checked_sub(inner.manifests.len()) {
-                None => Inner::Unusable("not read: too many entries of nested indexes".into()),
+                None => Inner::too_many_entries(self.limits),
                 Some(left) => {
                     *room = left;
                     Inner::Nested(self.listed(inner.manifests, depth + 1, room).await?)

@@ -410,6 +410,10 @@ impl Classify for RegistryError {
                  try another mirror, and tell who runs this one"
                     .into()
             }
+            Reason::TooLarge { .. } => {
+                "the publisher has to rebuild and push this image with fewer entries and annotations; no retry will help"
+                    .into()
+            }
             Reason::Network { .. } if self.0.stage == Stage::Dns => {
                 format!("check the spelling of {host} and this node's name resolution")
             }

@@ -63,7 +63,7 @@ pub enum ResolveError {
         reference: String,
     },
     /// Its documents are more than a node should keep in memory.
-    #[error("{reference} needs more than {limit} bytes of indexes and manifests")]
+    #[error("the indexes and manifests of {reference} have more than {limit} bytes ({} MiB), over the limit", limit >> 20)]
     TooManyDocuments {
         /// The image.
         reference: String,
@@ -146,9 +146,12 @@ impl Classify for ResolveError {
             Self::Store(error) => error.hint(),
             Self::Document { source, .. } => source.hint(),
             Self::NotStored { .. } => Some("pull the image again; only what is missing is fetched".into()),
-            Self::NotAManifest { .. } | Self::Empty { .. } | Self::TooManyDocuments { .. } | Self::Unread { .. } => {
-                None
-            }
+            Self::TooManyDocuments { .. } => Some(
+                "name one manifest of it by its digest, or pull for fewer platforms; else the publisher has to make them \
+                 smaller"
+                    .into(),
+            ),
+            Self::NotAManifest { .. } | Self::Empty { .. } | Self::Unread { .. } => None,
             Self::NoMatch { advice, .. } | Self::Mismatch { advice, .. } => advice.clone(),
             Self::CannotRun { .. } => Some(
                 "--allow-mismatch pulls it all the same; an image for this node's own architecture is what is missing"

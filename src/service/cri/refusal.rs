@@ -138,7 +138,7 @@ mod tests {
         let digest = || Digest::of(b"layer");
         let refused: Vec<PullError> = vec![
             of_document(ManifestError::TooLarge { size: 5 << 20, limit: 4 << 20 }),
-            of_document(ManifestError::TooMany { what: "manifest", count: 501, limit: 500 }),
+            of_document(ManifestError::TooMany { what: "layers", count: 501, limit: 500 }),
             of_document(ManifestError::Malformed { what: "index", reason: "it is not JSON".into() }),
             of_document(ManifestError::Ambiguous("layers")),
             of_document(ManifestError::OddKey { key: "Manifests".into(), known: "manifests" }),
