@@ -40,6 +40,9 @@ pub use tcp::listeners;
 const DRAIN: Duration = Duration::from_secs(20);
 /// How long pulls that were cancelled may take to let go of containerd.
 const LAST: Duration = Duration::from_secs(10);
+/// Calls of one connection that are served at a time; HTTP/2 has the client hold back the others. A
+/// pull that waits takes some 50 KB, so that one caller cannot fill the memory with them.
+const CALLS: u32 = 1000;
 /// How long clients may keep connections open after the last pull.
 const HANG_UP: Duration = Duration::from_secs(1);
 
@@ -156,6 +159,7 @@ async fn serve_api(
         .build_v1()
         .map_err(AppError::Reflection)?;
     Server::builder()
+        .max_concurrent_streams(CALLS)
         .layer(calls::NameCallers)
         .add_service(api::server::server(pulls.clone()))
         .add_service(diff::server(pulls.clone()))

@@ -167,6 +167,12 @@ impl Pulls {
     /// # Errors
     /// [`PullsError`] where the image cannot be read at all.
     pub async fn resolve(&self, question: &Question) -> Result<(Resolution, Option<ResolveError>), PullsError> {
+        let _turn = self.0.resolving.at(question.reference.registry()).await;
+        // Begun, and given memory, when it is its turn: thousands may wait for theirs.
+        Box::pin(self.answer(question)).await
+    }
+
+    async fn answer(&self, question: &Question) -> Result<(Resolution, Option<ResolveError>), PullsError> {
         let host = self.host().await;
         let own = || host.report().matching_platform();
         let platform = question.platform.as_deref().map(|text| Platform::parse(text, &own())).transpose()?;
@@ -177,7 +183,6 @@ impl Pulls {
         let fetcher = self.fetcher(reference, (question.credentials.as_ref(), &hosts), &silent)?;
         let limits = *self.engine().limits();
         let resolver = Resolver { fetcher: &fetcher, store: None, check_access: true, limits };
-        let _turn = self.0.resolving.at(reference.registry()).await;
         Ok(resolver.resolution(reference, &wish, &host, question.explain).await?)
     }
 
