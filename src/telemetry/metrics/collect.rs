@@ -12,6 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+use tokio::runtime::Handle;
 
 use super::Labels;
 use crate::core::error::Kind;
@@ -63,6 +64,8 @@ impl Collector for Watched {
         let mut page = Page(encoder);
         page.gauge("downloads_in_flight", "Blobs that are being downloaded", None, account.downloads as u64)?;
         page.gauge("connections_in_flight", "Connections that bring blobs", None, account.connections as u64)?;
+        let tasks = Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks());
+        page.gauge("tasks", "Tasks of the program that have not ended", None, tasks as u64)?;
         let bytes = Some(Unit::Bytes);
         page.gauge("memory_budget", "Memory for buffers in all", bytes.clone(), account.buffers)?;
         page.gauge("memory_used", "Memory for buffers that is given out", bytes.clone(), account.buffers_used)?;

@@ -120,10 +120,13 @@ async fn the_engine_and_the_staging_directories_are_asked() {
     metrics.stages(&staging);
     std::fs::write(dir.path().join("anything"), vec![1; 10_000]).expect("a writable folder");
     let held = engine.budget().reserve(1 << 20).await;
+    let tasks: Vec<_> = (0..3).map(|_| tokio::spawn(std::future::pending::<()>())).collect();
     let page = scrape(&metrics).await;
     let value = |name| page.value(name, &[]).unwrap_or_else(|| panic!("there is no {name}"));
     assert_eq!(value("lighterman_memory_used_bytes"), f64::from(1 << 20));
     assert_eq!(value("lighterman_memory_budget_bytes"), f64::from(Limits::default().buffer_bytes));
+    assert!(value("lighterman_tasks") >= 3.0);
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
     let staged = value("lighterman_staging_bytes");
     assert!((10_000.0..20_000.0).contains(&staged), "{staged} bytes, once and in blocks");
     drop(held);
