@@ -8,7 +8,7 @@ mod hosts;
 mod journal;
 mod kill;
 mod lies;
-mod memory;
+pub(crate) mod memory;
 mod sharing;
 mod slow;
 

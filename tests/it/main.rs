@@ -25,6 +25,8 @@ mod crowd;
 mod daemon;
 mod demo;
 mod diagnose;
+#[cfg(feature = "containerd")]
+mod endurance;
 mod faults;
 mod findings;
 mod forgery;
@@ -44,6 +46,8 @@ mod mirror;
 mod neighbours;
 mod node;
 #[cfg(feature = "containerd")]
+mod overload;
+#[cfg(feature = "containerd")]
 mod plugins;
 #[cfg(feature = "containerd")]
 mod powerloss;
@@ -61,3 +65,5 @@ mod tls;
 mod transfer;
 #[cfg(feature = "containerd")]
 mod unpack_likeness;
+#[cfg(feature = "containerd")]
+mod upgrades;

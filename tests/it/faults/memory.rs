@@ -15,7 +15,7 @@ use crate::support::{host, succeed};
 const MOST: u64 = 128 * 1024;
 
 /// An image whose layer is a flood. Nobody unpacks it.
-fn image_of(flood: &Flood) -> Image {
+pub(crate) fn image_of(flood: &Flood) -> Image {
     let layer = "application/vnd.oci.image.layer.v1.tar";
     let platform = platform(host().arch, host().variant);
     let mut config = platform.clone();

@@ -195,6 +195,20 @@ impl ContainerdDaemon {
         self.wait();
     }
 
+    /// Stops it in good order, and starts another version over all that it had.
+    pub(crate) fn upgrade(&mut self, programs: &Programs) {
+        self.signal(Signal::SIGTERM);
+        self.child.wait().expect("ends");
+        self.programs = Some(programs.clone());
+        self.start_again();
+        self.wait_for_answer();
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Starts it again where it was, without CRI and with these lines of configuration, after
     /// stopping it if it runs.
     pub(crate) fn restart_configured(&mut self, lines: &str) {

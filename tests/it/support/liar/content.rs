@@ -30,7 +30,8 @@ impl Flood {
         flood
     }
 
-    fn piece(&self, at: usize, most: usize) -> Bytes {
+    /// Bytes from `at` on: at least one and at most `most`.
+    pub(crate) fn piece(&self, at: usize, most: usize) -> Bytes {
         let start = at % self.block.len();
         self.block.slice(start..(start + most).min(self.block.len()))
     }
