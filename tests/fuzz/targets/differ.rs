@@ -18,7 +18,10 @@ fuzz_target!(|data: &[u8]| {
     match heap::within(256 * 1024 + 200 * data.len(), || application(request)) {
         Ok(application) => {
             let layer = asked.diff.expect("a layer");
-            assert_eq!((application.layer.digest.to_string(), application.layer.size as i64), (layer.digest, layer.size));
+            assert_eq!(
+                (application.layer.digest.to_string(), application.layer.size as i64),
+                (layer.digest, layer.size)
+            );
             assert_eq!(application.mounts, asked.mounts);
         }
         Err(status) => {
