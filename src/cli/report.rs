@@ -1,11 +1,13 @@
 //! How failures and warnings look.
 
+use std::time::Duration;
+
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use console::{measure_text_width, style};
 use serde_json::{Value, json};
 
-use crate::core::error::{Classify, Kind};
+use crate::core::error::{Attempt, Classify, Kind};
 use crate::core::text::escaped;
 
 /// Shows a failure on stderr: what happened, who is to blame, every attempt, what to do next.
@@ -22,15 +24,33 @@ pub(super) fn failure(failure: &(dyn Classify + Send + Sync), json: bool) {
     eprintln!("  blame: {}", failure.blame());
     let attempts = failure.attempts();
     if attempts.len() > 1 {
-        for attempt in attempts {
-            let seconds = attempt.elapsed.as_secs_f64();
-            let at = if attempt.offset > 0 { format!(" at byte {}", attempt.offset) } else { String::new() };
-            eprintln!("  attempt: {}{at}, after {seconds:.1} s: {}", escaped(&attempt.host), escaped(&attempt.message));
-        }
+        told(attempts).iter().for_each(|line| eprintln!("  attempt: {}", escaped(line)));
     }
     if let Some(hint) = failure.hint() {
         eprintln!("  hint: {}", escaped(&hint));
     }
+}
+
+/// Attempts in words: those that ended alike in one line, in the order of the first of each.
+fn told(attempts: &[Attempt]) -> Vec<String> {
+    let mut alike: Vec<(&Attempt, usize, Duration)> = Vec::new();
+    for attempt in attempts {
+        let what = |attempt: &Attempt| (attempt.host.clone(), attempt.message.clone(), attempt.offset);
+        match alike.iter_mut().find(|(first, ..)| what(first) == what(attempt)) {
+            Some((_, times, took)) => (*times, *took) = (*times + 1, *took + attempt.elapsed),
+            None => alike.push((attempt, 1, attempt.elapsed)),
+        }
+    }
+    let line = |(attempt, times, took): (&Attempt, usize, Duration)| {
+        let at = if attempt.offset > 0 { format!(" at byte {}", attempt.offset) } else { String::new() };
+        let seconds = took.as_secs_f64();
+        let when = match times {
+            1 => format!("after {seconds:.1} s"),
+            _ => format!("{times} times, {seconds:.1} s in all"),
+        };
+        format!("{}{at}, {when}: {}", attempt.host, attempt.message)
+    };
+    alike.into_iter().map(line).collect()
 }
 
 /// Shows a warning on stderr.
@@ -191,7 +211,33 @@ pub(super) fn bytes(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::harmless;
+    use super::*;
+
+    #[test]
+    fn attempts_that_ended_alike_are_one_line() {
+        let attempt = |host: &str, message: &str, seconds: u64, offset: u64| Attempt {
+            host: host.into(),
+            kind: Kind::RegistryUnavailable,
+            message: message.into(),
+            elapsed: Duration::from_millis(1000 * seconds),
+            offset,
+        };
+        let attempts = [
+            attempt("mirror", "refused", 1, 0),
+            attempt("registry", "503", 2, 0),
+            attempt("mirror", "refused", 1, 0),
+            attempt("registry", "cut off", 1, 0),
+            attempt("registry", "cut off", 1, 7),
+            attempt("mirror", "refused", 2, 0),
+        ];
+        let expected = [
+            "mirror, 3 times, 4.0 s in all: refused",
+            "registry, after 2.0 s: 503",
+            "registry, after 1.0 s: cut off",
+            "registry at byte 7, after 1.0 s: cut off",
+        ];
+        assert_eq!(told(&attempts), expected);
+    }
 
     #[test]
     fn colours_are_the_only_thing_that_is_said_to_a_terminal() {
