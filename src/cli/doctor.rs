@@ -16,7 +16,8 @@ pub(super) async fn run(context: &Context) -> Result<(), Failure> {
     let root = Root::open(Path::new("/"))?;
     let host = context.host().await;
     let emulators = host.complete().emulators.clone();
-    let facts = Facts::gather(&root, &setup::wanted(&context.file), runtime(context).await, emulators).await;
+    let containerd = (runtime(context).await, context.file.staging_dir.as_deref());
+    let facts = Facts::gather(&root, &setup::wanted(&context.file), containerd, emulators).await;
     let findings = examine(&facts);
     let outcome = Unwell::unless_well(&findings);
     if context.global.json {

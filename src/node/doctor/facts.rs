@@ -115,8 +115,14 @@ pub struct Folder {
 }
 
 impl Facts {
-    /// Looks at this node. What containerd says of itself was asked before.
-    pub async fn gather(root: &Root, wanted: &setup::Wanted, containerd: Runtime, emulators: Vec<Emulator>) -> Self {
+    /// Looks at this node. What containerd says of itself was asked before. `staging` is where
+    /// downloads go, where that is not for us to choose.
+    pub async fn gather(
+        root: &Root,
+        wanted: &setup::Wanted,
+        (containerd, staging): (Runtime, Option<&Path>),
+        emulators: Vec<Emulator>,
+    ) -> Self {
         let socket = Path::new(&wanted.socket);
         let (daemon, mirror, registry) =
             tokio::join!(probe::grpc(socket), probe::registry(&wanted.mirror), probe::time(TIME_SERVER));
@@ -124,7 +130,9 @@ impl Facts {
         let containerd_root = setup.containerd.as_ref().and_then(|node| node.settings.as_ref().ok());
         let containerd_root =
             containerd_root.map_or_else(|| "/var/lib/containerd".to_owned(), |settings| settings.root().to_owned());
-        let staging = ["/var/lib/lighterman/staging".to_owned(), format!("{containerd_root}/io.lighterman.staging")];
+        let usual =
+            || ["/var/lib/lighterman/staging".to_owned(), format!("{containerd_root}/io.lighterman.staging")].to_vec();
+        let staging = staging.map_or_else(usual, |named| vec![named.display().to_string()]);
         let port = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok();
         Self {
             daemon: Service { address: wanted.socket.clone(), file: socket_file(socket), answer: daemon },
