@@ -213,9 +213,10 @@ fn summarise(context: &Context, progress: &Progress, (planned, pulled): (&Planne
         return;
     }
     let platforms: Vec<String> = planned.images.iter().map(|(_, platform)| platform.to_string()).collect();
-    let fetched = match traffic.bytes_fetched {
-        0 => "nothing to fetch".to_owned(),
-        count => {
+    let fetched = match (traffic.bytes_fetched, traffic.blobs_fetched) {
+        (0, _) => "nothing to fetch".to_owned(),
+        (count, 0) => format!("{} of documents fetched in {seconds:.1} s", report::bytes(count)),
+        (count, _) => {
             // Milliseconds, so that a rate needs no floating point; a pull takes at least one.
             let rate =
                 count.saturating_mul(1000) / u64::try_from(pulled.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);

@@ -101,7 +101,10 @@ impl Line {
                 let (platform, digest, bytes) = (platforms.join(","), &pulled.target, pulled.traffic.bytes_fetched);
                 tracing::info!(outcome = "done", platform, %digest, bytes, seconds, "pull ended");
             }
-            Err(error) => tracing::info!(outcome = error.kind().name(), %error, seconds, "pull ended"),
+            Err(error) => {
+                let (outcome, blame) = (error.kind().name(), error.blame());
+                tracing::info!(outcome, %blame, %error, seconds, "pull ended");
+            }
         });
     }
 }

@@ -40,7 +40,8 @@ fn a_pull_is_one_line_with_all_that_matters() {
     let missing = format!("{reference}-not");
     let failed = user.run(&["pull", &missing, "--to", &destination, "--log-level", "info"]).fails(exit::NOT_FOUND);
     let lines: Vec<&str> = failed.stderr.lines().filter(|line| line.contains("pull ended")).collect();
-    assert!(lines.len() == 1 && lines[0].contains("outcome=\"not-found\""), "{lines:#?}");
+    let parts = ["outcome=\"not-found\"", "blame=the registry"];
+    assert!(lines.len() == 1 && parts.iter().all(|part| lines[0].contains(part)), "{lines:#?}");
 }
 
 #[test]
