@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::digest::Mismatch;
+use crate::core::digest::{Digest, Mismatch};
 use crate::core::error::{Attempt, Blame, Classify, Kind};
 use crate::core::manifest::ManifestError;
 use crate::registry::{Reason, RegistryError, SizeClaim, Stage};
@@ -17,7 +17,7 @@ pub enum FetchError {
     /// Every host failed, or one in a way that no other mends.
     #[error("cannot fetch {what}: {}", at_host(.host.as_deref(), .cause))]
     Failed {
-        /// What was wanted.
+        /// What was wanted: a reference, or the digest of what an image consists of.
         what: String,
         /// The last host that was asked, if any was.
         host: Option<String>,
@@ -214,6 +214,10 @@ impl Classify for FetchError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Failed { what, cause, .. } if cause.kind() == Kind::NotFound && what.parse::<Digest>().is_ok() => Some(
+                "the image names it, and the registry does not have it: its push did not end, or somebody removed it                  there; push the image again, or pull from another mirror"
+                    .into(),
+            ),
             Self::Failed { cause, .. } => cause.hint(),
             Self::NoHost { .. } => Some(
                 "grant \"pull\" and \"resolve\", or \"push\" to be pushed to, to a host in hosts.toml; --mirror names \

@@ -53,9 +53,9 @@ fn errors_without_end_are_reported_and_nothing_is_lost() {
         (503, exit::UNAVAILABLE, "blame: the registry"),
         (500, exit::UNAVAILABLE, "blame: the registry"),
         (429, exit::TRY_LATER, "blame: the registry"),
-        (404, exit::NOT_FOUND, "blame: the registry"),
+        (404, exit::NOT_FOUND, "hint: the image names it, and the registry does not have it"),
     ];
-    for_each(&cases, |(code, expected, blame)| {
+    for_each(&cases, |(code, expected, line)| {
         let told = format!("{code} for ever");
         let (image, big) = (cargo(), largest(cargo()));
         let liar = Liar::serving(image, "app:1");
@@ -64,7 +64,7 @@ fn errors_without_end_are_reported_and_nothing_is_lost() {
         let when = When::from(&request_for(big)).after(0);
         liar.plan(when, std::iter::repeat_n(Reply::status(*code), 100));
         let pull = Pull::from(&liar);
-        pull.run().fails(*expected).says(&[&liar.address(), blame]);
+        pull.run().fails(*expected).says(&[&liar.address(), line]);
         pull.assert_nothing_visible(&told);
         let (file, _) = pull.staged(big);
         assert!(file.metadata().is_ok_and(|file| file.len() >= 4 * MIB as u64), "{told}: what came is not kept");
