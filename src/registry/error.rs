@@ -363,31 +363,6 @@ impl Classify for RegistryError {
     fn hint(&self) -> Option<String> {
         let host = &self.0.host;
         Some(match &self.0.reason {
-            Reason::CredentialsMissing { registry, .. } | Reason::Refused { credentials: false, registry, .. } => {
-                format!(
-                    "log in with '{}', or give --user NAME and --password-stdin; \
-                     where the image is public, check its name",
-                    login(registry)
-                )
-            }
-            Reason::Refused { credentials: true, registry, .. } => format!(
-                "the name or password is wrong or has no right to pull; log in again with '{}', \
-                 or give --user NAME and --password-stdin",
-                login(registry)
-            ),
-            Reason::Status { status: StatusCode::FORBIDDEN, .. } => {
-                "these credentials may not pull this repository; ask its owner, or use others".into()
-            }
-            Reason::Status { status: StatusCode::NOT_FOUND, .. } => {
-                "check the spelling of the repository and the tag; private repositories look missing to strangers"
-                    .into()
-            }
-            Reason::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => {
-                "wait, log in for a higher limit, or pull through a mirror (--mirror or hosts.toml)".into()
-            }
-            Reason::NotTaken { status, .. } if takes_nothing(*status) => {
-                format!("{host} takes no pushes: it is read-only, or a cache of another registry; push to that one")
-            }
             Reason::Untrusted { .. } => format!(
                 "if you trust {host}, name the certificate of its authority with --tlscacert FILE or as 'ca' in hosts.toml"
             ),
@@ -420,9 +395,40 @@ impl Classify for RegistryError {
             Reason::Network { .. } if self.0.stage == Stage::Connect => {
                 format!("check that {host} is up and reachable from here, and HTTPS_PROXY if a proxy is needed")
             }
-            _ => return None,
+            refusal => return hint_of_refusal(host, refusal),
         })
     }
+}
+
+/// What helps where the registry says no by its status.
+fn hint_of_refusal(host: &str, refusal: &Reason) -> Option<String> {
+    Some(match refusal {
+        Reason::CredentialsMissing { registry, .. } | Reason::Refused { credentials: false, registry, .. } => {
+            format!(
+                "log in with '{}', or give --user NAME and --password-stdin; \
+                 where the image is public, check its name",
+                login(registry)
+            )
+        }
+        Reason::Refused { credentials: true, registry, .. } => format!(
+            "the name or password is wrong or has no right to pull; log in again with '{}', \
+             or give --user NAME and --password-stdin",
+            login(registry)
+        ),
+        Reason::Status { status: StatusCode::FORBIDDEN, .. } => {
+            "these credentials may not pull this repository; ask its owner, or use others".into()
+        }
+        Reason::Status { status: StatusCode::NOT_FOUND, .. } => {
+            "check the spelling of the repository and the tag; private repositories look missing to strangers".into()
+        }
+        Reason::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => {
+            "wait, log in for a higher limit, or pull through a mirror (--mirror or hosts.toml)".into()
+        }
+        Reason::NotTaken { status, .. } if takes_nothing(*status) => {
+            format!("{host} takes no pushes: it is read-only, or a cache of another registry; push to that one")
+        }
+        _ => return None,
+    })
 }
 
 /// A read-only registry, or a cache.
