@@ -35,8 +35,10 @@ pub(super) fn failure(failure: &(dyn Classify + Send + Sync), json: bool) {
 fn told(attempts: &[Attempt]) -> Vec<String> {
     let mut alike: Vec<(&Attempt, usize, Duration)> = Vec::new();
     for attempt in attempts {
-        let what = |attempt: &Attempt| (attempt.host.clone(), attempt.message.clone(), attempt.offset);
-        match alike.iter_mut().find(|(first, ..)| what(first) == what(attempt)) {
+        let is_alike = |first: &Attempt| {
+            (&first.host, &first.message, first.offset) == (&attempt.host, &attempt.message, attempt.offset)
+        };
+        match alike.iter_mut().find(|(first, ..)| is_alike(first)) {
             Some((_, times, took)) => (*times, *took) = (*times + 1, *took + attempt.elapsed),
             None => alike.push((attempt, 1, attempt.elapsed)),
         }
