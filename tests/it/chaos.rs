@@ -20,6 +20,7 @@ use std::io::Write as _;
 use plan::Step;
 use world::World;
 
+use crate::support::asked_for;
 use crate::support::dice::Dice;
 
 /// Steps of a run that takes half a minute.
@@ -27,8 +28,8 @@ const STEPS: usize = 24;
 
 #[test]
 fn whatever_happens_nothing_is_wrong_lost_or_left() {
-    let named = std::env::var("LIGHTERMAN_CHAOS_STEPS").ok();
-    let steps = named.as_ref().map_or(STEPS, |text| text.parse().expect("LIGHTERMAN_CHAOS_STEPS is a number"));
+    let named = asked_for("LIGHTERMAN_CHAOS_STEPS");
+    let steps = named.unwrap_or(STEPS);
     let mut dice = Dice::new();
     let (mut world, mut story) = (World::new(&mut dice), Story(Vec::new()));
     for number in 0..steps {

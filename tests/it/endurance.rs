@@ -4,8 +4,8 @@
 //!     cargo test --test it endurance::
 //!     LIGHTERMAN_ENDURANCE_PULLS=5000 cargo test --test it endurance::      and what it held
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use containerd_client::services::v1::DeleteImageRequest;
@@ -24,7 +24,8 @@ use crate::support::daemon::Daemon;
 use crate::support::fixture::{Flavour, Image, Layer, Manifest, Tree, noise, platform};
 use crate::support::liar::{At, Liar, Reply};
 use crate::support::lighterman::Lighterman;
-use crate::support::{files_below, free_address, host};
+use crate::support::mirror::Client as Http;
+use crate::support::{asked_for, files_below, free_address, host};
 
 /// Pulls of a run that takes some seconds.
 const PULLS: usize = 200;
@@ -151,11 +152,7 @@ impl Node {
 
     /// Tasks of its runtime, by its own word.
     fn tasks(&self) -> u64 {
-        let mut stream = TcpStream::connect(self.metrics).expect("it listens");
-        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).expect("takes a request");
-        let mut page = String::new();
-        stream.read_to_string(&mut page).expect("UTF-8");
+        let page = String::from_utf8(Http::of(self.metrics).get("/metrics", &[]).body).expect("UTF-8");
         let value = page.lines().find_map(|line| line.strip_prefix("lighterman_tasks "));
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no tasks: {page}"))
     }
@@ -189,8 +186,8 @@ fn medians(looks: &[[u64; 4]]) -> [u64; 4] {
 
 #[test]
 fn a_daemon_holds_no_more_after_many_pulls_than_after_few() {
-    let named = std::env::var("LIGHTERMAN_ENDURANCE_PULLS").ok();
-    let pulls = named.as_ref().map_or(PULLS, |text| text.parse().expect("LIGHTERMAN_ENDURANCE_PULLS is a number"));
+    let named = asked_for("LIGHTERMAN_ENDURANCE_PULLS");
+    let pulls = named.unwrap_or(PULLS);
     let (mut node, mut looks) = (Node::start(), Vec::new());
     for _ in 0..(pulls / ROUND).max(10) {
         node.round();

@@ -14,9 +14,9 @@ use crate::support::cri::CriImages;
 use crate::support::daemon::Daemon;
 use crate::support::dice::Dice;
 use crate::support::fixture::{Flavour, Image, Manifest, Tree, busybox_program, noise, platform};
-use crate::support::host;
 use crate::support::liar::Liar;
 use crate::support::lighterman::{Lighterman, Outcome};
+use crate::support::{asked_for, host};
 
 /// The namespace of containerd's CRI.
 const K8S: &str = "k8s.io";
@@ -38,8 +38,7 @@ fn image() -> Image {
 const ALL_FILES: &str = "160\n";
 
 fn rounds(usual: usize) -> usize {
-    let named = std::env::var("LIGHTERMAN_NEIGHBOUR_ROUNDS").ok();
-    named.map_or(usual, |text| text.parse().expect("LIGHTERMAN_NEIGHBOUR_ROUNDS is a number"))
+    asked_for("LIGHTERMAN_NEIGHBOUR_ROUNDS").unwrap_or(usual)
 }
 
 /// A moment that others begin at. There is nothing to wait for: one is as good as another.

@@ -20,9 +20,9 @@ use crate::support::containerd::ContainerdDaemon;
 use crate::support::dice::Dice;
 use crate::support::disk::Journal;
 use crate::support::fixture::{self, Flavour, Image, Manifest, Tree, digest, noise, platform};
-use crate::support::host;
 use crate::support::liar::Liar;
 use crate::support::lighterman::{Lighterman, Outcome, Running, exit};
+use crate::support::{asked_for, host};
 
 /// Room for the image and as much again.
 pub(crate) const MEBIBYTES: u64 = 256;
@@ -154,8 +154,7 @@ fn assert_blobs(folder: &Path, told: &str) {
 
 /// Moments to try, which somebody may name.
 fn rounds(usual: usize) -> usize {
-    let named = std::env::var("LIGHTERMAN_POWERLOSS_ROUNDS").ok();
-    named.map_or(usual, |text| text.parse().expect("LIGHTERMAN_POWERLOSS_ROUNDS is a number"))
+    asked_for("LIGHTERMAN_POWERLOSS_ROUNDS").unwrap_or(usual)
 }
 
 #[test]

@@ -93,8 +93,7 @@ impl World {
     }
 
     fn meanwhile(&mut self, what: What) {
-        let name: String = format!("{what:?}").chars().take_while(|letter| letter.is_alphanumeric()).collect();
-        self.count(format!("meanwhile {name}"));
+        self.count(format!("meanwhile {}", first_word(&what)));
         match what {
             What::KillDaemon => {
                 self.daemon.take().kill();
@@ -208,6 +207,10 @@ fn go_away(mut clients: Vec<(u64, usize, Client, Running)>) -> Vec<(usize, Outco
 
 /// Under which name a reply is counted.
 fn class(reply: &Reply) -> String {
-    let name = format!("{reply:?}");
-    format!("trouble {}", name.chars().take_while(|letter| letter.is_alphanumeric()).collect::<String>())
+    format!("trouble {}", first_word(reply))
+}
+
+/// The name of a variant, without what is in it.
+fn first_word(of: &impl std::fmt::Debug) -> String {
+    format!("{of:?}").chars().take_while(|letter| letter.is_alphanumeric()).collect()
 }

@@ -11,25 +11,27 @@ use super::PEAK;
 use crate::faults::memory::image_of;
 use crate::support::containerd::ContainerdDaemon;
 use crate::support::daemon::Daemon;
-use crate::support::files_below;
 use crate::support::liar::{Flood, Liar};
 use crate::support::lighterman::{Lighterman, exit};
+use crate::support::{asked_for, files_below};
 
 const GB: usize = 1_000_000_000;
 /// What is to stay free beside it.
 const SPARE: u64 = 2 * GB as u64;
 
+/// Says how many there are to be.
+const GIGABYTES: &str = "LIGHTERMAN_OVERLOAD_GB";
+
 /// How large the blob is to be, for which there is room.
 fn size() -> usize {
-    let named = std::env::var("LIGHTERMAN_OVERLOAD_GB").ok();
-    let gigabytes: usize = named.map_or(1, |text| text.parse().expect("LIGHTERMAN_OVERLOAD_GB is a number"));
+    let gigabytes = asked_for(GIGABYTES).unwrap_or(1);
     let folder = std::env::temp_dir();
     let disk = rustix::fs::statvfs(&folder).expect("the temporary folder is there");
     let (free, needed) = (disk.f_bavail * disk.f_frsize, (gigabytes * GB) as u64 + SPARE);
     assert!(
         free >= needed,
         "a blob of {gigabytes} GB takes {} GB free in {}, and {} GB are: name another folder by TMPDIR, or fewer by \
-         LIGHTERMAN_OVERLOAD_GB",
+         {GIGABYTES}",
         needed / GB as u64,
         folder.display(),
         free / GB as u64
@@ -80,7 +82,7 @@ fn a_blob_larger_than_memory_is_written_once_verified_and_removed() {
     containerd.ctr_prints(&["images", "rm", "--sync", &reference]);
     assert!(!blob.exists(), "the collector left it");
     assert_eq!(files_below(&daemon.staging()), [""; 0]);
-    if std::env::var_os("LIGHTERMAN_OVERLOAD_GB").is_some() {
+    if asked_for(GIGABYTES).is_some() {
         use std::io::Write as _;
         let _ = writeln!(
             std::io::stderr(),

@@ -14,8 +14,8 @@ use super::{PEAK, connect, kind};
 use crate::support::containerd::ContainerdDaemon;
 use crate::support::daemon::Daemon;
 use crate::support::fixture;
-use crate::support::host;
 use crate::support::liar::{At, Liar, Reply};
+use crate::support::{asked_for, host};
 
 /// Calls of a run that takes some seconds.
 const CALLS: usize = 2000;
@@ -39,8 +39,8 @@ fn ask(runtime: &Runtime, client: &Client, reference: &str, times: usize) -> Vec
 
 #[test]
 fn thousands_of_questions_at_once_are_answered_or_refused_and_a_pull_is_served_right_after() {
-    let named = std::env::var("LIGHTERMAN_OVERLOAD_CALLS").ok();
-    let calls = named.as_ref().map_or(CALLS, |text| text.parse().expect("LIGHTERMAN_OVERLOAD_CALLS is a number"));
+    let named = asked_for("LIGHTERMAN_OVERLOAD_CALLS");
+    let calls = named.unwrap_or(CALLS);
     let (containerd, liar) = (ContainerdDaemon::start(), Liar::serving(fixture::busybox(), "app:1"));
     let mut daemon = Daemon::start(&containerd);
     let (runtime, reference) = (Runtime::new().expect("threads"), liar.reference("app:1"));

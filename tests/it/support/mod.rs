@@ -154,3 +154,11 @@ pub(crate) fn files_below(dir: &Path) -> Vec<String> {
     found.sort();
     found
 }
+
+/// How much of something a person asked for by a variable of the environment; tests that can do more
+/// than CI has time for go by it.
+#[cfg(feature = "containerd")]
+pub(crate) fn asked_for(variable: &str) -> Option<usize> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{variable} is a number: {error} in {text:?}")))
+}
